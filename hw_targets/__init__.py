@@ -1,0 +1,1 @@
+"""Hardware targets: their limits as data, design rules, core mapping and the Lava run time."""

@@ -1,0 +1,1 @@
+"""Bit-exact simulation of a netlist: the golden integer step and the fast PyTorch simulator."""
