@@ -1,0 +1,176 @@
+"""The golden step: the arithmetic of semantics.md in plain numpy, one timestep at a time.
+
+Nothing here is clever: int64 everywhere, one loop over timesteps, one over populations in
+topological order. Every other executor is compared with this one for equality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from toolchain.netlist import (
+    AdaFire,
+    Input,
+    InputError,
+    MaxPool,
+    Netlist,
+    Readout,
+    Trace,
+    apply_chain,
+    per_channel,
+)
+
+
+def fire(potential: np.ndarray, threshold: np.ndarray, phi: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fire once and reset by subtraction.
+
+    Parameters
+    ----------
+    potential : ndarray, int64
+        Membrane potential after integration.
+    threshold : ndarray, int64
+        Broadcasts over `potential`.
+    phi : int
+        Longest burst.
+
+    Returns
+    -------
+    burst, potential : ndarray, int64
+        ``n = clip(floor(u / threshold), 0, phi)`` and ``u - n * threshold``.
+
+    Examples
+    --------
+    >>> fire(np.array([-3, 4, 5, 27]), np.array(5), phi=4)
+    (array([0, 0, 1, 4]), array([-3,  4,  0,  7]))
+    """
+    burst = np.clip(potential // threshold, 0, phi)
+    return burst, potential - burst * threshold
+
+
+def max_over_windows(x: np.ndarray, population: MaxPool) -> np.ndarray:
+    """Maximum over the windows of `population`; `x` is (N, *input_shape)."""
+    axes = len(population.kernel)
+    padded = np.pad(x, ((0, 0), (0, 0), *population.padding))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, population.kernel, axis=tuple(range(2, 2 + axes)))
+    index = tuple(
+        slice(None, (n - 1) * s + 1, s) for n, s in zip(population.shape[1:], population.stride, strict=True)
+    )
+    strided = windows[(slice(None), slice(None), *index)]
+    return np.asarray(strided.max(axis=tuple(range(2 + axes, 2 + 2 * axes))))
+
+
+@dataclass
+class State:
+    """What the populations remember between timesteps, each (N, *shape) int64."""
+
+    potential: dict[str, np.ndarray] = field(default_factory=dict)
+    cumulative: dict[str, np.ndarray] = field(default_factory=dict)
+    readout: dict[str, np.ndarray] = field(default_factory=dict)
+    saturations: dict[str, int] = field(default_factory=dict)
+
+
+def initial_state(netlist: Netlist, samples: int) -> State:
+    """Return the state before the first timestep."""
+    state = State()
+    for population in netlist.populations:
+        match population:
+            case AdaFire():
+                start = per_channel(population.initial, population.shape).astype(np.int64)
+                state.potential[population.name] = np.broadcast_to(start, (samples, *population.shape)).copy()
+                state.saturations[population.name] = 0
+            case MaxPool():
+                state.cumulative[population.name] = np.zeros((samples, *population.input_shape), np.int64)
+            case Readout():
+                state.readout[population.name] = np.zeros((samples, *population.shape), np.int64)
+    return state
+
+
+def step(netlist: Netlist, state: State, payload: np.ndarray) -> dict[str, np.ndarray]:
+    """Advance every population by one timestep, in place.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    state : State
+        Updated in place.
+    payload : ndarray (N, *input shape), integer
+        The input's payload at this timestep.
+
+    Returns
+    -------
+    dict of str to ndarray (N, *shape), int64
+        The payload that each population emitted.
+    """
+    emitted: dict[str, np.ndarray] = {netlist.input.name: payload.astype(np.int64)}
+    for population in netlist.populations:
+        if isinstance(population, Input):
+            continue
+        current = np.zeros((payload.shape[0], *population.current_shape), np.int64)
+        for connection in netlist.inputs(population.name):
+            source = emitted[connection.source]
+            current += apply_chain(connection.operators, source, netlist[connection.source].shape)
+        match population:
+            case AdaFire():
+                limit = netlist.membrane_limit
+                unclipped = state.potential[population.name] + current + per_channel(population.bias, population.shape)
+                integrated = np.clip(unclipped, -limit, limit)
+                state.saturations[population.name] += int(np.count_nonzero(integrated != unclipped))
+                theta = per_channel(population.threshold, population.shape)
+                burst, state.potential[population.name] = fire(integrated, theta, population.phi)
+                emitted[population.name] = burst
+            case MaxPool():
+                before = max_over_windows(state.cumulative[population.name], population)
+                state.cumulative[population.name] += current
+                after = max_over_windows(state.cumulative[population.name], population)
+                emitted[population.name] = after - before
+            case Readout():
+                state.readout[population.name] += current + per_channel(population.bias, population.shape)
+    return emitted
+
+
+def simulate(netlist: Netlist, payloads: np.ndarray, timesteps: int | None = None) -> Trace:
+    """Run a netlist on a batch and record everything.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    payloads : ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; integer
+    timesteps : int, optional
+        The netlist's own by default.
+
+    Returns
+    -------
+    Trace
+        `backend` is "golden".
+
+    Raises
+    ------
+    InputError
+        When the payloads do not have the shape that the input takes.
+    """
+    source = netlist.input
+    timesteps = timesteps or netlist.timesteps
+    frames = source.coding == "frames"
+    expected = ("T", "N", *source.shape) if frames else ("N", *source.shape)
+    if payloads.ndim != len(expected) or payloads.shape[-len(source.shape) :] != source.shape:
+        raise InputError(source.name, f"payloads of shape {payloads.shape} found, expected {expected}")
+    if frames and payloads.shape[0] < timesteps:
+        raise InputError(source.name, f"{payloads.shape[0]} frames found, expected {timesteps}")
+    state = initial_state(netlist, payloads.shape[1 if frames else 0])
+    spikes: dict[str, list[np.ndarray]] = {}
+    readouts: dict[str, list[np.ndarray]] = {}
+    for t in range(timesteps):
+        for name, burst in step(netlist, state, payloads[t] if frames else payloads).items():
+            dtype = source.payload_dtype if name == source.name else np.uint8
+            spikes.setdefault(name, []).append(burst.astype(dtype))
+        for name, total in state.readout.items():
+            readouts.setdefault(name, []).append(total.copy())
+    return Trace(
+        netlist_hash=netlist.content_hash,
+        backend="golden",
+        spikes={k: np.stack(v) for k, v in spikes.items()},
+        readouts={k: np.stack(v) for k, v in readouts.items()},
+        saturations=dict(state.saturations),
+    )

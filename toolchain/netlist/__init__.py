@@ -1,0 +1,85 @@
+"""The netlist: types, arithmetic definitions, bounds and file formats (numpy and h5py only)."""
+
+from toolchain.netlist.bounds import (
+    Interval,
+    can_saturate,
+    current_bound,
+    membrane_bound,
+    partial_sum_bound,
+    total_current_bound,
+)
+from toolchain.netlist.errors import (
+    AdafireError,
+    BackendError,
+    FormatError,
+    InputError,
+    NetlistError,
+    TargetError,
+    UnsupportedError,
+)
+from toolchain.netlist.graph import Connection, Netlist, check_graph
+from toolchain.netlist.linear import adjoint, apply, apply_chain, fan_out
+from toolchain.netlist.operators import (
+    Conv,
+    ConvTranspose,
+    Linear,
+    Operator,
+    Pad,
+    Permute,
+    Resample,
+    Reshape,
+    Scale,
+    Slice,
+    SumPool,
+    chain_shapes,
+    is_weighted,
+)
+from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout
+from toolchain.netlist.shapes import Pairs, Shape, per_channel
+from toolchain.netlist.trace import Trace, concatenate
+
+__all__ = [
+    "AdaFire",
+    "AdafireError",
+    "BackendError",
+    "Connection",
+    "Conv",
+    "ConvTranspose",
+    "FormatError",
+    "Input",
+    "InputError",
+    "Interval",
+    "Linear",
+    "MaxPool",
+    "Netlist",
+    "NetlistError",
+    "Operator",
+    "Pad",
+    "Pairs",
+    "Permute",
+    "Population",
+    "Readout",
+    "Resample",
+    "Reshape",
+    "Scale",
+    "Shape",
+    "Slice",
+    "SumPool",
+    "TargetError",
+    "Trace",
+    "UnsupportedError",
+    "adjoint",
+    "apply",
+    "apply_chain",
+    "can_saturate",
+    "chain_shapes",
+    "check_graph",
+    "concatenate",
+    "current_bound",
+    "fan_out",
+    "is_weighted",
+    "membrane_bound",
+    "partial_sum_bound",
+    "per_channel",
+    "total_current_bound",
+]
