@@ -1,7 +1,12 @@
 """The netlist: types, arithmetic definitions, bounds and file formats (numpy and h5py only)."""
 
 from toolchain.netlist.bounds import (
+    Incoming,
     Interval,
+    bound_current,
+    bound_membrane,
+    bound_partial_sums,
+    bound_total_current,
     can_saturate,
     current_bound,
     membrane_bound,
@@ -31,8 +36,8 @@ from toolchain.netlist.operators import (
     Scale,
     Slice,
     SumPool,
+    Weighted,
     chain_shapes,
-    is_weighted,
 )
 from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
@@ -46,6 +51,7 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "FormatError",
+    "Incoming",
     "Input",
     "InputError",
     "Interval",
@@ -68,16 +74,20 @@ __all__ = [
     "TargetError",
     "Trace",
     "UnsupportedError",
+    "Weighted",
     "adjoint",
     "apply",
     "apply_chain",
+    "bound_current",
+    "bound_membrane",
+    "bound_partial_sums",
+    "bound_total_current",
     "can_saturate",
     "chain_shapes",
     "check_graph",
     "concatenate",
     "current_bound",
     "fan_out",
-    "is_weighted",
     "membrane_bound",
     "partial_sum_bound",
     "per_channel",

@@ -1,20 +1,29 @@
 """Static bounds: the largest currents, membrane potentials and partial sums that can occur.
 
-They decide whether the membrane can saturate and which float type carries a sum exactly. Bounds
-are intervals per neuron, propagated through the operators from the payload ranges.
+They decide whether the membrane can saturate and which number type carries a sum exactly. Bounds
+are intervals per neuron, propagated through the operators from the payload ranges. Each question
+can be asked of a netlist, or of one population with what feeds it (`Incoming`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from toolchain.netlist.errors import NetlistError
 from toolchain.netlist.graph import Connection, Netlist
 from toolchain.netlist.linear import apply
-from toolchain.netlist.operators import Operator, Operators
-from toolchain.netlist.populations import AdaFire, Readout
+from toolchain.netlist.operators import Operator, Weighted
+from toolchain.netlist.populations import AdaFire, MaxPool, Population, Readout
 from toolchain.netlist.shapes import Shape, per_channel
+
+#: The connections into one population, each with the population that it comes from.
+Incoming = Sequence[tuple[Connection, Population]]
+
+# Bounds are computed in float64, whose matrix products are fast: exact below this.
+_EXACT = 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,59 +39,68 @@ class Interval:
         return max(abs(int(self.low.min())), abs(int(self.high.max())))
 
 
-def _through(operator: Operator, interval: Interval, shape: Shape) -> Interval:
-    if isinstance(operator, Operators.WEIGHTED):
-        weight = operator.weight.astype(np.int64)
-        positive = replace(operator, weight=np.maximum(weight, 0))
-        negative = replace(operator, weight=np.minimum(weight, 0))
-        return Interval(
-            apply(positive, interval.low, shape) + apply(negative, interval.high, shape),
-            apply(positive, interval.high, shape) + apply(negative, interval.low, shape),
-        )
-    return Interval(apply(operator, interval.low, shape), apply(operator, interval.high, shape))
+def _integers(where: str, values: np.ndarray) -> np.ndarray:
+    if float(np.abs(values).max()) >= _EXACT:
+        raise NetlistError(where, f"sums reach {np.abs(values).max():.3g}, expected less than 2**53")
+    return values.astype(np.int64)
 
 
-def _payload(netlist: Netlist, name: str) -> Interval:
-    low, high = netlist.payload_range(name)
-    shape = netlist[name].shape
-    return Interval(np.full(shape, low, dtype=np.int64), np.full(shape, high, dtype=np.int64))
+def _magnitudes(operator: Operator) -> Operator:
+    if isinstance(operator, Weighted):
+        return replace(operator, weight=np.abs(operator.weight.astype(np.int64)))
+    return operator
 
 
-def current_bound(netlist: Netlist, connection: Connection) -> Interval:
-    """Bound the current of one connection, per target neuron."""
-    interval, shape = _payload(netlist, connection.source), netlist[connection.source].shape
+def _payload_range(population: Population) -> tuple[int, int]:
+    if isinstance(population, Readout):
+        raise NetlistError(population.name, "a readout emits no payload")
+    return population.payload_range
+
+
+def incoming(netlist: Netlist, name: str) -> Incoming:
+    """Return the connections into a population, each with its source population."""
+    return [(c, netlist[c.source]) for c in netlist.inputs(name)]
+
+
+def bound_current(connection: Connection, source: Population) -> Interval:
+    """Bound the current of one connection, per target neuron.
+
+    With c the middle and r the radius of an interval, ``A [c - r, c + r]`` is ``A c +- |A| r``:
+    two products, of which both are exact in halves.
+    """
+    low, high = _payload_range(source)
+    shape: Shape = source.shape
+    total, width = np.full(shape, float(low + high)), np.full(shape, float(high - low))
     for operator in connection.operators:
-        interval = _through(operator, interval, shape)
+        total, width = apply(operator, total, shape), apply(_magnitudes(operator), width, shape)
         shape = operator.output_shape(shape)
-    return interval
+    sums = _integers(connection.name, np.stack([total - width, total + width]))
+    return Interval(sums[0] // 2, sums[1] // 2)
 
 
-def partial_sum_bound(netlist: Netlist, connection: Connection) -> int:
+def bound_partial_sums(connection: Connection, source: Population) -> int:
     """Bound the magnitude of every partial sum inside a connection, in any order of summation.
 
     The sum of |weight| * max |payload| over any subset of the inputs of any operator of the chain.
     A float type with more significand bits than this carries the connection exactly.
     """
-    low, high = netlist.payload_range(connection.source)
-    shape = netlist[connection.source].shape
-    magnitude = np.full(shape, max(-low, high), dtype=np.int64)
-    worst = int(magnitude.max())
+    low, high = _payload_range(source)
+    shape: Shape = source.shape
+    magnitude = np.full(shape, float(max(-low, high)))
+    worst = magnitude.max()
     for operator in connection.operators:
-        if isinstance(operator, Operators.WEIGHTED):
-            operator = replace(operator, weight=np.abs(operator.weight.astype(np.int64)))
-        magnitude = apply(operator, magnitude, shape)
+        magnitude = apply(_magnitudes(operator), magnitude, shape)
         shape = operator.output_shape(shape)
-        worst = max(worst, int(magnitude.max()))
-    return worst
+        worst = max(worst, magnitude.max())
+    return int(_integers(connection.name, np.asarray(worst)))
 
 
-def total_current_bound(netlist: Netlist, name: str) -> Interval:
+def bound_total_current(population: Population, sources: Incoming) -> Interval:
     """Bound the whole current of one timestep into a population, bias included, per neuron."""
-    population = netlist[name]
-    shape = population.shape
+    shape = population.current_shape if isinstance(population, MaxPool) else population.shape
     low, high = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    for connection in netlist.inputs(name):
-        interval = current_bound(netlist, connection)
+    for connection, source in sources:
+        interval = bound_current(connection, source)
         low, high = low + interval.low, high + interval.high
     if isinstance(population, AdaFire | Readout):
         bias = per_channel(population.bias, shape)
@@ -90,29 +108,25 @@ def total_current_bound(netlist: Netlist, name: str) -> Interval:
     return Interval(low, high)
 
 
-def membrane_bound(netlist: Netlist, name: str, timesteps: int | None = None) -> Interval:
+def bound_membrane(population: AdaFire | Readout, sources: Incoming, timesteps: int) -> Interval:
     """Bound the membrane potential before firing over a whole run, per neuron.
 
     Parameters
     ----------
-    netlist : Netlist
-    name : str
-        An `AdaFire` population or a `Readout` (its running sum).
-    timesteps : int, optional
-        Length of the run; the netlist's own by default.
+    population : AdaFire or Readout
+        Of a readout, its running sum.
+    sources : Incoming
+    timesteps : int
+        Length of the run.
 
     Returns
     -------
     Interval
         A range that no timestep leaves, without saturation.
     """
-    timesteps = timesteps or netlist.timesteps
-    population = netlist[name]
-    current = total_current_bound(netlist, name)
+    current = bound_total_current(population, sources)
     if isinstance(population, Readout):
         return Interval(np.minimum(current.low, 0) * timesteps, np.maximum(current.high, 0) * timesteps)
-    if not isinstance(population, AdaFire):
-        raise TypeError(f"{name} has no membrane potential")
     theta = per_channel(population.threshold, population.shape)
     initial = np.broadcast_to(per_channel(population.initial, population.shape), population.shape).astype(np.int64)
     low, high = initial, initial
@@ -124,6 +138,29 @@ def membrane_bound(netlist: Netlist, name: str, timesteps: int | None = None) ->
         low = np.minimum(low, 0)
         high = np.minimum(high, np.maximum(theta - 1, high - population.phi * theta))
     return Interval(least, most)
+
+
+def current_bound(netlist: Netlist, connection: Connection) -> Interval:
+    """Bound the current of one connection of a netlist, per target neuron."""
+    return bound_current(connection, netlist[connection.source])
+
+
+def partial_sum_bound(netlist: Netlist, connection: Connection) -> int:
+    """Bound the partial sums of one connection of a netlist: see `bound_partial_sums`."""
+    return bound_partial_sums(connection, netlist[connection.source])
+
+
+def total_current_bound(netlist: Netlist, name: str) -> Interval:
+    """Bound the whole current of one timestep into a population of a netlist, bias included."""
+    return bound_total_current(netlist[name], incoming(netlist, name))
+
+
+def membrane_bound(netlist: Netlist, name: str, timesteps: int | None = None) -> Interval:
+    """Bound a membrane potential, or a readout's running sum, over a run of a netlist: see `bound_membrane`."""
+    population = netlist[name]
+    if not isinstance(population, AdaFire | Readout):
+        raise TypeError(f"{name} has no membrane potential")
+    return bound_membrane(population, incoming(netlist, name), timesteps or netlist.timesteps)
 
 
 def can_saturate(netlist: Netlist, name: str, timesteps: int | None = None) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.netlist.errors import NetlistError
-from toolchain.netlist.operators import Operator, Operators, chain_shapes
+from toolchain.netlist.operators import Operator, Weighted, chain_shapes
 from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout, Spiking
 from toolchain.netlist.shapes import Shape
 
@@ -105,7 +105,7 @@ class Netlist:
     def _check_weights(self, connection: Connection) -> None:
         low, high = -(2 ** (self.weight_bits - 1)), 2 ** (self.weight_bits - 1) - 1
         for operator in connection.operators:
-            if not isinstance(operator, Operators.WEIGHTED):
+            if not isinstance(operator, Weighted):
                 continue
             if not np.issubdtype(operator.weight.dtype, np.integer):
                 raise NetlistError(connection.name, f"weights are {operator.weight.dtype}, expected integers")
@@ -121,7 +121,7 @@ class Netlist:
             source = self[connection.source]
             if isinstance(source, Input):
                 raise NetlistError(population.name, "max-pooling of the input payload is not spiking")
-            if any(isinstance(o, Operators.WEIGHTED) for o in connection.operators):
+            if any(isinstance(o, Weighted) for o in connection.operators):
                 raise NetlistError(population.name, f"connection {connection.name} has weights, expected none")
             if self.payload_range(source.name)[1] > population.max_payload:
                 raise NetlistError(

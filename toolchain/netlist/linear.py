@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from toolchain.netlist.operators import (
     ConvTranspose,
     Linear,
     Operator,
-    Operators,
     Pad,
     Permute,
     Resample,
@@ -25,6 +25,7 @@ from toolchain.netlist.operators import (
     Scale,
     Slice,
     SumPool,
+    Weighted,
 )
 from toolchain.netlist.shapes import Pairs, Shape
 
@@ -84,7 +85,7 @@ def structure(operator: Operator) -> Operator:
     A weight that quantised to zero is a synapse all the same; a position that a slice, a pad or
     an identity does not connect is none (semantics, section 9).
     """
-    if isinstance(operator, Operators.WEIGHTED):
+    if isinstance(operator, Weighted):
         return replace(operator, weight=np.ones(operator.weight.shape, dtype=np.int64))
     if isinstance(operator, Resample):
         return replace(operator, matrices=tuple((m != 0).astype(np.int64) for m in operator.matrices))
@@ -113,6 +114,12 @@ def fan_out(operators: tuple[Operator, ...], shape: Shape) -> np.ndarray:
     for operator, before in zip(reversed(operators), reversed(shapes[:-1]), strict=True):
         count = adjoint(structure(operator), count, before)
     return count
+
+
+def _at(weight: np.ndarray, offset: tuple[int, ...]) -> np.ndarray:
+    """Return the channel matrix at one kernel offset."""
+    index: tuple[Any, ...] = (slice(None), slice(None), *offset)
+    return weight[index]
 
 
 def _windows(x: np.ndarray, offset: tuple[int, ...], stride: tuple[int, ...], count: tuple[int, ...]) -> np.ndarray:
@@ -151,7 +158,7 @@ def _apply(operator: Operator, x: np.ndarray, out: Shape) -> np.ndarray:
             y = np.zeros((x.shape[0], *out), dtype=x.dtype)
             for k in product(*(range(n) for n in weight.shape[2:])):
                 offset = tuple(i * d for i, d in zip(k, dilation, strict=True))
-                y += _mix(weight[(slice(None), slice(None), *k)], _windows(padded, offset, stride, out[1:]), groups)
+                y += _mix(_at(weight, k), _windows(padded, offset, stride, out[1:]), groups)
             return y
         case ConvTranspose(weight, stride, padding, groups):
             return _scatter(weight, stride, padding, groups, x, out)
@@ -190,7 +197,7 @@ def _scatter(
     )
     y = np.zeros((x.shape[0], out[0], *full), dtype=x.dtype)
     for k in product(*(range(n) for n in kernel)):
-        offset_weight = _transpose_groups(weight[(slice(None), slice(None), *k)], groups)
+        offset_weight = _transpose_groups(_at(weight, k), groups)
         _windows(y, k, stride, x.shape[2:])[...] += _mix(offset_weight, x, groups)
     index = tuple(slice(before, before + size) for (before, _), size in zip(padding, out[1:], strict=True))
     return y[(slice(None), slice(None), *index)]
@@ -204,20 +211,18 @@ def _adjoint(operator: Operator, y: np.ndarray, shape: Shape) -> np.ndarray:
             )
             for k in product(*(range(n) for n in weight.shape[2:])):
                 offset = tuple(i * d for i, d in zip(k, dilation, strict=True))
-                transposed = _transpose_groups(weight[(slice(None), slice(None), *k)], groups)
+                transposed = _transpose_groups(_at(weight, k), groups)
                 _windows(padded, offset, stride, y.shape[2:])[...] += _mix(transposed, y, groups)
             return _crop_spatial(padded, padding)
         case ConvTranspose(weight, stride, padding, groups):
             after = tuple(
                 (a, max(0, (n - 1) * s + k - a - size))
-                for (a, _), n, s, k, size in zip(
-                    padding, shape[1:], stride, weight.shape[2:], y.shape[2:], strict=True
-                )
+                for (a, _), n, s, k, size in zip(padding, shape[1:], stride, weight.shape[2:], y.shape[2:], strict=True)
             )
             padded = _pad_spatial(y, after)
             x = np.zeros((y.shape[0], *shape), y.dtype)
             for k in product(*(range(n) for n in weight.shape[2:])):
-                x += _mix(weight[(slice(None), slice(None), *k)], _windows(padded, k, stride, shape[1:]), groups)
+                x += _mix(_at(weight, k), _windows(padded, k, stride, shape[1:]), groups)
             return x
         case Linear(weight):
             return y @ weight.astype(y.dtype, copy=False)

@@ -8,8 +8,9 @@ is defined by `toolchain.netlist.linear`.
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -310,19 +311,8 @@ Weighted = Conv | ConvTranspose | Linear | Scale
 Operator = Conv | ConvTranspose | Linear | Scale | SumPool | Resample | Reshape | Permute | Slice | Pad
 
 
-class Operators:
-    """The operator types by kind name, as files spell them."""
-
-    WEIGHTED: ClassVar[tuple[type, ...]] = (Conv, ConvTranspose, Linear, Scale)
-    BY_KIND: ClassVar[dict[str, type]] = {
-        c.__name__: c
-        for c in (Conv, ConvTranspose, Linear, Scale, SumPool, Resample, Reshape, Permute, Slice, Pad)
-    }
-
-
-def is_weighted(operator: Operator) -> bool:
-    """Return whether the operator carries weights (and so is quantised)."""
-    return isinstance(operator, Operators.WEIGHTED)
+#: The operator types by kind name, as files spell them.
+OPERATOR_KINDS: dict[str, type] = {c.__name__: c for c in typing.get_args(Operator)}
 
 
 def chain_shapes(operators: tuple[Operator, ...], shape: Shape) -> tuple[Shape, ...]:

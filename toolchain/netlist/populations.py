@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -282,8 +283,5 @@ Spiking = AdaFire | MaxPool
 Population = Input | AdaFire | MaxPool | Readout
 
 
-class Populations:
-    """The population types by kind name, as files spell them."""
-
-    SPIKING: ClassVar[tuple[type, ...]] = (AdaFire, MaxPool)
-    BY_KIND: ClassVar[dict[str, type]] = {c.__name__: c for c in (Input, AdaFire, MaxPool, Readout)}
+#: The population types by kind name, as files spell them.
+POPULATION_KINDS: dict[str, type] = {c.__name__: c for c in typing.get_args(Population)}

@@ -1,0 +1,209 @@
+"""Thresholds: minimise the squared error between ClipFloor and the ANN's activation, per channel.
+
+Eq. 13 of the appendix (Wang et al., AAAI 2025; after Li et al. 2021) with bursts: T timesteps of up to
+phi spikes give phi * T + 1 levels, so
+
+    ClipFloor(x) = Vth / T * clip(floor(x * T / Vth + u0), 0, phi * T)
+
+with u0 = 0.5 where the membrane starts (or drifts) by half a threshold. The search runs over a grid of
+thresholds relative to the channel's largest activation / phi. Activations enter as histograms, so
+that the cost does not grow with the number of samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toolchain.evaluate import activations
+from toolchain.netlist import InputError
+from toolchain.network import Firing, FloatNetwork
+from toolchain.progress import Progress, silent
+
+#: Bins per channel. The histogram's error in an activation is at most half a bin, max / 4096.
+BINS = 2048
+#: Candidate thresholds relative to max / phi.
+GRID = np.linspace(0.01, 1.0, 100)
+
+Init = Literal["half", "zero", "spread"]
+Method = Literal["mse", "max", "percentile"]
+
+
+def initial_and_drift(init: Init, timesteps: int) -> tuple[float, float]:
+    """Return the initial membrane potential and the drift per timestep, in thresholds.
+
+    `half` starts at half a threshold, `zero` at none; `spread` adds half a threshold in T equal
+    parts (the paper's released code). Semantics, section 2.
+    """
+    return {"half": (0.5, 0.0), "zero": (0.0, 0.0), "spread": (0.0, 0.5 / timesteps)}[init]
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Activations of one unit, per channel.
+
+    Parameters
+    ----------
+    counts : ndarray (C, BINS), float64
+    top : ndarray (C,), float64
+        Largest activation of the channel; bin i covers ``[i, i + 1) * top / BINS``.
+    """
+
+    counts: np.ndarray
+    top: np.ndarray
+
+    @property
+    def values(self) -> np.ndarray:
+        """Centre of every bin, (C, BINS)."""
+        centres: np.ndarray = (np.arange(BINS) + 0.5) / BINS * self.top[:, None]
+        return centres
+
+
+def histogram(value: Tensor, top: Tensor | None = None) -> Histogram:
+    """Count the activations (N, C, ...) of a unit; exact zeros are left out, they cost nothing.
+
+    Every threshold maps an activation of zero to no spike without error, so zeros do not influence
+    the search.
+    """
+    flat = value.transpose(0, 1).flatten(1)
+    top = flat.amax(1) if top is None else top
+    index = (flat / top.clamp(min=torch.finfo(flat.dtype).tiny)[:, None] * BINS).long().clamp_(0, BINS - 1)
+    index += torch.arange(flat.shape[0])[:, None] * BINS
+    counts = torch.bincount(index[flat > 0], minlength=flat.shape[0] * BINS)
+    return Histogram(counts.reshape(flat.shape[0], BINS).double().numpy(), top.double().numpy())
+
+
+def clip_floor(x: np.ndarray, threshold: np.ndarray, phi: int, timesteps: int, offset: float) -> np.ndarray:
+    """Average activation that a neuron with a constant input `x` emits over a run (eq. 12 with bursts).
+
+    Examples
+    --------
+    >>> clip_floor(np.array([0.0, 0.49, 0.5, 9.0]), np.array(1.0), phi=2, timesteps=2, offset=0.0)
+    array([0. , 0. , 0.5, 2. ])
+    """
+    levels = np.clip(np.floor(x * timesteps / threshold + offset), 0, phi * timesteps)
+    return np.asarray(levels * threshold / timesteps)
+
+
+def search_threshold(data: Histogram, phi: int, timesteps: int, offset: float) -> np.ndarray:
+    """Choose the threshold of every channel (eq. 13).
+
+    Returns
+    -------
+    ndarray (C,), float64
+        0 for a channel that is never active.
+    """
+    x, best, least = data.values, np.zeros_like(data.top), np.full(data.top.shape, np.inf)
+    for ratio in GRID:
+        threshold = ratio * data.top / phi
+        safe = np.where(threshold > 0, threshold, 1.0)[:, None]
+        error = ((clip_floor(x, safe, phi, timesteps, offset) - x) ** 2 * data.counts).sum(axis=1)
+        better = error < least
+        best, least = np.where(better, threshold, best), np.where(better, error, least)
+    return best
+
+
+def percentile_threshold(data: Histogram, phi: int, percentile: float) -> np.ndarray:
+    """Choose the threshold so that a burst of phi at every timestep stands for this percentile.
+
+    Over the positive activations of each channel; 100 is the maximum.
+    """
+    cumulative = np.cumsum(data.counts, axis=1)
+    share = cumulative / np.maximum(cumulative[:, -1:], 1)
+    index = np.argmax(share >= percentile / 100, axis=1)
+    return np.asarray((index + 1) / BINS * data.top / phi)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """How thresholds are chosen.
+
+    Parameters
+    ----------
+    timesteps : int
+    init : {"half", "zero", "spread"}
+    method : {"mse", "max", "percentile"}
+        Eq. 13, the largest activation, or `percentile` of the activations.
+    percentile : float
+        For `method` "percentile".
+    per_layer : bool
+        One threshold for all channels of a layer.
+    """
+
+    timesteps: int
+    init: Init = "half"
+    method: Method = "mse"
+    percentile: float = 99.9
+    per_layer: bool = False
+
+
+def _one_layer(data: Histogram) -> Histogram:
+    """Pool the channels' histograms on a common axis."""
+    top = data.top.max()
+    index = np.minimum((data.values / max(top, np.finfo(float).tiny) * BINS).astype(int), BINS - 1)
+    counts = np.bincount(index.ravel(), weights=data.counts.ravel(), minlength=BINS)
+    return Histogram(counts[None], np.array([top]))
+
+
+def choose_threshold(data: Histogram, phi: int, options: Thresholds) -> np.ndarray:
+    """Choose the thresholds of one unit, (C,) float64, all positive.
+
+    A channel that is never active on the calibration data takes the layer's greatest threshold:
+    it stays silent for as much input as any of its neighbours.
+    """
+    initial, drift = initial_and_drift(options.init, options.timesteps)
+    offset = initial + drift * options.timesteps
+    channels = data.top.shape[0]
+    pooled = _one_layer(data) if options.per_layer else data
+    match options.method:
+        case "mse":
+            threshold = search_threshold(pooled, phi, options.timesteps, offset)
+        case "max":
+            threshold = percentile_threshold(pooled, phi, 100.0)
+        case "percentile":
+            threshold = percentile_threshold(pooled, phi, options.percentile)
+    active = threshold > 0
+    fallback = threshold[active].max() if active.any() else 1.0
+    return np.broadcast_to(np.where(active, threshold, fallback), (channels,)).copy()
+
+
+def collect_histograms(network: FloatNetwork, x: Tensor, *, progress: Progress = silent) -> dict[str, Histogram]:
+    """Run the ANN once and count the activations of every unit that will fire.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+    x : Tensor (N, *source shape), float32
+        Normalised calibration data.
+    """
+    found: dict[str, Histogram] = {}
+    wanted = {u.name for u in network.activations}
+    with progress("activations of the ANN", len(network.units)) as advance:
+        for name, value in activations(network, x):
+            if not bool(torch.isfinite(value).all()):
+                raise InputError(name, "the network's activations are NaN or infinite", "check the weights")
+            if name in wanted:
+                found[name] = histogram(value)
+            advance()
+    return found
+
+
+def fire_with(
+    network: FloatNetwork, histograms: Mapping[str, Histogram], phi: Mapping[str, int], options: Thresholds
+) -> dict[str, Firing]:
+    """Choose how every activation fires: thresholds for the given phi, initial potential by `init`."""
+    initial, drift = initial_and_drift(options.init, options.timesteps)
+    return {
+        unit.name: Firing(
+            phi=phi[unit.name],
+            threshold=choose_threshold(histograms[unit.name], phi[unit.name], options),
+            initial=np.full(unit.shape[0], initial),
+            drift=drift,
+        )
+        for unit in network.activations
+    }

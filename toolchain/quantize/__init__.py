@@ -1,0 +1,5 @@
+"""From real numbers to the integers that a chip holds (semantics, section 3)."""
+
+from toolchain.quantize.quantize import Precision, QuantizedUnit, quantize, quantize_source, quantize_unit
+
+__all__ = ["Precision", "QuantizedUnit", "quantize", "quantize_source", "quantize_unit"]

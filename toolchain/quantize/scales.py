@@ -1,0 +1,107 @@
+"""One scale per target channel: the real value of a unit of membrane potential.
+
+Per output channel c one scale s_c serves all connections into a population (semantics, section 3):
+the largest weight of any connection into the channel just fits the weight range. Where the operators
+after the last weights mix channels (a flatten, say), the channels that one weight reaches share a
+scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from toolchain.netlist import Operator, apply, chain_shapes
+from toolchain.netlist.operators import Resample, SumPool, Weighted
+from toolchain.netlist.shapes import Shape
+from toolchain.quantize.amplitude import largest_weight
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedChain:
+    """A connection's operators whose last weights are still real numbers in units of activation.
+
+    Parameters
+    ----------
+    before : tuple of Operator
+        Already integer.
+    last : Weighted
+        The last weighted operator, float64, with all amplitudes folded in.
+    after : tuple of Operator
+        Structural operators behind it.
+    shape : tuple of int
+        Output shape of `last`.
+    """
+
+    before: tuple[Operator, ...]
+    last: Weighted
+    after: tuple[Operator, ...]
+    shape: Shape
+
+
+def _reach(chain: FoldedChain) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs (channel of the last weights, target channel) that `after` connects."""
+    channels = chain.shape[0]
+    index = np.broadcast_to(np.arange(1, channels + 1).reshape(-1, *(1 for _ in chain.shape[1:])), chain.shape).astype(
+        np.int64
+    )
+    shapes = chain_shapes(chain.after, chain.shape)
+    for operator, shape in zip(chain.after, shapes[:-1], strict=True):
+        if isinstance(operator, SumPool | Resample):
+            out = operator.output_shape(shape)
+            index = np.broadcast_to(index.reshape(shape[0], -1).max(axis=1).reshape(-1, *(1 for _ in out[1:])), out)
+        else:
+            index = apply(operator, index, shape)
+    target = np.broadcast_to(np.arange(index.shape[0]).reshape(-1, *(1 for _ in index.shape[1:])), index.shape)
+    connected = index > 0
+    pairs = np.unique(np.stack([index[connected] - 1, target[connected]]), axis=1)
+    return pairs[0], pairs[1]
+
+
+def channel_scales(chains: Sequence[FoldedChain], channels: int, top: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Choose the scale of every target channel and of every channel of the last weights.
+
+    Parameters
+    ----------
+    chains : sequence of FoldedChain
+    channels : int
+        Channels of the target population.
+    top : int
+        Greatest weight, ``2**(bits - 1) - 1``.
+
+    Returns
+    -------
+    target : ndarray (C,), float64
+        0 where no non-zero weight reaches the channel.
+    weights : list of ndarray (C_last,), float64
+        Per chain; 0 likewise.
+    """
+    # Nodes: target channels first, then the channels of each chain's last weights.
+    offsets = np.cumsum([channels, *(c.shape[0] for c in chains)])
+    rows, columns = [np.arange(0)], [np.arange(0)]
+    largest = np.zeros(int(offsets[-1]))
+    for chain, offset in zip(chains, offsets[:-1], strict=True):
+        source, target = _reach(chain)
+        rows.append(source + offset)
+        columns.append(target)
+        # Flat inputs of a Linear are channels of their own; every kind has one maximum per output.
+        largest[offset : offset + chain.shape[0]] = largest_weight(chain.last)
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_array((np.ones(row.size), (row, column)), shape=(largest.size, largest.size))
+    count, component = connected_components(graph, directed=False)
+    peak = np.zeros(count)
+    np.maximum.at(peak, component, largest)
+    scale = peak[component] / top
+    return scale[:channels], [scale[o : o + c.shape[0]] for c, o in zip(chains, offsets[:-1], strict=True)]
+
+
+def split_chain(operators: tuple[Operator, ...]) -> tuple[tuple[Operator, ...], Weighted, tuple[Operator, ...]]:
+    """Split a chain at its last weighted operator."""
+    last = max(i for i, o in enumerate(operators) if isinstance(o, Weighted))
+    operator = operators[last]
+    assert isinstance(operator, Weighted)
+    return operators[:last], operator, operators[last + 1 :]
