@@ -15,7 +15,7 @@ import numpy as np
 from toolchain.netlist.errors import NetlistError
 from toolchain.netlist.graph import Connection, Netlist
 from toolchain.netlist.linear import apply
-from toolchain.netlist.operators import Operator, Weighted
+from toolchain.netlist.operators import Operator, Resample, Weighted
 from toolchain.netlist.populations import AdaFire, MaxPool, Population, Readout
 from toolchain.netlist.shapes import Shape, per_channel
 
@@ -48,6 +48,8 @@ def _integers(where: str, values: np.ndarray) -> np.ndarray:
 def _magnitudes(operator: Operator) -> Operator:
     if isinstance(operator, Weighted):
         return replace(operator, weight=np.abs(operator.weight.astype(np.int64)))
+    if isinstance(operator, Resample):
+        return replace(operator, matrices=tuple(np.abs(m) for m in operator.matrices))
     return operator
 
 
