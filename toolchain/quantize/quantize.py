@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hw_targets import Target, fit_bias, fit_threshold
+from hw_targets.target import Target, fit_bias, fit_threshold
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -26,15 +26,15 @@ from toolchain.netlist import (
     TargetError,
     Weighted,
     chain_shapes,
-    membrane_bound,
 )
 from toolchain.netlist.shapes import per_channel
 from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork
 from toolchain.quantize.amplitude import channelwise, fold, largest_weight, output_channels, through_structure
 from toolchain.quantize.scales import FoldedChain, channel_scales, split_chain
 
-#: Resolution of a channel that no weight reaches: its threshold in units of membrane potential.
-_DEAD_CHANNEL_THRESHOLD = 1024
+#: No threshold or bias needs more units of membrane potential than this (16 bits): a channel whose
+#: weights are so small that it would takes a coarser unit. It also gives dead channels their unit.
+_FINEST = 2**16
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Precision:
     @property
     def membrane_bits(self) -> int:
         """Width of the membrane potential: the target's, or 24 bits."""
-        return (self.target.membrane_bits if self.target else None) or 24
+        return (self.target.netlist_membrane_bits if self.target else None) or 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,13 +170,16 @@ def quantize_unit(
     assert isinstance(unit, Activation | Output)
     connections = network.inputs(name)
     chains = [_fold_chain(c, amplitudes[c.source], precision.top) for c in connections]
-    scale, last_scales = channel_scales(chains, unit.shape[0], precision.top)
-    notes: list[str] = []
-
     firing = spiking.firing[name] if isinstance(unit, Activation) else None
-    reference = firing.amplitude if firing is not None else np.abs(unit.bias.reshape(unit.shape[0], -1)).max(axis=1)
-    dead = scale == 0
-    scale = np.where(dead, np.where(reference > 0, reference, 1.0) / _DEAD_CHANNEL_THRESHOLD, scale)
+    least = np.abs(unit.bias.reshape(unit.shape[0], -1)).max(axis=1)
+    if firing is not None:
+        least = np.maximum(least, firing.amplitude)
+    least = np.where(least > 0, least, 1.0) / _FINEST
+    scale, last_scales = channel_scales(chains, least, precision.top)
+    notes: list[str] = []
+    coarse = int(np.count_nonzero(scale == least))
+    if coarse:
+        notes.append(f"{name}: {coarse} of {scale.size} channels in units of 1/{_FINEST} of their threshold or bias")
     integers = tuple(
         Connection(c.source, c.target, (*chain.before, _integer_weights(chain.last, s, precision.top), *chain.after))
         for c, chain, s in zip(connections, chains, last_scales, strict=True)
@@ -188,7 +191,7 @@ def quantize_unit(
     if firing is None:
         rounded = np.rint(bias).astype(np.int64)
         if target is not None:
-            rounded = _fit(name, "biases", rounded, fit_bias(target, rounded), notes)
+            rounded = _fit(name, "biases", rounded, fit_bias(target, rounded, name), notes)
         return QuantizedUnit(Readout(name, unit.shape, rounded, scale), integers, np.ones(unit.shape), tuple(notes))
 
     theta = np.rint(firing.amplitude / scale).astype(np.int64)
@@ -200,11 +203,11 @@ def quantize_unit(
         )
         theta = np.maximum(theta, 1)
     if target is not None:
-        theta = _fit(name, "thresholds", theta, fit_threshold(target, theta), notes)
+        theta = _fit(name, "thresholds", theta, fit_threshold(target, theta, name), notes)
     drift = firing.drift * (per_channel(theta, unit.shape) if bias.shape == unit.shape else theta)
     rounded = np.rint(bias + drift).astype(np.int64)
     if target is not None:
-        rounded = _fit(name, "biases", rounded, fit_bias(target, rounded), notes)
+        rounded = _fit(name, "biases", rounded, fit_bias(target, rounded, name), notes)
     initial_theta = per_channel(theta, unit.shape) if firing.initial.shape == unit.shape else theta
     population = AdaFire(
         name=name,
@@ -258,11 +261,11 @@ def check_precision(precision: Precision, network: FloatNetwork, phis: Mapping[s
     target = precision.target
     if target is None:
         return
-    if target.weight_bits is not None and precision.weight_bits > target.weight_bits:
+    if target.weight_bits is not None and precision.weight_bits > max(target.weight_bits):
         raise TargetError(
             target.name,
-            f"weights of {precision.weight_bits} bits asked, the target holds {target.weight_bits}",
-            f"use --weight-bits {target.weight_bits} or fewer",
+            f"weights of {precision.weight_bits} bits asked, the target holds {max(target.weight_bits)}",
+            f"use --weight-bits {max(target.weight_bits)} or fewer",
         )
     if target.max_payload is not None:
         for name, phi in phis.items():
@@ -294,7 +297,7 @@ def quantize(
     Raises
     ------
     TargetError
-        When a number does not fit the target's fields, or a readout can overflow the membrane.
+        When a number does not fit the target's fields.
     """
     precision = precision or Precision()
     check_precision(precision, spiking.network, {n: f.phi for n, f in spiking.firing.items()})
@@ -312,13 +315,4 @@ def quantize(
         membrane_bits=precision.membrane_bits,
         provenance={**(provenance or {}), "notes": notes},
     )
-    for readout in netlist.readouts:
-        bound = membrane_bound(netlist, readout.name).magnitude
-        if bound > netlist.membrane_limit:
-            raise TargetError(
-                readout.name,
-                f"the running sum can reach {bound}, a {netlist.membrane_bits}-bit accumulator holds "
-                f"{netlist.membrane_limit}",
-                "use fewer timesteps, a smaller phi or fewer weight bits",
-            )
     return netlist

@@ -62,24 +62,25 @@ def _reach(chain: FoldedChain) -> tuple[np.ndarray, np.ndarray]:
     return pairs[0], pairs[1]
 
 
-def channel_scales(chains: Sequence[FoldedChain], channels: int, top: int) -> tuple[np.ndarray, list[np.ndarray]]:
+def channel_scales(chains: Sequence[FoldedChain], least: np.ndarray, top: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Choose the scale of every target channel and of every channel of the last weights.
 
     Parameters
     ----------
     chains : sequence of FoldedChain
-    channels : int
-        Channels of the target population.
+    least : ndarray (C,), float64, positive
+        Least scale of each target channel: a coarser unit of membrane potential than the weights
+        ask for, so that threshold and bias fit their fields.
     top : int
         Greatest weight, ``2**(bits - 1) - 1``.
 
     Returns
     -------
-    target : ndarray (C,), float64
-        0 where no non-zero weight reaches the channel.
+    target : ndarray (C,), float64, positive
     weights : list of ndarray (C_last,), float64
-        Per chain; 0 likewise.
+        Per chain; 0 where a channel holds no weight and reaches no target.
     """
+    channels = least.shape[0]
     # Nodes: target channels first, then the channels of each chain's last weights.
     offsets = np.cumsum([channels, *(c.shape[0] for c in chains)])
     rows, columns = [np.arange(0)], [np.arange(0)]
@@ -88,11 +89,11 @@ def channel_scales(chains: Sequence[FoldedChain], channels: int, top: int) -> tu
         source, target = _reach(chain)
         rows.append(source + offset)
         columns.append(target)
-        # Flat inputs of a Linear are channels of their own; every kind has one maximum per output.
         largest[offset : offset + chain.shape[0]] = largest_weight(chain.last)
     row, column = np.concatenate(rows), np.concatenate(columns)
     graph = coo_array((np.ones(row.size), (row, column)), shape=(largest.size, largest.size))
     count, component = connected_components(graph, directed=False)
+    largest[:channels] = least * top
     peak = np.zeros(count)
     np.maximum.at(peak, component, largest)
     scale = peak[component] / top
