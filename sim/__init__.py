@@ -1,1 +1,58 @@
-"""Bit-exact simulation of a netlist: the golden integer step and the fast PyTorch simulator."""
+"""Simulators: the golden integer step (numpy) and the PyTorch reference that is held to it.
+
+`golden` and the payload check need numpy only; what needs torch is imported at its first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sim import golden
+from sim.payloads import check_payloads
+
+if TYPE_CHECKING:
+    from sim.activity import Activity
+    from sim.early_exit import EarlyExit, alpha_schedule, confidence, simulate_early_exit
+    from sim.layer import Layer, LayerResult, compile_layer
+    from sim.reference import Batch, Simulator, compile_netlist, simulate, stream
+
+_HOME = {
+    "Activity": "sim.activity",
+    "Batch": "sim.reference",
+    "EarlyExit": "sim.early_exit",
+    "Layer": "sim.layer",
+    "LayerResult": "sim.layer",
+    "Simulator": "sim.reference",
+    "alpha_schedule": "sim.early_exit",
+    "compile_layer": "sim.layer",
+    "compile_netlist": "sim.reference",
+    "confidence": "sim.early_exit",
+    "simulate": "sim.reference",
+    "simulate_early_exit": "sim.early_exit",
+    "stream": "sim.reference",
+}
+
+__all__ = [
+    "Activity",
+    "Batch",
+    "EarlyExit",
+    "Layer",
+    "LayerResult",
+    "Simulator",
+    "alpha_schedule",
+    "check_payloads",
+    "compile_layer",
+    "compile_netlist",
+    "confidence",
+    "golden",
+    "simulate",
+    "simulate_early_exit",
+    "stream",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sim' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

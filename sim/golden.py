@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sim.payloads import check_payloads
 from toolchain.netlist import (
     AdaFire,
     Input,
-    InputError,
     MaxPool,
     Netlist,
     Readout,
@@ -150,21 +150,16 @@ def simulate(netlist: Netlist, payloads: np.ndarray, timesteps: int | None = Non
     Raises
     ------
     InputError
-        When the payloads do not have the shape that the input takes.
+        When the payloads are not what the input takes.
     """
     source = netlist.input
     timesteps = timesteps or netlist.timesteps
-    frames = source.coding == "frames"
-    expected = ("T", "N", *source.shape) if frames else ("N", *source.shape)
-    if payloads.ndim != len(expected) or payloads.shape[-len(source.shape) :] != source.shape:
-        raise InputError(source.name, f"payloads of shape {payloads.shape} found, expected {expected}")
-    if frames and payloads.shape[0] < timesteps:
-        raise InputError(source.name, f"{payloads.shape[0]} frames found, expected {timesteps}")
-    state = initial_state(netlist, payloads.shape[1 if frames else 0])
+    given = check_payloads(source, payloads, timesteps)
+    state = initial_state(netlist, given.shape[1])
     spikes: dict[str, list[np.ndarray]] = {}
     readouts: dict[str, list[np.ndarray]] = {}
     for t in range(timesteps):
-        for name, burst in step(netlist, state, payloads[t] if frames else payloads).items():
+        for name, burst in step(netlist, state, given[min(t, len(given) - 1)]).items():
             dtype = source.payload_dtype if name == source.name else np.uint8
             spikes.setdefault(name, []).append(burst.astype(dtype))
         for name, total in state.readout.items():

@@ -104,7 +104,8 @@ class Layer:
             payload = spikes[name]
             if payload.shape[0] not in (1, steps):
                 raise InputError(name, f"{payload.shape[0]} timesteps of spikes found, expected {steps}, or 1 if held")
-            value = current(payload.flatten(0, 1)).to(torch.int64).unflatten(0, payload.shape[:2])
+            value = current(payload.flatten(0, 1)).to(torch.int64)
+            value = value.reshape(*payload.shape[:2], *value.shape[1:])
             if payload.shape[0] == 1:
                 held = value[0] if held is None else held + value[0]
             else:

@@ -1,0 +1,71 @@
+"""What populations emitted, summed up exactly without keeping the spikes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """Sums over samples and timesteps, per neuron and exact: what operation counts need.
+
+    Parameters
+    ----------
+    samples : int
+        N.
+    steps : int
+        Timesteps run, summed over samples: N * T without early exit.
+    payloads : mapping of str to ndarray (*shape), int64
+        Sum of |payload| of each neuron of the input and of every spiking population.
+    events : mapping of str to ndarray (*shape), int64
+        Number of non-zero payloads of each neuron.
+    saturations : mapping of str to int
+        How often the membrane potential of a population was clipped.
+
+    Notes
+    -----
+    Synaptic operations of a connection are ``(payloads[source] * fan_out(...)).sum()``, its events
+    ``(events[source] * fan_out(...)).sum()``; neuron updates are ``steps`` times the number of
+    neurons (semantics, section 9).
+    """
+
+    samples: int
+    steps: int
+    payloads: Mapping[str, np.ndarray]
+    events: Mapping[str, np.ndarray]
+    saturations: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Activity) -> Activity:
+        """Join the activity of two batches of one netlist."""
+        return Activity(
+            self.samples + other.samples,
+            self.steps + other.steps,
+            {k: v + other.payloads[k] for k, v in self.payloads.items()},
+            {k: v + other.events[k] for k, v in self.events.items()},
+            {k: v + other.saturations[k] for k, v in self.saturations.items()},
+        )
+
+
+class Counter:
+    """Adds payloads up, one population and one chunk of samples at a time."""
+
+    def __init__(self) -> None:
+        self._payloads: dict[str, np.ndarray] = {}
+        self._events: dict[str, np.ndarray] = {}
+
+    def count(self, name: str, values: Tensor, repeats: int = 1) -> None:
+        """Add payloads (T, N, *shape), each of which was emitted `repeats` times."""
+        flat = values.flatten(0, 1)
+        magnitude = flat.to(torch.int16).abs() if values.dtype is torch.int8 else flat
+        for where, counted in ((self._payloads, magnitude), (self._events, flat != 0)):
+            total = counted.sum(0, dtype=torch.int64).cpu().numpy() * repeats
+            where[name] = where[name] + total if name in where else total
+
+    def activity(self, samples: int, steps: int, saturations: Mapping[str, int]) -> Activity:
+        """Return the sums."""
+        return Activity(samples, steps, dict(self._payloads), dict(self._events), dict(saturations))

@@ -1,0 +1,224 @@
+"""Input-aware adaptive timesteps: a sample stops as soon as its decision is confident.
+
+Semantics, section 8 (eq. 15 and Algorithm 2 of the appendix of Wang et al., AAAI 2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sim.activity import Activity, Counter
+from sim.payloads import check_payloads
+from sim.reference import Simulator, compile_netlist
+from toolchain.netlist import AdaFire, InputError, Netlist, Readout
+
+
+def confidence(readout: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return how sure a decision is: 1 - H(softmax(summed logits)) / ln(classes).
+
+    Parameters
+    ----------
+    readout : ndarray (..., classes), integer
+        Running sum of the readout.
+    scale : ndarray (classes,), float64
+        Real value of one unit of the running sum.
+
+    Returns
+    -------
+    ndarray (...), float64
+        0 for a uniform distribution, 1 for certainty.
+    """
+    logits = readout * scale
+    logits = logits - logits.max(-1, keepdims=True)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    entropy = -(np.exp(log_p) * log_p).sum(-1)
+    return np.asarray(1 - entropy / np.log(readout.shape[-1]))
+
+
+def alpha_schedule(
+    readout: np.ndarray, scale: np.ndarray, *, base: float = 0.6, delta: float = 1.0
+) -> tuple[float, ...]:
+    """Return the confidence that each timestep asks for, from a calibration run.
+
+    ``alpha_t = base + (1 - base) * exp(-(E_t - E_min) / delta)`` with E_t the mean normalised
+    entropy at t.
+
+    Parameters
+    ----------
+    readout : ndarray (T, N, classes), integer
+        Running sums of the calibration samples.
+    scale : ndarray (classes,), float64
+    base : float
+        Least confidence that stops a sample, 0 to 1.
+    delta : float
+        Temperature of the schedule, positive.
+
+    Raises
+    ------
+    InputError
+        When `base` or `delta` is out of range.
+    """
+    if not 0 <= base <= 1:
+        raise InputError("alpha base", f"{base} found, expected 0 to 1")
+    if not delta > 0:
+        raise InputError("alpha delta", f"{delta} found, expected a positive number")
+    entropy = (1 - confidence(readout, scale)).mean(1)
+    return tuple(float(a) for a in base + (1 - base) * np.exp(-(entropy - entropy.min()) / delta))
+
+
+def exit_timesteps(readout: np.ndarray, scale: np.ndarray, alpha: Sequence[float]) -> np.ndarray:
+    """Return the timestep, 1 to T, at which each sample of a complete run would have stopped.
+
+    Parameters
+    ----------
+    readout : ndarray (T, N, classes), integer
+    scale : ndarray (classes,), float64
+    alpha : sequence of float, one per timestep
+
+    Returns
+    -------
+    ndarray (N,), int64
+        The first t whose confidence exceeds ``alpha[t - 1]``, T where none does.
+    """
+    sure = confidence(readout, scale) > np.asarray(alpha)[:, np.newaxis]
+    sure[-1] = True
+    return np.asarray(sure.argmax(0) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class EarlyExit:
+    """What a run with early exit decided and spent.
+
+    Parameters
+    ----------
+    timesteps : ndarray (N,), int64
+        Timesteps that each sample ran, 1 to T.
+    readout : ndarray (N, classes), int64
+        Running sum at the exit.
+    activity : Activity
+        Spikes of each sample up to and including its exit, and none after.
+    """
+
+    timesteps: np.ndarray
+    readout: np.ndarray
+    activity: Activity
+
+    @property
+    def mean_timesteps(self) -> float:
+        """Timesteps per sample."""
+        return float(self.timesteps.mean())
+
+
+def simulate_early_exit(
+    netlist: Netlist,
+    payloads: np.ndarray,
+    *,
+    alpha: Sequence[float] | None = None,
+    block: int = 1,
+    chunk: int | None = None,
+    device: str | torch.device = "cpu",
+) -> EarlyExit:
+    """Run a batch in blocks of timesteps and drop the samples that are sure.
+
+    Parameters
+    ----------
+    netlist : Netlist
+        With one readout of shape (classes,).
+    payloads : ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; integer
+    alpha : sequence of float, optional
+        Confidence that stops a sample, one per timestep; the netlist's own by default.
+    block : int
+        Timesteps that run between two looks at the confidence: larger blocks run faster but
+        compute steps that are not used. The result does not depend on it.
+    chunk, device
+        As for `compile_netlist`.
+
+    Raises
+    ------
+    InputError
+        When there is no alpha, it does not fit the timesteps, or the readout is no decision.
+    """
+    alpha = netlist.alpha if alpha is None else tuple(alpha)
+    readout = netlist.readouts[0]
+    if not alpha:
+        raise InputError("early exit", "the netlist holds no alpha", "convert with --early-exit, or give alpha")
+    if len(alpha) != netlist.timesteps:
+        raise InputError("early exit", f"alpha has {len(alpha)} values, expected {netlist.timesteps}")
+    if len(netlist.readouts) != 1 or len(readout.shape) != 1:
+        raise InputError("early exit", "expected one readout of shape (classes,)")
+    if block < 1:
+        raise InputError("early exit", f"block {block} found, expected at least 1")
+    simulator = compile_netlist(netlist, chunk=chunk, device=device)
+    given = torch.from_numpy(np.ascontiguousarray(check_payloads(netlist.input, payloads, simulator.timesteps)))
+    run = _Run(simulator, np.asarray(alpha), given.shape[1], block)
+    with torch.inference_mode():
+        for start in range(0, given.shape[1], simulator.chunk):
+            run.chunk(given[:, start : start + simulator.chunk].to(simulator.device), start)
+    return run.result()
+
+
+class _Run:
+    """One batch with early exit, chunk by chunk."""
+
+    def __init__(self, simulator: Simulator, alpha: np.ndarray, samples: int, block: int) -> None:
+        self._simulator = simulator
+        self._netlist = simulator.netlist
+        self._alpha = alpha
+        self._block = block
+        self._decision: Readout = simulator.netlist.readouts[0]
+        self._timesteps = np.zeros(samples, np.int64)
+        self._readout = np.zeros((samples, *self._decision.shape), np.int64)
+        self._counter = Counter()
+        self._saturations = {p.name: 0 for p in self._netlist.spiking if isinstance(p, AdaFire)}
+
+    def chunk(self, payloads: Tensor, start: int) -> None:
+        """Run samples from `start` on until all have stopped; `payloads` is (1 or T, n, *shape)."""
+        running = np.arange(start, start + payloads.shape[1])
+        states: dict[str, Tensor] = {}
+        done, total = 0, self._simulator.timesteps
+        while done < total and running.size:
+            steps = min(self._block, total - done)
+            held = payloads.shape[0] == 1
+            spikes = {self._netlist.input.name: payloads if held else payloads[done : done + steps]}
+            sums = np.empty(0)
+            for layer in self._simulator.layers:
+                name = layer.population.name
+                result = layer.run(spikes, state=states.get(name), timesteps=steps)
+                states[name] = result.state
+                if layer.population.emits:
+                    spikes[name] = result.output
+                else:
+                    sums = result.output.cpu().numpy()
+                if name in self._saturations:
+                    self._saturations[name] += result.saturations
+            sure = confidence(sums, self._decision.scale) > self._alpha[done : done + steps, np.newaxis]
+            if done + steps == total:
+                sure[-1] = True
+            stopped = sure.any(0)
+            used = np.where(stopped, sure.argmax(0) + 1, steps)
+            self._count(spikes, used, steps)
+            self._timesteps[running[stopped]] = done + used[stopped]
+            self._readout[running[stopped]] = sums[used[stopped] - 1, np.flatnonzero(stopped)]
+            running = running[~stopped]
+            stay = torch.from_numpy(np.flatnonzero(~stopped)).to(payloads.device)
+            states = {name: state[stay] for name, state in states.items()}
+            payloads = payloads[:, stay]
+            done += steps
+
+    def _count(self, spikes: dict[str, Tensor], used: np.ndarray, steps: int) -> None:
+        """Count the payloads of each sample's first `used` timesteps of this block."""
+        for name, values in spikes.items():
+            limit = torch.from_numpy(used).to(values.device)
+            for t in range(steps):
+                still = torch.nonzero(limit > t).flatten()
+                self._counter.count(name, values[min(t, values.shape[0] - 1), still].unsqueeze(0))
+
+    def result(self) -> EarlyExit:
+        """Return the whole batch."""
+        samples, steps = len(self._timesteps), int(self._timesteps.sum())
+        return EarlyExit(self._timesteps, self._readout, self._counter.activity(samples, steps, self._saturations))

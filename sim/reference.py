@@ -1,0 +1,274 @@
+"""The reference simulator: a batch of samples through all timesteps, one layer after the other.
+
+Equal to `sim.golden` bit for bit. Layers run for all timesteps in one call, so that weights are
+read once and a held input is convolved once; samples run in chunks whose currents stay in cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sim.activity import Activity, Counter
+from sim.layer import Layer, compile_layer
+from sim.payloads import check_payloads
+from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace
+from toolchain.netlist.shapes import size
+
+#: Currents of one chunk of samples, in bytes: measured (docs/performance.md), about the second-level caches.
+CHUNK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a netlist did on one batch.
+
+    Parameters
+    ----------
+    readouts : mapping of str to ndarray (T, N, *shape), int64
+        Running sum of every readout.
+    spikes : mapping of str to ndarray (T, N, *shape), int8 or uint8
+        Payloads of the populations that were to be recorded.
+    saturations : mapping of str to int
+        How often the membrane potential of a population was clipped.
+    activity : Activity or None
+        Where it was asked for.
+    """
+
+    readouts: Mapping[str, np.ndarray]
+    spikes: Mapping[str, np.ndarray]
+    saturations: Mapping[str, int]
+    activity: Activity | None
+
+    @property
+    def readout(self) -> np.ndarray:
+        """Running sum of the only readout, (T, N, classes) int64."""
+        if len(self.readouts) != 1:
+            raise InputError("batch", f"there are {len(self.readouts)} readouts: name one of {sorted(self.readouts)}")
+        return next(iter(self.readouts.values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Simulator:
+    """A netlist compiled for this machine: see `compile_netlist`.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    layers : tuple of Layer
+        In topological order.
+    timesteps : int
+        T.
+    chunk : int
+        Samples that go through the network together.
+    device : torch.device
+    """
+
+    netlist: Netlist
+    layers: tuple[Layer, ...]
+    timesteps: int
+    chunk: int
+    device: torch.device
+
+    def run(self, payloads: np.ndarray, *, record: Collection[str] = (), activity: bool = False) -> Batch:
+        """Run one batch.
+
+        Parameters
+        ----------
+        payloads : ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; integer
+        record : collection of str
+            Populations whose payloads are kept.
+        activity : bool
+            Whether to sum up payloads and events per neuron.
+
+        Raises
+        ------
+        InputError
+            When the payloads are not what the input takes, or `record` names an unknown population.
+        """
+        source = self.netlist.input
+        known = {source.name, *(p.name for p in self.netlist.spiking)}
+        if unknown := set(record) - known:
+            raise InputError("record", f"no spiking population {sorted(unknown)}; there are {sorted(known)}")
+        given = torch.from_numpy(np.ascontiguousarray(check_payloads(source, payloads, self.timesteps)))
+        samples = given.shape[1]
+        recorder = _Recorder(self, samples, record, activity)
+        with torch.inference_mode():
+            for start in range(0, samples, self.chunk):
+                part = slice(start, start + self.chunk)
+                self._run_chunk(given[:, part].to(self.device), part, recorder)
+        return recorder.batch()
+
+    def _run_chunk(self, payloads: Tensor, part: slice, recorder: _Recorder) -> None:
+        spikes = {self.netlist.input.name: payloads}
+        recorder.spikes(self.netlist.input.name, payloads, part)
+        for layer, done in zip(self.layers, self._last_uses, strict=True):
+            result = layer.run(spikes, timesteps=self.timesteps)
+            name = layer.population.name
+            if layer.population.emits:
+                spikes[name] = result.output
+                recorder.spikes(name, result.output, part)
+                if isinstance(layer.population, AdaFire):
+                    recorder.saturated(name, result.saturations)
+            else:
+                recorder.readout(name, result.output, part)
+            for source in done:
+                del spikes[source]
+
+    @property
+    def _last_uses(self) -> list[list[str]]:
+        """Name, for each layer, the populations whose payloads no later layer reads."""
+        last = {c.source: layer for layer, p in enumerate(self.layers) for c in self.netlist.inputs(p.population.name)}
+        for position, layer in enumerate(self.layers):
+            if layer.population.emits:
+                last.setdefault(layer.population.name, position)
+        last.setdefault(self.netlist.input.name, 0)
+        return [[name for name, when in last.items() if when == position] for position in range(len(self.layers))]
+
+
+class _Recorder:
+    """Collects what the chunks of a batch deliver."""
+
+    def __init__(self, simulator: Simulator, samples: int, record: Collection[str], activity: bool) -> None:
+        self._simulator = simulator
+        self._samples = samples
+        self._record = frozenset(record)
+        self._spikes: dict[str, np.ndarray] = {}
+        self._readouts: dict[str, np.ndarray] = {}
+        self._saturations: dict[str, int] = {}
+        self._activity = Counter() if activity else None
+
+    def _store(self, where: dict[str, np.ndarray], name: str, values: Tensor, part: slice) -> None:
+        array = values.cpu().numpy()
+        if name not in where:
+            where[name] = np.empty((self._simulator.timesteps, self._samples, *array.shape[2:]), array.dtype)
+        where[name][:, part] = array
+
+    def spikes(self, name: str, values: Tensor, part: slice) -> None:
+        if name in self._record:
+            self._store(self._spikes, name, values, part)
+        if self._activity is not None:
+            self._activity.count(name, values, self._simulator.timesteps if values.shape[0] == 1 else 1)
+
+    def readout(self, name: str, values: Tensor, part: slice) -> None:
+        self._store(self._readouts, name, values, part)
+
+    def saturated(self, name: str, count: int) -> None:
+        self._saturations[name] = self._saturations.get(name, 0) + count
+
+    def batch(self) -> Batch:
+        activity = None
+        if self._activity is not None:
+            steps = self._samples * self._simulator.timesteps
+            activity = self._activity.activity(self._samples, steps, self._saturations)
+        return Batch(self._readouts, self._spikes, self._saturations, activity)
+
+
+def compile_netlist(
+    netlist: Netlist, *, timesteps: int | None = None, chunk: int | None = None, device: str | torch.device = "cpu"
+) -> Simulator:
+    """Prepare a netlist to run any number of batches.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    timesteps : int, optional
+        T; the netlist's own by default.
+    chunk : int, optional
+        Samples that go through the network together; by default as many as keep the largest
+        layer's currents within `CHUNK_BYTES`. Bounds the memory of a run.
+    device : str or torch.device
+
+    Raises
+    ------
+    InputError
+        When `timesteps` or `chunk` is not positive.
+    """
+    steps = netlist.timesteps if timesteps is None else timesteps
+    if steps < 1:
+        raise InputError("timesteps", f"{steps} found, expected at least 1")
+    if chunk is not None and chunk < 1:
+        raise InputError("chunk", f"{chunk} found, expected at least 1")
+    if chunk is None:
+        largest = max(size(p.current_shape) for p in netlist.populations if not isinstance(p, Input))
+        chunk = max(1, CHUNK_BYTES // (4 * steps * largest))
+    sources = {p.name: p for p in netlist.populations}
+    layers = tuple(
+        compile_layer(p, netlist.inputs(p.name), sources, netlist.membrane_limit, steps)
+        for p in netlist.populations[1:]
+    )
+    return Simulator(netlist, layers, steps, chunk, torch.device(device))
+
+
+def simulate(
+    netlist: Netlist,
+    payloads: np.ndarray,
+    *,
+    timesteps: int | None = None,
+    chunk: int | None = None,
+    device: str | torch.device = "cpu",
+) -> Trace:
+    """Run a netlist on a batch and record everything.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    payloads : ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; integer
+    timesteps, chunk, device
+        As for `compile_netlist`.
+
+    Returns
+    -------
+    Trace
+        `backend` is "reference".
+
+    Raises
+    ------
+    InputError
+        When the payloads are not what the input takes.
+    """
+    simulator = compile_netlist(netlist, timesteps=timesteps, chunk=chunk, device=device)
+    names = [netlist.input.name, *(p.name for p in netlist.spiking)]
+    batch = simulator.run(payloads, record=names)
+    return Trace(
+        netlist_hash=netlist.content_hash,
+        backend="reference",
+        spikes={name: batch.spikes[name] for name in names},
+        readouts=batch.readouts,
+        saturations=batch.saturations,
+    )
+
+
+def stream(
+    netlist: Netlist,
+    payload_batches: Iterable[np.ndarray],
+    *,
+    timesteps: int | None = None,
+    record: Collection[str] = (),
+    activity: bool = False,
+    chunk: int | None = None,
+    device: str | torch.device = "cpu",
+) -> Iterator[Batch]:
+    """Run any number of samples in flat memory: one batch is held at a time.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    payload_batches : iterable of ndarray
+        Each as `simulate` takes it.
+    timesteps, chunk, device
+        As for `compile_netlist`.
+    record, activity
+        As for `Simulator.run`; by default readouts only.
+
+    Yields
+    ------
+    Batch
+    """
+    simulator = compile_netlist(netlist, timesteps=timesteps, chunk=chunk, device=device)
+    for payloads in payload_batches:
+        yield simulator.run(payloads, record=record, activity=activity)
