@@ -1,0 +1,485 @@
+"""Hardware targets as data: every number with its source, and unknown ones kept unknown.
+
+A target file (TOML) is one chip, or one system that names its chip and adds what the board adds.
+`load_target` reads a shipped one by name or a user's own by path. Numbers are in the chip's units;
+the properties and `fit_bias`/`fit_threshold` translate them to the netlist's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from toolchain.netlist.errors import FormatError, InputError, TargetError
+
+#: Where a number comes from, best first.
+BASES = {
+    "vendor": "stated by the chip's maker in a paper, brief or manual",
+    "software": "declared or enforced by the maker's (or a maker-backed) software",
+    "measured": "measured on the chip and published",
+    "simulated": "from the maker's own simulation of the chip",
+    "secondary": "reported by others; no primary source seen",
+    "derived": "follows from other numbers of this file, as the source says",
+}
+
+Value = int | float | bool | str | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number of a target: its value, or why there is none.
+
+    Parameters
+    ----------
+    value : int, float, bool, str or tuple of int, or None
+        None: not known.
+    source : str
+        Document and place; for an unknown, why it is unknown.
+    basis : str
+        A key of `BASES`; "unknown" where there is no value.
+    note : str
+        What a reader must know to use the number.
+    """
+
+    value: Value | None
+    source: str
+    basis: str
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What a chip or system can hold. A field is None where no source states it.
+
+    Parameters
+    ----------
+    name, title : str
+        Short name as options spell it; full name.
+    kind : {"chip", "system"}
+        A chip sets no limit on the number of chips; a system does.
+    chip : str
+        Name of the chip's file (its own for a chip).
+    payload_bits : int
+        Width of a spike's unsigned payload; 1 is a binary spike.
+    signed_input : bool
+        Whether the input may inject negative payloads.
+    weight_bits : tuple of int
+        Widths that a signed weight can be stored with, sign included, ascending.
+    weight_values_per_neuron : int
+        Number of different weights that one neuron can have.
+    membrane_bits : int
+        Width of the signed membrane potential, in the chip's units.
+    unit_exponent : int
+        One unit of the netlist is 2**this of the chip's membrane.
+    threshold_mantissa_bits, threshold_exponent
+        Unsigned mantissa; (least, greatest) exponent, one per population.
+    bias_mantissa_bits, bias_exponent
+        Signed mantissa, sign included; (least, greatest) exponent, one per neuron.
+    phi : int
+        Longest burst that one neuron update can emit.
+    neuron_slots : int
+        Neurons (compartments) of the chip that one AdaFire neuron takes.
+    max_pool : bool
+        Whether spiking max-pooling exists.
+    delay : int
+        Longest delay of a synapse or axon, timesteps.
+    fan_in, fan_out : int
+        Most synapses into, or targets of, one neuron.
+    in_axons_per_core, out_axons_per_core : int
+    destinations : int
+        Most populations that one population can send to.
+    kernel_sizes, strides : tuple of int
+        Allowed edge lengths of convolution kernels, and strides.
+    square_kernels, dilated_kernels, grouped_kernels, biases : bool
+        Whether kernels must be square; whether dilation, groups and biases exist.
+    shares_kernels : bool
+        Whether a core stores a convolution's kernel once for all positions.
+    neurons_per_core : int
+    synapse_bytes_per_core : int
+        Memory for synapses alone.
+    memory_bytes_per_core : int
+        Memory that synapses, neuron state and axons share.
+    state_bytes_per_neuron : int
+        Most state that one neuron may have.
+    kernel_words_per_core, neuron_words_per_core : tuple of int
+        One entry per core where cores differ (DynapCNN).
+    bias_words_per_core : int
+    cores_per_chip, chips : int
+    neurons_per_chip, synapses_per_chip : int
+    inputs, outputs : int
+        Channels in and out of the chip.
+    facts : mapping of str to Fact
+        Every field above as stored, with its source.
+    prices : mapping of str to Fact
+        Published energy per operation; keys as `docs/targets.md` lists them.
+    """
+
+    name: str
+    title: str
+    kind: Literal["chip", "system"]
+    chip: str
+    payload_bits: int | None = None
+    signed_input: bool | None = None
+    weight_bits: tuple[int, ...] | None = None
+    weight_values_per_neuron: int | None = None
+    membrane_bits: int | None = None
+    unit_exponent: int | None = None
+    threshold_mantissa_bits: int | None = None
+    threshold_exponent: tuple[int, ...] | None = None
+    bias_mantissa_bits: int | None = None
+    bias_exponent: tuple[int, ...] | None = None
+    phi: int | None = None
+    neuron_slots: int | None = None
+    max_pool: bool | None = None
+    delay: int | None = None
+    fan_in: int | None = None
+    fan_out: int | None = None
+    in_axons_per_core: int | None = None
+    out_axons_per_core: int | None = None
+    destinations: int | None = None
+    kernel_sizes: tuple[int, ...] | None = None
+    strides: tuple[int, ...] | None = None
+    square_kernels: bool | None = None
+    dilated_kernels: bool | None = None
+    grouped_kernels: bool | None = None
+    biases: bool | None = None
+    shares_kernels: bool | None = None
+    neurons_per_core: int | None = None
+    synapse_bytes_per_core: int | None = None
+    memory_bytes_per_core: int | None = None
+    state_bytes_per_neuron: int | None = None
+    kernel_words_per_core: tuple[int, ...] | None = None
+    neuron_words_per_core: tuple[int, ...] | None = None
+    bias_words_per_core: int | None = None
+    cores_per_chip: int | None = None
+    chips: int | None = None
+    neurons_per_chip: int | None = None
+    synapses_per_chip: int | None = None
+    inputs: int | None = None
+    outputs: int | None = None
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    prices: Mapping[str, Fact] = field(default_factory=dict)
+
+    @property
+    def max_payload(self) -> int | None:
+        """Greatest payload of one spike."""
+        return None if self.payload_bits is None else 2**self.payload_bits - 1
+
+    @property
+    def binary(self) -> bool:
+        """Whether spikes carry no payload."""
+        return self.payload_bits == 1
+
+    @property
+    def weight_range(self) -> tuple[int, int] | None:
+        """Least and greatest weight of the widest format."""
+        if self.weight_bits is None:
+            return None
+        bits = max(self.weight_bits)
+        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+    @property
+    def netlist_membrane_bits(self) -> int | None:
+        """Width of the membrane potential in the netlist's units."""
+        return None if self.membrane_bits is None else self.membrane_bits - (self.unit_exponent or 0)
+
+    @property
+    def cores(self) -> int | None:
+        """Cores of the whole target; None when unlimited or unknown."""
+        if self.cores_per_chip is None or self.chips is None:
+            return None
+        return self.cores_per_chip * self.chips
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every fact and price with its source, as JSON values."""
+
+        def plain(facts: Mapping[str, Fact]) -> dict[str, Any]:
+            return {
+                name: {
+                    "value": list(f.value) if isinstance(f.value, tuple) else f.value,
+                    "basis": f.basis,
+                    "source": f.source,
+                    **({"note": f.note} if f.note else {}),
+                }
+                for name, f in facts.items()
+            }
+
+        return {
+            "target": self.name,
+            "title": self.title,
+            "kind": self.kind,
+            "chip": self.chip,
+            "facts": plain(self.facts),
+            "prices": plain(self.prices),
+        }
+
+
+def _data() -> Traversable:
+    return resources.files("hw_targets") / "data"
+
+
+@cache
+def available_targets() -> tuple[str, ...]:
+    """Return the names of the shipped targets, sorted."""
+    return tuple(sorted(f.name.removesuffix(".toml") for f in _data().iterdir() if f.name.endswith(".toml")))
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """Read a shipped target by name, or a target file by path.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name of `available_targets`, or a path (anything that ends in ``.toml``).
+
+    Raises
+    ------
+    InputError
+        When there is no such target; a near name is suggested.
+    FormatError
+        When the file breaks a rule of target files.
+    """
+    text = str(name_or_path)
+    if text in available_targets():
+        return _build(text, _parse(text, (_data() / f"{text}.toml").read_bytes()))
+    path = Path(text)
+    if path.suffix == ".toml":
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise InputError(text, f"cannot read the target file ({error.strerror})") from None
+        return _build(text, _parse(text, raw))
+    near = difflib.get_close_matches(text.lower().replace("-", "_").replace(" ", "_"), available_targets(), n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(
+        "--target",
+        f"there is no target {text!r}",
+        f"{hint}targets: {', '.join(available_targets())}, or the path of a .toml file",
+    )
+
+
+def _parse(where: str, raw: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(raw.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(where, f"no valid TOML ({error})") from None
+
+
+@cache
+def _fact_types() -> dict[str, Any]:
+    """Type of each field that a [facts.*] table may set, without its None."""
+    described = {"name", "title", "kind", "chip", "facts", "prices"}
+    hints = typing.get_type_hints(Target)
+    return {f.name: typing.get_args(hints[f.name])[0] for f in fields(Target) if f.name not in described}
+
+
+def _build(where: str, table: dict[str, Any]) -> Target:
+    unknown = table.keys() - {"name", "title", "chip", "facts", "prices"}
+    if unknown:
+        raise FormatError(where, f"unknown keys {sorted(unknown)}, expected name, title, chip, facts and prices")
+    for key in ("name", "title"):
+        if not isinstance(table.get(key), str):
+            raise FormatError(where, f"{key!r} is missing or no text")
+    inherited: Target | None = None
+    if "chip" in table:
+        if table["chip"] not in available_targets():
+            raise FormatError(where, f"chip {table['chip']!r} is no shipped target, expected one of them")
+        inherited = load_target(table["chip"])
+        if inherited.kind == "system":
+            raise FormatError(where, f"chip {inherited.name!r} is a system, expected a chip")
+    facts = {**(inherited.facts if inherited else {}), **_facts(where, "facts", table, _fact_types())}
+    prices = {**(inherited.prices if inherited else {}), **_facts(where, "prices", table, None)}
+    target = Target(
+        name=table["name"],
+        title=table["title"],
+        kind="system" if inherited else "chip",
+        chip=inherited.name if inherited else table["name"],
+        facts=facts,
+        prices=prices,
+        **{name: fact.value for name, fact in facts.items()},  # type: ignore[arg-type]  # typed by _facts
+    )
+    _check(where, target)
+    return target
+
+
+def _facts(where: str, section: str, table: dict[str, Any], expected: Mapping[str, Any] | None) -> dict[str, Fact]:
+    entries = table.get(section, {})
+    if not isinstance(entries, dict):
+        raise FormatError(where, f"[{section}] is no table")
+    found = {}
+    for name, entry in entries.items():
+        place = f"{where}, {section}.{name}"
+        if expected is not None and name not in expected:
+            near = difflib.get_close_matches(name, expected, n=1)
+            raise FormatError(place, "no such number", f"did you mean {near[0]!r}?" if near else None)
+        found[name] = _fact(place, entry, expected[name] if expected is not None else float)
+    return found
+
+
+def _fact(where: str, entry: Any, kind: Any) -> Fact:
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(k, ""), str) for k in ("source", "unknown", "note")):
+        raise FormatError(where, "expected {value, source, basis} or {unknown = why}")
+    note = entry.get("note", "")
+    if "unknown" in entry:
+        if entry.keys() - {"unknown", "note"} or not entry["unknown"]:
+            raise FormatError(where, "an unknown number has its reason and no other key than 'note'")
+        return Fact(None, entry["unknown"], "unknown", note)
+    if entry.keys() - {"value", "source", "basis", "note"} or "value" not in entry or not entry.get("source"):
+        raise FormatError(where, f"keys {sorted(entry)} found, expected value, source and basis (note if needed)")
+    if entry.get("basis") not in BASES:
+        raise FormatError(where, f"basis {entry.get('basis')!r} found, expected one of {', '.join(BASES)}")
+    return Fact(_typed(where, kind, entry["value"]), entry["source"], entry["basis"], note)
+
+
+def _typed(where: str, kind: Any, value: Any) -> Value:
+    if isinstance(kind, types.GenericAlias):
+        if not isinstance(value, list) or not value or any(type(v) is not int or v < 0 for v in value):
+            raise FormatError(where, f"{value!r} found, expected a list of integers of at least 0")
+        return tuple(value)
+    if kind is float and type(value) in (int, float) and value >= 0:
+        return float(value)
+    if type(value) is not kind or (kind is int and value < 0):
+        raise FormatError(where, f"{value!r} found, expected {kind.__name__} of at least 0")
+    return typing.cast(Value, value)
+
+
+def _check(where: str, target: Target) -> None:
+    for name in ("threshold_exponent", "bias_exponent"):
+        pair = getattr(target, name)
+        if pair is not None and (len(pair) != 2 or pair[0] > pair[1]):
+            raise FormatError(where, f"{name} {list(pair)} found, expected [least, greatest]")
+    for name in ("weight_bits", "kernel_sizes", "strides"):
+        values = getattr(target, name)
+        if values is not None and list(values) != sorted(set(values)):
+            raise FormatError(where, f"{name} {list(values)} found, expected ascending numbers")
+    for name in ("payload_bits", "membrane_bits", "cores_per_chip", "chips", "neurons_per_core", "neuron_slots"):
+        if getattr(target, name) == 0:
+            raise FormatError(where, f"{name} is 0, expected at least 1")
+
+
+def _shift_round(values: np.ndarray, exponent: int) -> np.ndarray:
+    """Divide int64 by 2**exponent, rounding half to even, without leaving the integers."""
+    if exponent == 0:
+        return values
+    quotient, remainder = values >> exponent, values & ((1 << exponent) - 1)
+    half = 1 << (exponent - 1)
+    up = (remainder > half) | ((remainder == half) & (quotient & 1 == 1))
+    return np.asarray(quotient + up, dtype=np.int64)
+
+
+def _exponents(target: Target, limits: tuple[int, ...]) -> range:
+    """Exponents in units of the netlist: what lies below its unit is of no use to integers."""
+    shift = target.unit_exponent or 0
+    return range(max(limits[0] - shift, 0), max(limits[1] - shift, 0) + 1)
+
+
+def fit_bias(target: Target, bias: np.ndarray, where: str = "bias") -> np.ndarray:
+    """Round biases to the nearest ``mantissa * 2**exponent`` that the target's field holds.
+
+    Every element has its own exponent. Grids are nested, so the least exponent whose mantissa
+    fits is the nearest one.
+
+    Parameters
+    ----------
+    target : Target
+    bias : ndarray, integer
+        In the netlist's units.
+    where : str
+        What an error calls it.
+
+    Returns
+    -------
+    ndarray, int64
+        As `bias`, unchanged where the target's field is unknown.
+
+    Raises
+    ------
+    TargetError
+        When a bias is beyond the field, or the target has no biases and one is not zero.
+
+    Examples
+    --------
+    >>> fit_bias(load_target("loihi2"), np.array([4095, 4097, -70001]))
+    array([  4095,   4096, -70016])
+    """
+    fitted = np.array(bias, dtype=np.int64)
+    if target.biases is False:
+        if np.any(fitted):
+            raise TargetError(where, f"{target.title} has no biases", "train without bias, or choose another target")
+        return fitted
+    if target.bias_mantissa_bits is None or target.bias_exponent is None:
+        return fitted
+    low, high = -(2 ** (target.bias_mantissa_bits - 1)), 2 ** (target.bias_mantissa_bits - 1) - 1
+    open_ = np.ones(fitted.shape, dtype=bool)
+    exponents = _exponents(target, target.bias_exponent)
+    for exponent in exponents:
+        mantissa = _shift_round(np.asarray(bias, dtype=np.int64), exponent)
+        fits = open_ & (mantissa >= low) & (mantissa <= high)
+        fitted[fits] = mantissa[fits] << exponent
+        open_ &= ~fits
+    if np.any(open_):
+        worst = int(np.asarray(bias, dtype=np.int64)[open_][np.argmax(np.abs(np.asarray(bias)[open_]))])
+        raise TargetError(
+            where,
+            f"bias {worst} found, {target.title} holds {low} .. {high} times up to 2**{exponents[-1]} "
+            f"({int(np.count_nonzero(open_))} of {fitted.size} are beyond)",
+            "use fewer weight bits or a coarser scale: both shrink bias and threshold alike",
+        )
+    return fitted
+
+
+def fit_threshold(target: Target, threshold: np.ndarray, where: str = "threshold") -> np.ndarray:
+    """Round thresholds to the nearest that the target's field holds.
+
+    A population has one exponent: the least with which its greatest threshold fits.
+
+    Parameters
+    ----------
+    target : Target
+    threshold : ndarray, integer, at least 1
+        In the netlist's units.
+    where : str
+        What an error calls it.
+
+    Returns
+    -------
+    ndarray, int64
+        As `threshold`, unchanged where the target's field is unknown.
+
+    Raises
+    ------
+    TargetError
+        When a threshold is beyond the field, or rounds to zero.
+    """
+    exact = np.array(threshold, dtype=np.int64)
+    if target.threshold_mantissa_bits is None or target.threshold_exponent is None or exact.size == 0:
+        return exact
+    high = 2**target.threshold_mantissa_bits - 1
+    exponents = _exponents(target, target.threshold_exponent)
+    for exponent in exponents:
+        mantissa = _shift_round(exact, exponent)
+        if int(mantissa.max()) <= high:
+            if int(mantissa.min()) < 1:
+                raise TargetError(
+                    where,
+                    f"thresholds {int(exact.min())} and {int(exact.max())} do not share an exponent: "
+                    f"in steps of {2**exponent} the lesser is 0",
+                    "use fewer weight bits, which narrows the range of thresholds",
+                )
+            return mantissa << exponent
+    raise TargetError(
+        where,
+        f"threshold {int(exact.max())} found, {target.title} holds at most {high << exponents[-1]}",
+        "use fewer weight bits: threshold and weights shrink alike",
+    )
