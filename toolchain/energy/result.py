@@ -1,0 +1,278 @@
+"""The energy report: layers, readings and baselines, as JSON and as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from toolchain.energy.counts import Counts
+from toolchain.energy.neurobench import neurobench
+from toolchain.energy.prices import Price, Prices
+from toolchain.energy.readings import BreakEven, Omission, Reading, priced, spiking_synapses
+
+
+@dataclass(frozen=True)
+class LayerEnergy:
+    """One target population with all connections into it; sums over samples.
+
+    Parameters
+    ----------
+    name : str
+        The population.
+    kind : str
+        The operator of its largest connection, or "MaxPool".
+    macs : int
+        Dense multiply-accumulates of the ANN (one per inference and synapse).
+    first_layer_macs : int
+        Those that the input drives, executed by the spiking network as well.
+    sops, events : int
+        Of the connections from spiking populations.
+    neuron_updates : int
+        Neurons times timesteps.
+    energy, energy_graded, energy_ann, energy_int8 : Decimal
+        pJ: paper's model with a burst of n priced as n accumulates; as one 8-bit multiply and one
+        accumulate; the ANN in FP32; the ANN in INT8.
+    """
+
+    name: str
+    kind: str
+    macs: int
+    first_layer_macs: int
+    sops: int
+    events: int
+    neuron_updates: int
+    energy: Decimal
+    energy_graded: Decimal
+    energy_ann: Decimal
+    energy_int8: Decimal
+
+
+@dataclass(frozen=True)
+class EnergyReport:
+    """Energies of a run; all counts and energies are sums over `samples`.
+
+    Parameters
+    ----------
+    counts : Counts
+    layers : tuple of LayerEnergy
+    snn : tuple of Reading
+        Ways to price the spiking network; the first is the paper's.
+    baselines : tuple of Reading
+        FP32 ANN, INT8 ANN, and the ANN whose activations hold as many levels as the spikes do.
+    other_targets : tuple of Reading
+        The same counts with constants published for chips.
+    break_even : tuple of BreakEven
+    omissions : tuple of Omission
+    prices : mapping of str to Price
+    """
+
+    counts: Counts
+    layers: tuple[LayerEnergy, ...]
+    snn: tuple[Reading, ...]
+    baselines: tuple[Reading, ...]
+    other_targets: tuple[Reading, ...]
+    break_even: tuple[BreakEven, ...]
+    omissions: tuple[Omission, ...]
+    prices: Prices
+
+    @property
+    def ann_macs(self) -> int:
+        """Dense multiply-accumulates of the ANN, all samples."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def sops(self) -> int:
+        """Synaptic operations of all connections from spiking populations, all samples."""
+        return sum(layer.sops for layer in self.layers)
+
+    @property
+    def e_snn(self) -> Decimal:
+        """Energy of the spiking network in the paper's model, pJ, all samples."""
+        return priced(self.snn[0])
+
+    @property
+    def e_ann(self) -> Decimal:
+        """Energy of the FP32 ANN in the paper's model, pJ, all samples."""
+        return priced(self.baselines[0])
+
+    @property
+    def spike_rate(self) -> Decimal:
+        """SOPs per synapse and timestep: the mean payload that a synapse carries."""
+        slots = spiking_synapses(self.counts) * self.counts.timesteps * self.counts.samples
+        return Decimal(self.sops) / slots if slots else Decimal(0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values.
+
+        Counts and energies (`*_pj`) are sums over all samples; `per_sample` holds their means. An
+        energy without a published price is null.
+        """
+        return _to_json(self)
+
+    def __rich__(self) -> RenderableType:
+        """Return the report as tables for a terminal; all figures are means per sample."""
+        return _tables(self)
+
+
+def price_list(report: EnergyReport) -> dict[str, Price]:
+    """Return the prices that the report's energies use, in the order of the price list."""
+    used = {name for r in (*report.snn, *report.baselines, *report.other_targets) for name in r.prices}
+    return {name: price for name, price in report.prices.items() if name in used}
+
+
+def _to_json(report: EnergyReport) -> dict[str, Any]:
+    """Return a report as JSON values.
+
+    Counts and energies (`*_pj`) are sums over all samples; `per_sample` holds their means. An
+    energy without a published price is null.
+    """
+    counts = report.counts
+    totals = _totals(report)
+    return {
+        "netlist_hash": counts.netlist_hash,
+        "samples": counts.samples,
+        "timesteps": counts.timesteps,
+        "basis": "counts and energies are sums over all samples, per_sample holds their means; "
+        "macs count real synapses, not products with padding zeros",
+        "layers": [_layer(layer) for layer in report.layers],
+        "connections": [
+            {
+                "source": c.source,
+                "target": c.target,
+                "kind": c.kind,
+                "from_input": c.from_input,
+                "synapses": c.synapses,
+                "macs": c.macs * counts.samples,
+                "sops": sum(c.sops),
+                "events": sum(c.events),
+                "sops_by_timestep": list(c.sops),
+            }
+            for c in counts.connections
+        ],
+        "totals": totals,
+        "per_sample": {
+            key: float(Fraction(value) / counts.samples)
+            for key, value in totals.items()
+            if isinstance(value, int | Decimal | float)
+        },
+        "snn": [_reading(r) for r in report.snn],
+        "baselines": [_reading(r) for r in report.baselines],
+        "other_targets": [_reading(r) for r in report.other_targets],
+        "spike_rate": float(report.spike_rate),
+        "break_even_spike_rate": {b.baseline: None if b.rate is None else float(b.rate) for b in report.break_even},
+        "left_out": [{"what": o.what, "times": o.times, "why": o.why} for o in report.omissions],
+        "prices": {name: price.to_json() for name, price in price_list(report).items()},
+        "neurobench": neurobench(counts),
+    }
+
+
+def _layer(layer: LayerEnergy) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "macs": layer.macs,
+        "first_layer_macs": layer.first_layer_macs,
+        "sops": layer.sops,
+        "events": layer.events,
+        "neuron_updates": layer.neuron_updates,
+        "energy_pj": float(layer.energy),
+        "energy_graded_pj": float(layer.energy_graded),
+        "energy_ann_pj": float(layer.energy_ann),
+        "energy_int8_ann_pj": float(layer.energy_int8),
+    }
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    return {
+        "name": reading.name,
+        "energy_pj": None if reading.energy is None else float(reading.energy),
+        "rule": reading.rule,
+        "prices": list(reading.prices),
+    }
+
+
+def _totals(report: EnergyReport) -> dict[str, Any]:
+    counts = report.counts
+    first = [c for c in counts.connections if c.from_input]
+    macs = counts.samples * sum(c.macs for c in first)
+    snn = {r.name: r.energy for r in report.snn}
+    baselines = {r.name: r.energy for r in report.baselines}
+    return {
+        "ann_macs": report.ann_macs,
+        "ann_macs_with_padding": counts.samples * sum(c.padded_macs for c in counts.connections),
+        "first_layer_macs_held": macs if counts.held_input else None,
+        "first_layer_macs_every_timestep": macs * counts.timesteps,
+        "sops": report.sops,
+        "events": sum(layer.events for layer in report.layers),
+        "neuron_updates": sum(layer.neuron_updates for layer in report.layers),
+        "spikes": sum(sum(p.spikes) for p in counts.populations if p.kind != "Input"),
+        "e_snn_pj": _float(report.e_snn),
+        "e_snn_graded_pj": _float(snn["graded payload"]),
+        "e_ann_pj": _float(report.e_ann),
+        "e_ann_int8_pj": _float(baselines["INT8 ANN"]),
+    }
+
+
+def _float(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def quantity(value: Decimal | float, unit: str = "") -> str:
+    """Write a number with three significant digits and an SI prefix: ``12.3 M``."""
+    number = float(value)
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= factor:
+            return f"{number / factor:.3g} {prefix}{unit}"
+    return f"{number:.3g} {unit}".rstrip()
+
+
+def energy_text(picojoules: Decimal | float) -> str:
+    """Write an energy in pJ, nJ, uJ or mJ with three significant digits."""
+    number = float(picojoules)
+    for factor, unit in ((1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ")):
+        if abs(number) >= factor:
+            return f"{number / factor:.3g} {unit}"
+    return f"{number:.3g} pJ"
+
+
+def _tables(report: EnergyReport) -> RenderableType:
+    """Return the report as tables for a terminal; all figures are means per sample."""
+    samples = report.counts.samples
+    layers = Table(box=box.SIMPLE_HEAD, title=f"Energy per sample, mean of {samples}", title_justify="left")
+    layers.add_column("layer", overflow="fold")
+    layers.add_column("kind")
+    for heading in ("MACs", "SOPs", "events", "updates", "SNN", "ANN"):
+        layers.add_column(heading, justify="right", no_wrap=True)
+    for layer in report.layers:
+        counts = (layer.macs, layer.sops, layer.events, layer.neuron_updates)
+        layers.add_row(
+            layer.name,
+            layer.kind,
+            *(quantity(Decimal(n) / samples) for n in counts),
+            energy_text(layer.energy / samples),
+            energy_text(layer.energy_ann / samples),
+        )
+    readings = Table(box=box.SIMPLE_HEAD, title="What the same counts cost", title_justify="left")
+    readings.add_column("reading")
+    readings.add_column("per sample", justify="right", no_wrap=True)
+    readings.add_column("rule", overflow="fold")
+    for prefix, group in (("SNN, ", report.snn), ("", report.baselines), ("", report.other_targets)):
+        for reading in group:
+            shown = "no price" if reading.energy is None else energy_text(reading.energy / samples)
+            readings.add_row(prefix + reading.name, shown, reading.rule)
+    rate = ", ".join(
+        f"against the {b.baseline} " + ("none" if b.rate is None else f"{float(b.rate):.3f}") for b in report.break_even
+    )
+    left = "; ".join(o.what for o in report.omissions)
+    return Group(
+        layers,
+        readings,
+        f"Spike rate {float(report.spike_rate):.3f} SOPs per synapse and timestep; break-even {rate}.",
+        f"Left out: {left}.",
+    )
