@@ -1,5 +1,12 @@
 """From real numbers to the integers that a chip holds (semantics, section 3)."""
 
-from toolchain.quantize.quantize import Precision, QuantizedUnit, quantize, quantize_source, quantize_unit
+from toolchain.quantize.quantize import (
+    Precision,
+    QuantizedUnit,
+    input_population,
+    quantize,
+    quantize_source,
+    quantize_unit,
+)
 
-__all__ = ["Precision", "QuantizedUnit", "quantize", "quantize_source", "quantize_unit"]
+__all__ = ["Precision", "QuantizedUnit", "input_population", "quantize", "quantize_source", "quantize_unit"]

@@ -84,10 +84,10 @@ class QuantizedUnit:
     notes: tuple[str, ...] = field(default=())
 
 
-def quantize_source(spiking: SpikingNetwork) -> QuantizedUnit:
-    """Return the input population."""
+def input_population(spiking: SpikingNetwork) -> Input:
+    """Return the input in integers."""
     source, encoding = spiking.network.source, spiking.encoding
-    population = Input(
+    return Input(
         source.name,
         source.shape,
         encoding.bits,
@@ -97,7 +97,12 @@ def quantize_source(spiking: SpikingNetwork) -> QuantizedUnit:
         encoding.std,
         encoding.coding,
     )
-    return QuantizedUnit(population, (), np.full(source.shape, encoding.scale))
+
+
+def quantize_source(spiking: SpikingNetwork) -> QuantizedUnit:
+    """Quantise the input: nothing feeds it, and its amplitude is its scale."""
+    source = input_population(spiking)
+    return QuantizedUnit(source, (), np.full(source.shape, source.scale))
 
 
 def _integer_weights(operator: Operator, scale: np.ndarray, top: int) -> Operator:
@@ -307,7 +312,7 @@ def quantize(
         units.append(quantize_unit(spiking, unit.name, amplitudes, precision))
         amplitudes[unit.name] = units[-1].amplitude
     notes = [note for unit in units for note in unit.notes]
-    netlist = Netlist(
+    return Netlist(
         populations=tuple(u.population for u in units),
         connections=tuple(c for u in units for c in u.connections),
         timesteps=spiking.timesteps,
@@ -315,4 +320,3 @@ def quantize(
         membrane_bits=precision.membrane_bits,
         provenance={**(provenance or {}), "notes": notes},
     )
-    return netlist
