@@ -112,8 +112,7 @@ class Simulator:
             if layer.population.emits:
                 spikes[name] = result.output
                 recorder.spikes(name, result.output, part)
-                if isinstance(layer.population, AdaFire):
-                    recorder.saturated(name, result.saturations)
+                recorder.saturated(name, result.saturations)
             else:
                 recorder.readout(name, result.output, part)
             for source in done:
@@ -136,29 +135,28 @@ class _Recorder:
     def __init__(self, simulator: Simulator, samples: int, record: Collection[str], activity: bool) -> None:
         self._simulator = simulator
         self._samples = samples
-        self._record = frozenset(record)
-        self._spikes: dict[str, np.ndarray] = {}
-        self._readouts: dict[str, np.ndarray] = {}
-        self._saturations: dict[str, int] = {}
+        netlist, lead = simulator.netlist, (simulator.timesteps, samples)
+        self._spikes = {
+            p.name: np.empty((*lead, *p.shape), p.payload_dtype if isinstance(p, Input) else np.uint8)
+            for p in (netlist.input, *netlist.spiking)
+            if p.name in record
+        }
+        self._readouts = {p.name: np.empty((*lead, *p.shape), np.int64) for p in netlist.readouts}
+        self._saturations = {p.name: 0 for p in netlist.spiking if isinstance(p, AdaFire)}
         self._activity = Counter() if activity else None
 
-    def _store(self, where: dict[str, np.ndarray], name: str, values: Tensor, part: slice) -> None:
-        array = values.cpu().numpy()
-        if name not in where:
-            where[name] = np.empty((self._simulator.timesteps, self._samples, *array.shape[2:]), array.dtype)
-        where[name][:, part] = array
-
     def spikes(self, name: str, values: Tensor, part: slice) -> None:
-        if name in self._record:
-            self._store(self._spikes, name, values, part)
+        if name in self._spikes:
+            self._spikes[name][:, part] = values.cpu().numpy()
         if self._activity is not None:
             self._activity.count(name, values, self._simulator.timesteps if values.shape[0] == 1 else 1)
 
     def readout(self, name: str, values: Tensor, part: slice) -> None:
-        self._store(self._readouts, name, values, part)
+        self._readouts[name][:, part] = values.cpu().numpy()
 
     def saturated(self, name: str, count: int) -> None:
-        self._saturations[name] = self._saturations.get(name, 0) + count
+        if count:
+            self._saturations[name] += count
 
     def batch(self) -> Batch:
         activity = None
