@@ -1,0 +1,7 @@
+"""From an ordinary nn.Module to the float network of populations and connections."""
+
+from toolchain.convert.evaluate import activations, iterate, outputs
+from toolchain.convert.modules import load_module, load_weights
+from toolchain.convert.torch_graph import convert
+
+__all__ = ["activations", "convert", "iterate", "load_module", "load_weights", "outputs"]
