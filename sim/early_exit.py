@@ -15,7 +15,7 @@ from torch import Tensor
 from sim.activity import Activity, Counter
 from sim.payloads import check_payloads
 from sim.reference import Simulator, compile_netlist
-from toolchain.netlist import AdaFire, InputError, Netlist, Readout
+from toolchain.netlist import InputError, Netlist, Readout
 
 
 def confidence(readout: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -101,7 +101,8 @@ class EarlyExit:
     readout : ndarray (N, classes), int64
         Running sum at the exit.
     activity : Activity
-        Spikes of each sample up to and including its exit, and none after.
+        Spikes of each sample up to and including its exit, and none after; clipped potentials
+        are not counted.
     """
 
     timesteps: np.ndarray
@@ -174,7 +175,6 @@ class _Run:
         self._timesteps = np.zeros(samples, np.int64)
         self._readout = np.zeros((samples, *self._decision.shape), np.int64)
         self._counter = Counter()
-        self._saturations = {p.name: 0 for p in self._netlist.spiking if isinstance(p, AdaFire)}
 
     def chunk(self, payloads: Tensor, start: int) -> None:
         """Run samples from `start` on until all have stopped; `payloads` is (1 or T, n, *shape)."""
@@ -194,8 +194,6 @@ class _Run:
                     spikes[name] = result.output
                 else:
                     sums = result.output.cpu().numpy()
-                if name in self._saturations:
-                    self._saturations[name] += result.saturations
             sure = confidence(sums, self._decision.scale) > self._alpha[done : done + steps, np.newaxis]
             if done + steps == total:
                 sure[-1] = True
@@ -221,4 +219,4 @@ class _Run:
     def result(self) -> EarlyExit:
         """Return the whole batch."""
         samples, steps = len(self._timesteps), int(self._timesteps.sum())
-        return EarlyExit(self._timesteps, self._readout, self._counter.activity(samples, steps, self._saturations))
+        return EarlyExit(self._timesteps, self._readout, self._counter.activity(samples, steps, {}))
