@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from sim import compile_netlist
+from sim.activity import Activity
 from sim.golden import simulate
 from toolchain.energy import count, estimate_energy, read_prices
 from toolchain.energy.counts import synapses
@@ -152,8 +155,9 @@ def test_sops_are_payloads_times_brute_force_fan_out(residual, trace):
         shape = residual[connection.source].shape
         fan_out, _ = brute_force_fan_out(connection.operators, shape)
         payload = trace.spikes[connection.source].astype(np.int64)
-        assert counted.sops == tuple((np.abs(payload) * fan_out).sum(axis=(1, *range(2, payload.ndim))))
-        assert counted.events == tuple(((payload != 0) * fan_out).sum(axis=(1, *range(2, payload.ndim))))
+        assert counted.sops_by_timestep == tuple((np.abs(payload) * fan_out).sum(axis=(1, *range(2, payload.ndim))))
+        assert counted.sops == (np.abs(payload) * fan_out).sum()
+        assert counted.events == ((payload != 0) * fan_out).sum()
         assert counted.synapses == fan_out.sum()
 
 
@@ -198,13 +202,13 @@ def test_counts_by_hand():
     )
     counts = count(net, trace)
     stem, out = counts.connections
-    assert out.sops == (3, 2, 1)
-    assert out.events == (1, 1, 1)
-    assert out.effective == (1, 0, 1)  # the weight at (1, 0) is zero
+    assert (out.sops, out.sops_by_timestep) == (6, (3, 2, 1))
+    assert out.events == 3
+    assert out.effective == 2  # the weight at (1, 0) is zero
     assert (out.macs, out.padded_macs, out.synapses) == (4, 4, 4)
-    assert stem.sops == (8, 8, 8)
-    assert counts.populations[1].spikes == (3, 2, 1)
-    assert counts.populations[1].active == (1, 1, 1)
+    assert stem.sops_by_timestep == (8, 8, 8)
+    assert counts.populations[1].spikes == 6
+    assert counts.populations[1].active == 3
     report = estimate_energy(counts)
     assert report.e_snn == Decimal("0.9") * 6
     assert report.e_ann == Decimal("4.6") * 4
@@ -267,8 +271,18 @@ def test_batches_add_up(residual, trace):
         )
 
     assert count(residual, (batch(slice(i, i + 2)) for i in (0, 2))) == count(residual, trace)
-    with pytest.raises(InputError, match="no trace"):
+    with pytest.raises(InputError, match="no batch"):
         count(residual, [])
+
+
+def test_the_simulators_own_sums_give_the_same_counts(residual, trace):
+    batch = compile_netlist(residual).run(trace.spikes["input"][0], activity=True)
+    found = count(residual, batch.activity)
+    expected = count(residual, trace)
+    assert [replace(c, sops_by_timestep=()) for c in expected.connections] == list(found.connections)
+    assert (found.populations, found.samples, found.steps) == (expected.populations, 4, 20)
+    with pytest.raises(InputError, match="not those of the netlist"):
+        count(residual, Activity(1, 5, {}, {}))
 
 
 def test_frames_cannot_be_held():

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Literal
+from operator import add
 
 import numpy as np
 
+from sim.activity import Activity
 from toolchain.netlist import (
     Connection,
     Conv,
@@ -33,10 +34,6 @@ from toolchain.netlist import (
 )
 from toolchain.netlist.linear import structure
 from toolchain.netlist.shapes import Shape, size
-
-
-def _sum_rows(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
 @dataclass(frozen=True)
@@ -61,12 +58,15 @@ class ConnectionCounts:
         The same with padding zeros, which is what FLOP counters print.
     additions : int
         Additions of one forward pass of the ANN in identities and pooling.
-    sops : tuple of int, one per timestep
-        Sum over samples and source neurons of |payload| * fan-out: a burst of n is n accumulates.
-    events : tuple of int, one per timestep
-        Sum over samples and source neurons of (payload != 0) * fan-out.
-    effective : tuple of int, one per timestep
+    sops : int
+        Sum over samples, timesteps and source neurons of |payload| * fan-out: a burst of n is n
+        accumulates.
+    events : int
+        Sum over samples, timesteps and source neurons of (payload != 0) * fan-out.
+    effective : int
         As `events`, without the synapses whose weight quantised to zero.
+    sops_by_timestep : tuple of int
+        One per timestep; empty where the run did not keep its timesteps apart.
     """
 
     source: str
@@ -78,9 +78,10 @@ class ConnectionCounts:
     macs: int
     padded_macs: int
     additions: int
-    sops: tuple[int, ...]
-    events: tuple[int, ...]
-    effective: tuple[int, ...]
+    sops: int = 0
+    events: int = 0
+    effective: int = 0
+    sops_by_timestep: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,19 +91,20 @@ class PopulationCounts:
     Parameters
     ----------
     name : str
-    kind : {"Input", "AdaFire", "MaxPool", "Readout"}
+    kind : str
+        "Input", "AdaFire", "MaxPool" or "Readout".
     neurons : int
-    spikes : tuple of int, one per timestep
-        Sum over samples and neurons of |payload|; zeros for a readout.
-    active : tuple of int, one per timestep
-        Number of payloads that are not zero; zeros for a readout.
+    spikes : int
+        Sum over samples, timesteps and neurons of |payload|; 0 for a readout.
+    active : int
+        Number of payloads that are not zero; 0 for a readout.
     """
 
     name: str
-    kind: Literal["Input", "AdaFire", "MaxPool", "Readout"]
+    kind: str
     neurons: int
-    spikes: tuple[int, ...]
-    active: tuple[int, ...]
+    spikes: int
+    active: int
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,11 @@ class Counts:
     Parameters
     ----------
     netlist_hash : str
-    timesteps, samples : int
+    timesteps : int
+        T, the longest run of a sample.
+    samples : int
+    steps : int
+        Timesteps run, summed over samples: `samples * timesteps` without early exit.
     held_input : bool
         Whether the input's payload is the same at every timestep (direct coding), so that the
         current of the first layer can be computed once per inference and held.
@@ -154,6 +160,7 @@ class Counts:
     netlist_hash: str
     timesteps: int
     samples: int
+    steps: int
     held_input: bool
     connections: tuple[ConnectionCounts, ...]
     populations: tuple[PopulationCounts, ...]
@@ -172,17 +179,19 @@ class Counts:
         return replace(
             self,
             samples=self.samples + other.samples,
+            steps=self.steps + other.steps,
             connections=tuple(
                 replace(
                     a,
-                    sops=_sum_rows(a.sops, b.sops),
-                    events=_sum_rows(a.events, b.events),
-                    effective=_sum_rows(a.effective, b.effective),
+                    sops=a.sops + b.sops,
+                    events=a.events + b.events,
+                    effective=a.effective + b.effective,
+                    sops_by_timestep=tuple(map(add, a.sops_by_timestep, b.sops_by_timestep)),
                 )
                 for a, b in zip(self.connections, other.connections, strict=True)
             ),
             populations=tuple(
-                replace(a, spikes=_sum_rows(a.spikes, b.spikes), active=_sum_rows(a.active, b.active))
+                replace(a, spikes=a.spikes + b.spikes, active=a.active + b.active)
                 for a, b in zip(self.populations, other.populations, strict=True)
             ),
         )
@@ -223,9 +232,6 @@ def synapses(netlist: Netlist, connection: Connection) -> Synapses:
         macs=sum(_synapse_count(o, s) for o, s in steps if isinstance(o, Weighted) and not isinstance(o, Scale)),
         padded_macs=sum(_padded_macs(o, s) for o, s in steps),
         additions=sum(_synapse_count(o, s) for o, s in steps if isinstance(o, Scale | SumPool)),
-        sops=(),
-        events=(),
-        effective=(),
     )
     return Synapses(connection, drive, _effective_fan_out(connection.operators, shapes), counts)
 
@@ -265,14 +271,15 @@ def _effective_fan_out(operators: tuple[Operator, ...], shapes: tuple[Shape, ...
     return count
 
 
-def count(netlist: Netlist, traces: Trace | Iterable[Trace]) -> Counts:
+def count(netlist: Netlist, runs: Trace | Activity | Iterable[Trace | Activity]) -> Counts:
     """Count the operations of a run.
 
     Parameters
     ----------
     netlist : Netlist
-    traces : Trace or iterable of Trace
-        The run, whole or batch by batch; each batch is counted and let go.
+    runs : Trace or Activity, or an iterable of them
+        The run, whole or batch by batch; each batch is counted and let go. Traces tell the
+        timesteps apart; activities are the simulator's own sums, of a run with early exit too.
 
     Returns
     -------
@@ -282,7 +289,7 @@ def count(netlist: Netlist, traces: Trace | Iterable[Trace]) -> Counts:
     Raises
     ------
     InputError
-        When a trace is of another netlist, or there is none.
+        When a run is of another netlist, or there is none.
 
     Notes
     -----
@@ -290,64 +297,82 @@ def count(netlist: Netlist, traces: Trace | Iterable[Trace]) -> Counts:
     is ``firing rate * T * MACs``, which equals the SOPs counted here on average only where every
     neuron has the same fan-out.
     """
-    drives = [synapses(netlist, c) for c in netlist.connections]
-    batches = [traces] if isinstance(traces, Trace) else traces
-    counted = (_count_batch(netlist, drives, trace) for trace in batches)
+    wiring = [synapses(netlist, c) for c in netlist.connections]
+    batches = [runs] if isinstance(runs, Trace | Activity) else runs
+    counted = (_count_batch(netlist, wiring, run) for run in batches)
     first = next(counted, None)
     if first is None:
-        raise InputError("trace", "there is nothing to count: no trace was given")
-    return reduce(lambda total, batch: total + batch, counted, first)
+        raise InputError("run", "there is nothing to count: no batch was given")
+    return reduce(add, counted, first)
 
 
-def _count_batch(netlist: Netlist, drives: Sequence[Synapses], trace: Trace) -> Counts:
-    if trace.netlist_hash != netlist.content_hash:
-        raise InputError("trace", f"it is of netlist {trace.netlist_hash[:12]}, expected {netlist.content_hash[:12]}")
-    # Sums over samples are enough for everything: (T, *shape) int64, at most 2**55 for 255 * any N below 2**47.
-    spikes: dict[str, np.ndarray] = {}
-    active: dict[str, np.ndarray] = {}
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Sums over samples; each array is (timesteps, neurons) int64, or (1, neurons) over all timesteps."""
+
+    samples: int
+    steps: int
+    spikes: dict[str, np.ndarray]
+    active: dict[str, np.ndarray]
+
+
+def _sum_trace(trace: Trace) -> _Sums:
+    spikes, active = {}, {}
     for name, payload in trace.spikes.items():
-        signed = np.issubdtype(payload.dtype, np.signedinteger)
-        magnitude = np.abs(payload.astype(np.int16)) if signed else payload
+        flat = payload.reshape(*payload.shape[:2], -1)
+        magnitude = np.abs(flat.astype(np.int16)) if np.issubdtype(flat.dtype, np.signedinteger) else flat
         spikes[name] = magnitude.sum(axis=1, dtype=np.int64)
-        active[name] = np.count_nonzero(payload, axis=1).astype(np.int64)
-    connections = tuple(
-        replace(
-            drive.counts,
-            sops=_dot(spikes[drive.connection.source], drive.fan_out),
-            events=_dot(active[drive.connection.source], drive.fan_out),
-            effective=_dot(active[drive.connection.source], drive.effective_fan_out),
-        )
-        for drive in drives
+        active[name] = np.count_nonzero(flat, axis=1).astype(np.int64)
+    return _Sums(trace.samples, trace.samples * trace.timesteps, spikes, active)
+
+
+def _sum_activity(netlist: Netlist, activity: Activity) -> _Sums:
+    emitting = {p.name: p.shape for p in netlist.populations if p.emits}
+    if {name: sums.shape for name, sums in activity.payloads.items()} != emitting:
+        raise InputError("activity", "its populations are not those of the netlist")
+    return _Sums(
+        activity.samples,
+        activity.steps,
+        {name: sums.reshape(1, -1) for name, sums in activity.payloads.items()},
+        {name: sums.reshape(1, -1) for name, sums in activity.events.items()},
     )
-    silent = (0,) * trace.timesteps
-    populations = tuple(
-        PopulationCounts(
-            name=p.name,
-            kind=type(p).__name__,  # type: ignore[arg-type]  # the union's class names are the literals
-            neurons=size(p.shape),
-            spikes=_totals(spikes[p.name]) if p.emits else silent,
-            active=_totals(active[p.name]) if p.emits else silent,
-        )
-        for p in netlist.populations
-    )
+
+
+def _count_batch(netlist: Netlist, wiring: Sequence[Synapses], run: Trace | Activity) -> Counts:
+    if isinstance(run, Trace) and run.netlist_hash != netlist.content_hash:
+        raise InputError("trace", f"it is of netlist {run.netlist_hash[:12]}, expected {netlist.content_hash[:12]}")
+    sums = _sum_trace(run) if isinstance(run, Trace) else _sum_activity(netlist, run)
     return Counts(
         netlist_hash=netlist.content_hash,
-        timesteps=trace.timesteps,
-        samples=trace.samples,
+        timesteps=run.timesteps if isinstance(run, Trace) else netlist.timesteps,
+        samples=sums.samples,
+        steps=sums.steps,
         held_input=netlist.input.coding == "direct",
-        connections=connections,
-        populations=populations,
+        connections=tuple(_connection(drive, sums, by_timestep=isinstance(run, Trace)) for drive in wiring),
+        populations=tuple(
+            PopulationCounts(
+                name=p.name,
+                kind=type(p).__name__,
+                neurons=size(p.shape),
+                spikes=int(sums.spikes[p.name].sum()) if p.emits else 0,
+                active=int(sums.active[p.name].sum()) if p.emits else 0,
+            )
+            for p in netlist.populations
+        ),
         weights=weigh(netlist),
     )
 
 
-def _dot(summed: np.ndarray, drive: np.ndarray) -> tuple[int, ...]:
-    """Sum (T, *shape) times (*shape) per timestep."""
-    return tuple(int(total) for total in summed.reshape(summed.shape[0], -1) @ drive.reshape(-1))
-
-
-def _totals(summed: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(total) for total in summed.reshape(summed.shape[0], -1).sum(axis=1))
+def _connection(drive: Synapses, sums: _Sums, *, by_timestep: bool) -> ConnectionCounts:
+    source = drive.connection.source
+    sops = tuple(int(n) for n in sums.spikes[source] @ drive.fan_out.reshape(-1))
+    return replace(
+        drive.counts,
+        sops=sum(sops),
+        events=int((sums.active[source] @ drive.fan_out.reshape(-1)).sum()),
+        effective=int((sums.active[source] @ drive.effective_fan_out.reshape(-1)).sum()),
+        sops_by_timestep=sops if by_timestep else (),
+    )
 
 
 def weigh(netlist: Netlist) -> Weights:

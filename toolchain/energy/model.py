@@ -9,8 +9,8 @@ from toolchain.energy.prices import Prices, read_prices
 from toolchain.energy.readings import (
     baselines,
     break_even,
+    first_layer_runs,
     graded,
-    mac_steps,
     omissions,
     other_targets,
     snn_readings,
@@ -58,8 +58,8 @@ def _layer(counts: Counts, population: PopulationCounts, prices: Prices) -> Laye
     spiking = [c for c in incoming if not c.from_input]
     largest = max(incoming, key=lambda c: c.macs, default=None)
     macs = counts.samples * sum(c.macs for c in incoming)
-    first = counts.samples * mac_steps(counts) * sum(c.macs for c in incoming if c.from_input)
-    sops, events = (sum(sum(getattr(c, what)) for c in spiking) for what in ("sops", "events"))
+    first = first_layer_runs(counts) * sum(c.macs for c in incoming if c.from_input)
+    sops, events = (sum(getattr(c, what) for c in spiking) for what in ("sops", "events"))
     mac = prices["fp32_mac"].value
     return LayerEnergy(
         name=population.name,
@@ -68,7 +68,7 @@ def _layer(counts: Counts, population: PopulationCounts, prices: Prices) -> Laye
         first_layer_macs=first,
         sops=sops,
         events=events,
-        neuron_updates=population.neurons * counts.timesteps * counts.samples,
+        neuron_updates=population.neurons * counts.steps,
         energy=mac * first + prices["fp32_add"].value * sops,
         energy_graded=mac * first + sum((graded(c, prices) for c in spiking), Decimal(0)),
         energy_ann=mac * macs,

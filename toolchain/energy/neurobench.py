@@ -25,10 +25,10 @@ def neurobench(counts: Counts) -> dict[str, Any]:
         payload can exceed 1, multiply-accumulates elsewhere).
     """
     spiking = [p for p in counts.populations if p.kind in ("AdaFire", "MaxPool")]
-    payloads = counts.samples * counts.timesteps * sum(p.neurons for p in spiking)
-    zeros = payloads - sum(sum(p.active) for p in spiking)
-    macs = sum(sum(c.effective) for c in counts.connections if c.payload_max > 1)
-    acs = sum(sum(c.effective) for c in counts.connections if c.payload_max <= 1)
+    payloads = counts.steps * sum(p.neurons for p in spiking)
+    zeros = payloads - sum(p.active for p in spiking)
+    macs = sum(c.effective for c in counts.connections if c.payload_max > 1)
+    acs = sum(c.effective for c in counts.connections if c.payload_max <= 1)
     return {
         "footprint": counts.weights.footprint,
         "connection_sparsity": counts.weights.zeros / counts.weights.total if counts.weights.total else 0.0,
@@ -36,6 +36,6 @@ def neurobench(counts: Counts) -> dict[str, Any]:
         "synaptic_operations": {
             "Effective_MACs": macs / counts.samples,
             "Effective_ACs": acs / counts.samples,
-            "Dense": counts.timesteps * sum(c.synapses for c in counts.connections),
+            "Dense": counts.steps * sum(c.synapses for c in counts.connections) / counts.samples,
         },
     }

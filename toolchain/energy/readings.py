@@ -75,19 +75,19 @@ def spiking_synapses(counts: Counts) -> int:
     return sum(c.synapses for c in _later(counts))
 
 
-def mac_steps(counts: Counts) -> int:
-    """How often per inference the first layer is computed: once if its current can be held."""
-    return 1 if counts.held_input else counts.timesteps
+def first_layer_runs(counts: Counts) -> int:
+    """How often the first layer is computed: once per sample if its current can be held."""
+    return counts.samples if counts.held_input else counts.steps
 
 
 def graded(connection: ConnectionCounts, prices: Prices) -> Decimal:
     """Price each event as one accumulate, and as one 8-bit multiply more where the payload can exceed 1."""
     each = prices["fp32_add"].value + (prices["int8_multiply"].value if connection.payload_max > 1 else 0)
-    return each * sum(connection.events)
+    return each * connection.events
 
 
 def _sum(connections: list[ConnectionCounts], what: str) -> int:
-    return sum(sum(getattr(c, what)) for c in connections)
+    return sum(getattr(c, what) for c in connections)
 
 
 def snn_readings(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
@@ -96,9 +96,9 @@ def snn_readings(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
     def value(name: str) -> Decimal:
         return prices[name].value
 
-    first = counts.samples * sum(c.macs for c in _first(counts))
-    held = first * mac_steps(counts)
-    stepped = first * counts.timesteps
+    first = sum(c.macs for c in _first(counts))
+    held = first * first_layer_runs(counts)
+    stepped = first * counts.steps
     later = _later(counts)
     sops, events = _sum(later, "sops"), _sum(later, "events")
     once = "once per inference" if counts.held_input else "at every timestep: each one brings another frame"
@@ -142,7 +142,7 @@ def snn_readings(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
 
 
 def _updates(counts: Counts) -> int:
-    return counts.timesteps * counts.samples * sum(p.neurons for p in counts.populations if p.kind != "Input")
+    return counts.steps * sum(p.neurons for p in counts.populations if p.kind != "Input")
 
 
 def levels(counts: Counts) -> int:
@@ -185,7 +185,7 @@ def other_targets(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
     """Price the same counts with constants published for chips."""
     sops = _sum(_later(counts), "sops")
     injected = _sum(_first(counts), "sops")
-    active = sum(sum(p.active) for p in counts.populations if p.kind != "Input")
+    active = sum(p.active for p in counts.populations if p.kind != "Input")
     inactive = _updates(counts) - active
 
     def value(name: str) -> Decimal:
@@ -215,8 +215,8 @@ def other_targets(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
 
 def break_even(counts: Counts, baselines: tuple[Reading, ...], prices: Prices) -> tuple[BreakEven, ...]:
     """Solve each baseline = first layer + accumulates * rate * synapses * T for the rate, at equal precision."""
-    first = counts.samples * sum(c.macs for c in _first(counts)) * mac_steps(counts)
-    slots = spiking_synapses(counts) * counts.timesteps * counts.samples
+    first = sum(c.macs for c in _first(counts)) * first_layer_runs(counts)
+    slots = spiking_synapses(counts) * counts.steps
     found = []
     for baseline, mac, add in (
         (baselines[0], "fp32_mac", "fp32_add"),
@@ -251,7 +251,7 @@ def omissions(counts: Counts) -> tuple[Omission, ...]:
         ),
         Omission(
             "resets",
-            sum(sum(p.active) for p in counts.populations if p.kind == "AdaFire"),
+            sum(p.active for p in counts.populations if p.kind == "AdaFire"),
             "a burst of n subtracts n thresholds",
         ),
         Omission(

@@ -104,7 +104,7 @@ class EnergyReport:
     @property
     def spike_rate(self) -> Decimal:
         """SOPs per synapse and timestep: the mean payload that a synapse carries."""
-        slots = spiking_synapses(self.counts) * self.counts.timesteps * self.counts.samples
+        slots = spiking_synapses(self.counts) * self.counts.steps
         return Decimal(self.sops) / slots if slots else Decimal(0)
 
     def to_json(self) -> dict[str, Any]:
@@ -149,9 +149,9 @@ def _to_json(report: EnergyReport) -> dict[str, Any]:
                 "from_input": c.from_input,
                 "synapses": c.synapses,
                 "macs": c.macs * counts.samples,
-                "sops": sum(c.sops),
-                "events": sum(c.events),
-                "sops_by_timestep": list(c.sops),
+                "sops": c.sops,
+                "events": c.events,
+                "sops_by_timestep": list(c.sops_by_timestep),
             }
             for c in counts.connections
         ],
@@ -200,18 +200,18 @@ def _reading(reading: Reading) -> dict[str, Any]:
 def _totals(report: EnergyReport) -> dict[str, Any]:
     counts = report.counts
     first = [c for c in counts.connections if c.from_input]
-    macs = counts.samples * sum(c.macs for c in first)
+    macs = sum(c.macs for c in first)
     snn = {r.name: r.energy for r in report.snn}
     baselines = {r.name: r.energy for r in report.baselines}
     return {
         "ann_macs": report.ann_macs,
         "ann_macs_with_padding": counts.samples * sum(c.padded_macs for c in counts.connections),
-        "first_layer_macs_held": macs if counts.held_input else None,
-        "first_layer_macs_every_timestep": macs * counts.timesteps,
+        "first_layer_macs_held": macs * counts.samples if counts.held_input else None,
+        "first_layer_macs_every_timestep": macs * counts.steps,
         "sops": report.sops,
         "events": sum(layer.events for layer in report.layers),
         "neuron_updates": sum(layer.neuron_updates for layer in report.layers),
-        "spikes": sum(sum(p.spikes) for p in counts.populations if p.kind != "Input"),
+        "spikes": sum(p.spikes for p in counts.populations if p.kind != "Input"),
         "e_snn_pj": _float(report.e_snn),
         "e_snn_graded_pj": _float(snn["graded payload"]),
         "e_ann_pj": _float(report.e_ann),
