@@ -66,7 +66,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
             _fsync(path.parent)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise InputError(str(path), f"cannot be written: {reason}", "free some space, or name another file") from error
+            raise InputError(
+                str(path), f"cannot be written: {reason}", "free some space, or name another file"
+            ) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

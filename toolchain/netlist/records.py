@@ -99,6 +99,8 @@ def _typed(where: str, hint: Any, value: Any) -> Any:
 
 def _feed(value: Any) -> Iterator[bytes]:
     """Serialise a record value without ambiguity: type, shape, then bytes."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, np.ndarray):
         yield f"array {value.dtype.str} {value.shape}:".encode()
         yield value.tobytes()
