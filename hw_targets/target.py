@@ -33,7 +33,7 @@ BASES = {
     "derived": "follows from other numbers of this file, as the source says",
 }
 
-Value = int | float | bool | str | tuple[int, ...]
+Value = int | bool | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Fact:
 
     Parameters
     ----------
-    value : int, float, bool, str or tuple of int, or None
+    value : int, bool or tuple of int, or None
         None: not known.
     source : str
         Document and place; for an unknown, why it is unknown.
@@ -80,6 +80,8 @@ class Target:
         Number of different weights that one neuron can have.
     membrane_bits : int
         Width of the signed membrane potential, in the chip's units.
+    accumulator_bits : int
+        Width of the signed sum of one timestep's synapses, in the chip's units.
     unit_exponent : int
         One unit of the netlist is 2**this of the chip's membrane.
     threshold_mantissa_bits, threshold_exponent
@@ -93,7 +95,7 @@ class Target:
     max_pool : bool
         Whether spiking max-pooling exists.
     delay : int
-        Longest delay of a synapse or axon, timesteps.
+        Longest delay of a synapse or axon, in the chip's steps.
     fan_in, fan_out : int
         Most synapses into, or targets of, one neuron.
     in_axons_per_core, out_axons_per_core : int
@@ -108,6 +110,8 @@ class Target:
     neurons_per_core : int
     synapse_bytes_per_core : int
         Memory for synapses alone.
+    synapse_index_bits : int
+        Bits that a stored synapse takes besides its weight.
     memory_bytes_per_core : int
         Memory that synapses, neuron state and axons share.
     state_bytes_per_neuron : int
@@ -116,13 +120,13 @@ class Target:
         One entry per core where cores differ (DynapCNN).
     bias_words_per_core : int
     cores_per_chip, chips : int
-    neurons_per_chip, synapses_per_chip : int
+    neurons_per_chip : int
     inputs, outputs : int
         Channels in and out of the chip.
+    timesteps : bool
+        Whether neurons update once per timestep; without, they fire as inputs arrive.
     facts : mapping of str to Fact
         Every field above as stored, with its source.
-    prices : mapping of str to Fact
-        Published energy per operation; keys as `docs/targets.md` lists them.
     """
 
     name: str
@@ -134,6 +138,7 @@ class Target:
     weight_bits: tuple[int, ...] | None = None
     weight_values_per_neuron: int | None = None
     membrane_bits: int | None = None
+    accumulator_bits: int | None = None
     unit_exponent: int | None = None
     threshold_mantissa_bits: int | None = None
     threshold_exponent: tuple[int, ...] | None = None
@@ -157,6 +162,7 @@ class Target:
     shares_kernels: bool | None = None
     neurons_per_core: int | None = None
     synapse_bytes_per_core: int | None = None
+    synapse_index_bits: int | None = None
     memory_bytes_per_core: int | None = None
     state_bytes_per_neuron: int | None = None
     kernel_words_per_core: tuple[int, ...] | None = None
@@ -165,11 +171,10 @@ class Target:
     cores_per_chip: int | None = None
     chips: int | None = None
     neurons_per_chip: int | None = None
-    synapses_per_chip: int | None = None
     inputs: int | None = None
     outputs: int | None = None
+    timesteps: bool | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
-    prices: Mapping[str, Fact] = field(default_factory=dict)
 
     @property
     def max_payload(self) -> int | None:
@@ -195,6 +200,11 @@ class Target:
         return None if self.membrane_bits is None else self.membrane_bits - (self.unit_exponent or 0)
 
     @property
+    def netlist_accumulator_bits(self) -> int | None:
+        """Width of the sum of one timestep's synapses in the netlist's units."""
+        return None if self.accumulator_bits is None else self.accumulator_bits - (self.unit_exponent or 0)
+
+    @property
     def cores(self) -> int | None:
         """Cores of the whole target; None when unlimited or unknown."""
         if self.cores_per_chip is None or self.chips is None:
@@ -202,26 +212,21 @@ class Target:
         return self.cores_per_chip * self.chips
 
     def to_json(self) -> dict[str, Any]:
-        """Return every fact and price with its source, as JSON values."""
-
-        def plain(facts: Mapping[str, Fact]) -> dict[str, Any]:
-            return {
+        """Return every fact with its source, as JSON values."""
+        return {
+            "target": self.name,
+            "title": self.title,
+            "kind": self.kind,
+            "chip": self.chip,
+            "facts": {
                 name: {
                     "value": list(f.value) if isinstance(f.value, tuple) else f.value,
                     "basis": f.basis,
                     "source": f.source,
                     **({"note": f.note} if f.note else {}),
                 }
-                for name, f in facts.items()
-            }
-
-        return {
-            "target": self.name,
-            "title": self.title,
-            "kind": self.kind,
-            "chip": self.chip,
-            "facts": plain(self.facts),
-            "prices": plain(self.prices),
+                for name, f in self.facts.items()
+            },
         }
 
 
@@ -279,15 +284,15 @@ def _parse(where: str, raw: bytes) -> dict[str, Any]:
 @cache
 def _fact_types() -> dict[str, Any]:
     """Type of each field that a [facts.*] table may set, without its None."""
-    described = {"name", "title", "kind", "chip", "facts", "prices"}
+    described = {"name", "title", "kind", "chip", "facts"}
     hints = typing.get_type_hints(Target)
     return {f.name: typing.get_args(hints[f.name])[0] for f in fields(Target) if f.name not in described}
 
 
 def _build(where: str, table: dict[str, Any]) -> Target:
-    unknown = table.keys() - {"name", "title", "chip", "facts", "prices"}
+    unknown = table.keys() - {"name", "title", "chip", "facts"}
     if unknown:
-        raise FormatError(where, f"unknown keys {sorted(unknown)}, expected name, title, chip, facts and prices")
+        raise FormatError(where, f"unknown keys {sorted(unknown)}, expected name, title, chip and facts")
     for key in ("name", "title"):
         if not isinstance(table.get(key), str):
             raise FormatError(where, f"{key!r} is missing or no text")
@@ -298,32 +303,30 @@ def _build(where: str, table: dict[str, Any]) -> Target:
         inherited = load_target(table["chip"])
         if inherited.kind == "system":
             raise FormatError(where, f"chip {inherited.name!r} is a system, expected a chip")
-    facts = {**(inherited.facts if inherited else {}), **_facts(where, "facts", table, _fact_types())}
-    prices = {**(inherited.prices if inherited else {}), **_facts(where, "prices", table, None)}
+    facts = {**(inherited.facts if inherited else {}), **_facts(where, table)}
     target = Target(
         name=table["name"],
         title=table["title"],
         kind="system" if inherited else "chip",
         chip=inherited.name if inherited else table["name"],
         facts=facts,
-        prices=prices,
         **{name: fact.value for name, fact in facts.items()},  # type: ignore[arg-type]  # typed by _facts
     )
     _check(where, target)
     return target
 
 
-def _facts(where: str, section: str, table: dict[str, Any], expected: Mapping[str, Any] | None) -> dict[str, Fact]:
-    entries = table.get(section, {})
+def _facts(where: str, table: dict[str, Any]) -> dict[str, Fact]:
+    entries, expected = table.get("facts", {}), _fact_types()
     if not isinstance(entries, dict):
-        raise FormatError(where, f"[{section}] is no table")
+        raise FormatError(where, "[facts] is no table")
     found = {}
     for name, entry in entries.items():
-        place = f"{where}, {section}.{name}"
-        if expected is not None and name not in expected:
+        place = f"{where}, facts.{name}"
+        if name not in expected:
             near = difflib.get_close_matches(name, expected, n=1)
             raise FormatError(place, "no such number", f"did you mean {near[0]!r}?" if near else None)
-        found[name] = _fact(place, entry, expected[name] if expected is not None else float)
+        found[name] = _fact(place, entry, expected[name])
     return found
 
 
@@ -347,8 +350,6 @@ def _typed(where: str, kind: Any, value: Any) -> Value:
         if not isinstance(value, list) or not value or any(type(v) is not int or v < 0 for v in value):
             raise FormatError(where, f"{value!r} found, expected a list of integers of at least 0")
         return tuple(value)
-    if kind is float and type(value) in (int, float) and value >= 0:
-        return float(value)
     if type(value) is not kind or (kind is int and value < 0):
         raise FormatError(where, f"{value!r} found, expected {kind.__name__} of at least 0")
     return typing.cast(Value, value)
