@@ -16,8 +16,9 @@ import torch
 from hw_targets.target import Target
 from toolchain.calibrate import CalibrationData, Thresholds, calibrate_biases, collect_histograms, fire_with
 from toolchain.calibrate.thresholds import Init, Method
-from toolchain.encoding import Normalization, choose_encoding, normalize, payloads
+from toolchain.encoding import Normalization, choose_encoding
 from toolchain.netlist import InputError, Netlist
+from toolchain.netlist.data_file import Dataset
 from toolchain.network import FloatNetwork, SpikingNetwork
 from toolchain.progress import Progress, silent
 from toolchain.quantize import Precision, input_population, quantize
@@ -83,21 +84,20 @@ class Recipe:
         }
 
 
-def choose_samples(raw: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """Draw the calibration set: `samples` of `raw` without repetition, in their order in the file."""
-    if raw.shape[0] <= samples:
-        return raw
-    chosen = np.random.default_rng(seed).choice(raw.shape[0], samples, replace=False)
-    return raw[np.sort(chosen)]
+def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
+    """Draw the calibration set: `samples` of the data without repetition, in their order in the file."""
+    if len(data) <= samples:
+        return data
+    chosen = np.random.default_rng(seed).choice(len(data), samples, replace=False)
+    return data.select(np.sort(chosen))
 
 
 def build_netlist(
     network: FloatNetwork,
-    raw: np.ndarray,
+    data: Dataset,
     normalization: Normalization,
     recipe: Recipe,
     *,
-    frames: bool = False,
     progress: Progress = silent,
 ) -> Netlist:
     """Convert a float network into a netlist.
@@ -105,12 +105,10 @@ def build_netlist(
     Parameters
     ----------
     network : FloatNetwork
-    raw : ndarray (N, *shape), or (N, T, *shape) with `frames`
-        Calibration data as `toolchain.encoding.normalize` takes them; labels are not used.
+    data : Dataset
+        To calibrate on; labels are not used. Of frames, the ANN sees their mean.
     normalization : Normalization
     recipe : Recipe
-    frames : bool
-        Whether each timestep brings its own data; the ANN is then calibrated on their mean.
     progress : Progress
 
     Returns
@@ -125,34 +123,31 @@ def build_netlist(
     TargetError
         When a number does not fit the target's fields.
     """
-    shape = network.source.shape
-    if raw.shape[2 if frames else 1 :] != shape or raw.shape[0] == 0:
-        axes = ", ".join(["N", *(["T"] if frames else []), *map(str, shape)])
-        raise InputError("--calibration", f"data of shape {raw.shape} found, the network takes ({axes})")
-    if frames and raw.shape[1] < recipe.timesteps:
-        raise InputError("--calibration", f"{raw.shape[1]} frames found, expected {recipe.timesteps} timesteps of them")
-    raw = choose_samples(raw, recipe.samples, recipe.seed)
-    raw = raw[:, : recipe.timesteps] if frames else raw
-    x = normalize(raw, normalization)
+    if data.shape != network.source.shape:
+        raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
+    if data.is_frames and data.values.shape[1] < recipe.timesteps:
+        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.timesteps}")
+    data = choose_samples(data, recipe.samples, recipe.seed)
+    x = data.normalized(normalization.mean, normalization.std)
     if not np.all(np.isfinite(x)):
-        raise InputError("--calibration", "the data hold NaN or infinite values", "clean them first")
-    ann_input = torch.from_numpy(x.mean(axis=1) if frames else x).float()
+        raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
+    ann_input = torch.from_numpy(x[:, : recipe.timesteps].mean(axis=1) if data.is_frames else x).float()
 
     histograms = collect_histograms(network, ann_input, progress=progress)
     phi = {unit.name: recipe.phi for unit in network.activations}
     spiking = SpikingNetwork(
         network,
-        choose_encoding(x, raw, normalization, frames=frames),
+        choose_encoding(data, x, normalization),
         fire_with(network, histograms, phi, recipe.thresholds),
         recipe.timesteps,
     )
     if recipe.calibrate == "light":
-        payload = torch.from_numpy(payloads(input_population(spiking), raw))
-        data = CalibrationData(ann_input, payload if frames else payload[None])
-        spiking = calibrate_biases(spiking, data, recipe.precision, progress=progress)
+        payload = torch.from_numpy(data.payloads(input_population(spiking)))
+        held = payload[: recipe.timesteps] if data.is_frames else payload[None]
+        spiking = calibrate_biases(spiking, CalibrationData(ann_input, held), recipe.precision, progress=progress)
     provenance = {
         "network": dict(network.origin),
-        "calibration_data": hashlib.sha256(np.ascontiguousarray(raw).tobytes()).hexdigest(),
+        "calibration_data": hashlib.sha256(np.ascontiguousarray(data.values).tobytes()).hexdigest(),
         "recipe": recipe.settings(),
         "adafire": version("adafire"),
     }

@@ -1,4 +1,4 @@
-"""From raw data to what the ANN sees (normalised numbers) and what the SNN sees (payloads)."""
+"""How data become numbers for the ANN (normalisation) and payloads for the SNN (encoding)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.netlist import Input, InputError, per_channel
+from toolchain.netlist import InputError
+from toolchain.netlist.data_file import Dataset
 from toolchain.network import Encoding
 
 #: Mean and standard deviation of normalisations that are known by name, per channel, for data in [0, 1].
@@ -71,47 +72,20 @@ def parse_normalization(text: str, channels: int) -> Normalization:
     return Normalization(mean, std)
 
 
-def is_picture(raw: np.ndarray) -> bool:
-    """Return whether data are pictures to normalise (uint8) rather than numbers to take as they are."""
-    return raw.dtype == np.uint8
-
-
-def normalize(raw: np.ndarray, normalization: Normalization) -> np.ndarray:
-    """Return what the ANN sees.
-
-    Parameters
-    ----------
-    raw : ndarray (..., C, H, W)
-        uint8 is scaled to [0, 1] and normalised; floats are taken as they are.
-    normalization : Normalization
-
-    Returns
-    -------
-    ndarray (..., C, H, W), float64
-    """
-    if not is_picture(raw):
-        return raw.astype(np.float64)
-    shape = raw.shape[-3:]
-    return (raw / 255.0 - per_channel(normalization.mean, shape)) / per_channel(normalization.std, shape)
-
-
-def choose_encoding(x: np.ndarray, raw: np.ndarray, normalization: Normalization, *, frames: bool) -> Encoding:
+def choose_encoding(data: Dataset, x: np.ndarray, normalization: Normalization) -> Encoding:
     """Choose the input's payload so that no value is clipped, with 8 bits.
 
     Pictures have a known range, 0..255, and so has what normalisation makes of it; other data take
-    their range from the calibration samples. Data that are never negative get an unsigned payload.
+    their range from the samples. Data that are never negative get an unsigned payload.
 
     Parameters
     ----------
+    data : Dataset
     x : ndarray
-        Normalised calibration data.
-    raw : ndarray
-        The same before normalisation.
+        The same data, normalised.
     normalization : Normalization
-    frames : bool
-        Whether every timestep brings its own payload.
     """
-    if is_picture(raw):
+    if data.is_pictures:
         low = float(np.min((0.0 - normalization.mean) / normalization.std))
         high = float(np.max((1.0 - normalization.mean) / normalization.std))
     else:
@@ -124,35 +98,5 @@ def choose_encoding(x: np.ndarray, raw: np.ndarray, normalization: Normalization
         scale=scale or 1.0,
         mean=normalization.mean,
         std=normalization.std,
-        coding="frames" if frames else "direct",
+        coding="frames" if data.is_frames else "direct",
     )
-
-
-def payloads(source: Input, raw: np.ndarray) -> np.ndarray:
-    """Return what the SNN sees.
-
-    Parameters
-    ----------
-    source : Input
-    raw : ndarray (N, *shape), or (N, T, *shape) for frames coding
-        As `normalize` takes it.
-
-    Returns
-    -------
-    ndarray (N, *shape), or (T, N, *shape) for frames coding; int8 or uint8
-
-    Raises
-    ------
-    InputError
-        When the data do not have the shape of the input.
-    """
-    frames = source.coding == "frames"
-    expected = ("N", "T", *source.shape) if frames else ("N", *source.shape)
-    if raw.ndim != len(expected) or raw.shape[-len(source.shape) :] != source.shape:
-        raise InputError(
-            "--data",
-            f"samples of shape {raw.shape[1:]} found, the netlist takes {expected[1:]}",
-            "resize the pictures or convert the network for this size",
-        )
-    q = source.encode(normalize(raw, Normalization(source.mean, source.std)))
-    return np.ascontiguousarray(q.swapaxes(0, 1)) if frames else q

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sim.layer import compile_layer
-from toolchain.evaluate import last_uses, unit_value
+from toolchain.convert.evaluate import value_of
 from toolchain.netlist import AdaFire, InputError, Population, Readout
 from toolchain.network import MaxUnit, SpikingNetwork
 from toolchain.quantize import Precision, QuantizedUnit, quantize_source, quantize_unit
@@ -107,16 +107,16 @@ class Walk:
         Whatever the caller does to the unit through `spiking` before asking for the next one is
         what later units see.
         """
-        last = last_uses(self._ann)
-        for position, unit in enumerate(self._ann.units[1:], start=1):
-            self._values[unit.name] = unit_value(self._ann, unit.name, self._values)
+        last_reader = {c.source: c.target for unit in self._ann.units for c in self._ann.inputs(unit.name)}
+        for unit in self._ann.units[1:]:
+            self._values[unit.name] = value_of(self._ann, unit, self._values)
             yield unit.name, self._values[unit.name]
-            if last[unit.name] > position:
+            if unit.name in last_reader:
                 final = self.quantized(unit.name)
                 self._populations[unit.name] = final.population
                 self._amplitudes[unit.name] = final.amplitude
                 self._spikes[unit.name] = self.run(final)
-            for name in [n for n in self._values if last[n] <= position]:
+            for name in [n for n in self._values if last_reader.get(n, unit.name) == unit.name]:
                 self._values.pop(name)
                 self._spikes.pop(name, None)
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toolchain.evaluate import activations
+from toolchain.convert import iterate
 from toolchain.netlist import InputError
 from toolchain.network import Firing, FloatNetwork
 from toolchain.progress import Progress, silent
@@ -184,7 +184,7 @@ def collect_histograms(network: FloatNetwork, x: Tensor, *, progress: Progress =
     found: dict[str, Histogram] = {}
     wanted = {u.name for u in network.activations}
     with progress("activations of the ANN", len(network.units)) as advance:
-        for name, value in activations(network, x):
+        for name, value in iterate(network, x):
             if not bool(torch.isfinite(value).all()):
                 raise InputError(name, "the network's activations are NaN or infinite", "check the weights")
             if name in wanted:

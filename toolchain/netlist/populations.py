@@ -17,7 +17,7 @@ from toolchain.netlist.checks import (
 )
 from toolchain.netlist.errors import InputError, NetlistError
 from toolchain.netlist.operators import SumPool
-from toolchain.netlist.shapes import Pairs, Shape, per_channel
+from toolchain.netlist.shapes import Pairs, Shape
 
 #: Widest burst that the netlist carries: a payload travels as an unsigned byte.
 MAX_PHI = 255
@@ -46,7 +46,7 @@ class Input:
     scale : float
         Real value of one payload unit.
     mean, std : ndarray (C,), float64
-        Normalisation of raw data before the payload is rounded.
+        Normalisation of pictures (in [0, 1]) before the payload is rounded.
     coding : {"direct", "frames"}
         The same payload at every timestep, or one frame per timestep.
     """
@@ -90,10 +90,6 @@ class Input:
     def payload_dtype(self) -> np.dtype:
         """The dtype that carries the payload: int8 or uint8."""
         return np.dtype(np.int8 if self.signed else np.uint8)
-
-    def normalize(self, raw: np.ndarray) -> np.ndarray:
-        """Return (raw - mean) / std per channel, float64; `raw` is (..., *shape)."""
-        return (raw.astype(np.float64) - per_channel(self.mean, self.shape)) / per_channel(self.std, self.shape)
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Quantise normalised data to payloads, rounding half to even (semantics, section 3).

@@ -1,0 +1,88 @@
+"""The command line: ``adafire COMMAND``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+import typer
+
+from toolchain.cli.console import messages
+from toolchain.netlist import AdafireError
+
+app = typer.Typer(
+    name="adafire",
+    help="Deploy trained networks on neuromorphic hardware: convert, simulate, verify, price.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+#: Exit status of a fault of adafire itself (EX_SOFTWARE of sysexits.h).
+INTERNAL_ERROR = 70
+#: Exit status after Ctrl-C, as shells report it.
+INTERRUPTED = 130
+
+
+def _register() -> None:
+    """Import the command modules; each adds its command to `app`."""
+    from toolchain.cli import (  # noqa: F401
+        convert,
+        demo,
+        energy,
+        export,
+        info,
+        simulate,
+        verify,
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its status.
+
+    0 done; 1 a check failed; 2 bad usage or bad input, with one line on stderr; 3 a backend is not
+    installed or died; 130 interrupted. A traceback appears only when ADAFIRE_DEBUG is set.
+    """
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit status."""
+    _register()
+    try:
+        status = app(arguments, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        messages.print("interrupted")
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except BrokenPipeError:
+        # The reader of our output is gone; nothing is left to say, and Python must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except AdafireError as error:
+        _explain(f"error: {error}")
+        return error.exit_status
+    except MemoryError:
+        _explain("error: not enough memory; use a smaller --batch or --limit")
+        return 2
+    except Exception as error:  # noqa: BLE001  # whatever it is, a user gets one line
+        _explain(f"internal error: {type(error).__name__}: {error} (set ADAFIRE_DEBUG=1 for the traceback)")
+        return INTERNAL_ERROR
+
+
+def _explain(line: str) -> None:
+    if os.environ.get("ADAFIRE_DEBUG"):
+        traceback.print_exc()
+    messages.print(" ".join(line.split()), style="red", markup=False, soft_wrap=True)
+
+
+__all__ = ["app", "main", "run"]

@@ -1,0 +1,75 @@
+"""``adafire convert``: a trained network becomes a netlist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from toolchain.cli import app
+from toolchain.cli.console import progress, results
+
+
+@app.command()
+def convert(
+    spec: Annotated[str, typer.Argument(help="The network: package.module:callable or path/to/file.py:callable.")],
+    calibration: Annotated[Path, typer.Option(help="Unlabelled data to calibrate on (.npz).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The netlist to write (.h5).")],
+    weights: Annotated[Path | None, typer.Option(help="Trained weights (.safetensors, .pt).")] = None,
+    normalize: Annotated[str, typer.Option(help="cifar10, imagenet, none or MEAN/STD.")] = "none",
+    timesteps: Annotated[int, typer.Option("--timesteps", "-T", min=1, max=4096)] = 8,
+    phi: Annotated[int, typer.Option(min=1, max=255, help="Longest burst.")] = 4,
+    init: Annotated[Literal["half", "zero", "spread"], typer.Option(help="Initial membrane potential.")] = "half",
+    threshold: Annotated[
+        Literal["mse", "max", "percentile"], typer.Option(help="How thresholds are chosen (mse: eq. 13).")
+    ] = "mse",
+    threshold_per_layer: Annotated[bool, typer.Option(help="One threshold for all channels of a layer.")] = False,
+    calibrate: Annotated[Literal["light", "none"], typer.Option(help="Bias calibration (light: eq. 14).")] = "light",
+    samples: Annotated[int, typer.Option(min=1, help="Size of the calibration set.")] = 1024,
+    weight_bits: Annotated[int, typer.Option(min=2, max=16)] = 8,
+    target: Annotated[str | None, typer.Option(help="Hardware target, or the path of a target file.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the calibration set.")] = 0,
+) -> None:
+    """Convert a trained network into a spiking netlist, without training.
+
+    Example: adafire convert examples/resnet20.py:resnet20 --weights resnet20.safetensors
+    --calibration train.npz --normalize imagenet --target loihi2 -o resnet20.h5
+    """
+    from hw_targets.target import load_target
+    from toolchain.build import Recipe, build_netlist
+    from toolchain.convert import convert as convert_module
+    from toolchain.convert import load_module, load_weights
+    from toolchain.encoding import parse_normalization
+    from toolchain.netlist.atomic import check_writable
+    from toolchain.netlist.data_file import read_data
+    from toolchain.netlist.hdf5 import write_netlist
+
+    check_writable(output)
+    recipe = Recipe(
+        timesteps=timesteps,
+        phi=phi,
+        init=init,
+        threshold=threshold,
+        threshold_per_layer=threshold_per_layer,
+        calibrate=calibrate,
+        weight_bits=weight_bits,
+        target=None if target is None else load_target(target),
+        samples=samples,
+        seed=seed,
+    )
+    data = read_data(calibration)
+    normalization = parse_normalization(normalize, data.shape[0])
+    module = load_module(spec)
+    if weights is not None:
+        load_weights(module, weights)
+    network = convert_module(module, data.shape)
+    netlist = build_netlist(network, data, normalization, recipe, progress=progress)
+    write_netlist(netlist, output)
+    results.print(
+        f"{output}: {len(netlist.spiking)} spiking populations, {len(netlist.connections)} connections, "
+        f"T={netlist.timesteps}, hash {netlist.content_hash[:12]}",
+        soft_wrap=True,
+    )
+    for note in netlist.provenance["notes"]:
+        results.print(f"note: {note}", markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""``adafire demo``."""

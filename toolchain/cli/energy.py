@@ -1,0 +1,30 @@
+"""``adafire energy``: what a run costs at published prices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli import app
+from toolchain.cli.console import Json, progress, show
+
+
+@app.command()
+def energy(
+    netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
+    data: Annotated[Path, typer.Option(help="Samples (.npz).")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples in memory at a time.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Count the operations of a run and price them with the 45 nm model."""
+    from toolchain.energy import estimate_energy
+    from toolchain.evaluation import count_operations
+    from toolchain.netlist.data_file import read_data
+    from toolchain.netlist.hdf5 import read_netlist
+
+    counts = count_operations(read_netlist(netlist), read_data(data, limit=limit), batch=batch, progress=progress)
+    report = estimate_energy(counts)
+    show(report, report.to_json() if as_json else None)

@@ -1,0 +1,41 @@
+"""``adafire simulate``: run a netlist on data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from toolchain.cli import app
+from toolchain.cli.console import Json, progress, show
+
+
+@app.command()
+def simulate(
+    netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
+    data: Annotated[Path, typer.Option(help="Samples, and labels for the accuracy (.npz).")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples in memory at a time.")] = 64,
+    backend: Annotated[Literal["reference", "lava"], typer.Option(help="What runs the netlist.")] = "reference",
+    early_exit: Annotated[bool, typer.Option("--early-exit", help="Stop each sample once confident.")] = False,
+    trace: Annotated[Path | None, typer.Option(help="Write every payload to this file (.h5).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a netlist on data: accuracy by timestep, spikes per sample, seconds."""
+    from toolchain.evaluation import evaluate, evaluate_early_exit
+    from toolchain.netlist.atomic import check_writable
+    from toolchain.netlist.data_file import read_data
+    from toolchain.netlist.errors import InputError
+    from toolchain.netlist.hdf5 import read_netlist
+
+    network, samples = read_netlist(netlist), read_data(data, limit=limit)
+    if trace is not None:
+        check_writable(trace)
+    if early_exit:
+        if backend != "reference" or trace is not None:
+            raise InputError("--early-exit", "cannot be combined with --backend lava or --trace")
+        result = evaluate_early_exit(network, samples, batch=batch, progress=progress)
+    else:
+        result = evaluate(network, samples, batch=batch, backend=backend, trace=trace, progress=progress)
+    show(result, result.to_json() if as_json else None)

@@ -1,0 +1,35 @@
+"""``adafire verify``: whether another executor computes the same payloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli import app
+from toolchain.cli.console import CHECK_FAILED, Json, progress, show
+
+
+@app.command()
+def verify(
+    netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
+    data: Annotated[Path, typer.Option(help="Samples (.npz).")],
+    limit: Annotated[int, typer.Option(min=1, help="Use the first samples only.")] = 16,
+    against: Annotated[
+        str, typer.Option(help="lava; reference; or the path of an exported network (.nir) or trace (.h5).")
+    ] = "lava",
+    as_json: Json = False,
+) -> None:
+    """Compare the golden step with another executor, payload by payload.
+
+    Exit status 1 when they differ; the first divergence is shown.
+    """
+    from toolchain.netlist.data_file import read_data
+    from toolchain.netlist.hdf5 import read_netlist
+    from toolchain.verification import verify as verify_netlist
+
+    report = verify_netlist(read_netlist(netlist), read_data(data, limit=limit), against, progress=progress)
+    show(report, report.to_json() if as_json else None)
+    if not report.equivalent:
+        raise typer.Exit(CHECK_FAILED)

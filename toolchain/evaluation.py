@@ -1,0 +1,265 @@
+"""Run a netlist on a data set: accuracy, spikes, operations, time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.table import Table
+
+from hw_targets.lava_runtime import run_on_lava
+from sim import simulate, simulate_early_exit
+from toolchain.energy import Counts, count
+from toolchain.netlist import InputError, Netlist, Readout, Trace
+from toolchain.netlist.data_file import Dataset, check_data
+from toolchain.netlist.trace_file import TraceWriter
+from toolchain.progress import Progress, silent
+
+#: What can run a netlist on a data set.
+Backend = Literal["reference", "lava"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a netlist did on a data set.
+
+    Parameters
+    ----------
+    backend : str
+    samples, timesteps : int
+    accuracy : float or None
+        Share of right decisions at the last timestep (at its own exit for early exit); None without
+        labels or with a readout that is no list of classes.
+    accuracy_by_timestep : tuple of float
+        Decisions taken at every timestep; empty likewise, and for early exit.
+    spikes_per_sample : float
+        Sum of all payloads of the spiking populations.
+    synaptic_operations_per_sample : float
+        Spikes times fan-out, of the spiking populations.
+    mean_timesteps : float
+    seconds : float
+        Wall time of the run, without reading files.
+    saturations : mapping of str to int
+        Clipped membrane potentials, of populations that had any.
+    """
+
+    backend: str
+    samples: int
+    timesteps: int
+    accuracy: float | None
+    accuracy_by_timestep: tuple[float, ...]
+    spikes_per_sample: float
+    synaptic_operations_per_sample: float
+    mean_timesteps: float
+    seconds: float
+    saturations: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {**asdict(self), "accuracy_by_timestep": list(self.accuracy_by_timestep)}
+
+    def __rich__(self) -> Table:
+        """Return a table for the terminal."""
+        table = Table(show_header=False)
+        table.add_row("backend", self.backend)
+        table.add_row("samples", f"{self.samples:,}")
+        table.add_row("timesteps", f"{self.timesteps}")
+        table.add_row("accuracy", "no labels" if self.accuracy is None else f"{self.accuracy:.2%}")
+        for t, accuracy in enumerate(self.accuracy_by_timestep, start=1):
+            table.add_row(f"  at timestep {t}", f"{accuracy:.2%}")
+        table.add_row("mean timesteps", f"{self.mean_timesteps:.2f}")
+        table.add_row("spikes per sample", f"{self.spikes_per_sample:,.0f}")
+        table.add_row("synaptic operations per sample", f"{self.synaptic_operations_per_sample:,.0f}")
+        table.add_row("seconds", f"{self.seconds:.2f}")
+        for name, clips in self.saturations.items():
+            table.add_row(f"saturations in {name}", f"{clips:,}")
+        return table
+
+
+def decide(readout: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return the class with the largest logit; `readout` is (..., classes), the running sum."""
+    return np.argmax(readout * scale, axis=-1)
+
+
+def _classifier(netlist: Netlist, data: Dataset) -> Readout | None:
+    """Return the readout that decides on classes, if there is one and labels to compare with."""
+    if data.labels is None or len(netlist.readouts) != 1 or len(netlist.readouts[0].shape) != 1:
+        return None
+    return netlist.readouts[0]
+
+
+def check_samples(netlist: Netlist, data: Dataset) -> None:
+    """Raise unless the data, and labels if any, fit the netlist."""
+    readouts = netlist.readouts
+    classes = readouts[0].shape[0] if len(readouts) == 1 and len(readouts[0].shape) == 1 else None
+    check_data(data, netlist.input, classes, netlist.timesteps)
+    if len(data) == 0:
+        raise InputError(data.name, "holds no samples")
+
+
+def _spikes(counts: Counts) -> int:
+    return sum(p.spikes for p in counts.populations if p.kind != "Input")
+
+
+def _operations(counts: Counts) -> int:
+    return sum(c.sops for c in counts.connections if not c.from_input)
+
+
+def traces(
+    netlist: Netlist,
+    data: Dataset,
+    *,
+    batch: int = 64,
+    backend: Backend = "reference",
+    progress: Progress = silent,
+) -> Iterator[Trace]:
+    """Yield the traces of a data set, batch by batch; Lava takes all samples in one run.
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist.
+    BackendError
+        When Lava is not installed or died.
+    """
+    check_samples(netlist, data)
+    if backend == "lava":
+        yield _run_on_lava(netlist, data, progress)
+        return
+    with progress("simulating", -(-len(data) // batch)) as advance:
+        for payloads in data.batches(netlist.input, batch):
+            yield simulate(netlist, payloads)
+            advance()
+
+
+def _run_on_lava(netlist: Netlist, data: Dataset, progress: Progress) -> Trace:
+    steps = len(data) * netlist.timesteps + max(netlist.depths.values())
+    with progress("Lava timesteps", steps) as advance:
+        shown = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal shown
+            for _ in range(done * steps // max(total, 1) - shown):
+                advance()
+                shown += 1
+
+        return run_on_lava(netlist, data.payloads(netlist.input), progress=report)
+
+
+def evaluate(
+    netlist: Netlist,
+    data: Dataset,
+    *,
+    batch: int = 64,
+    backend: Backend = "reference",
+    trace: Path | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Run a netlist on a data set for all timesteps.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    data : Dataset
+    batch : int
+        Samples in memory at a time.
+    backend : {"reference", "lava"}
+    trace : path, optional
+        Write every payload there.
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist.
+    BackendError
+        When Lava is not installed or died.
+    """
+    readout = _classifier(netlist, data)
+    right = np.zeros(netlist.timesteps, dtype=np.int64)
+    counts: Counts | None = None
+    saturations: dict[str, int] = {}
+    started, seconds = time.perf_counter(), 0.0
+    with ExitStack() as stack:
+        writer = stack.enter_context(TraceWriter(trace)) if trace is not None else None
+        for done in traces(netlist, data, batch=batch, backend=backend, progress=progress):
+            seconds += time.perf_counter() - started
+            if readout is not None and data.labels is not None:
+                first = counts.samples if counts else 0
+                labels = data.labels[first : first + done.samples]
+                right += (decide(done.readout, readout.scale) == labels).sum(axis=1)
+            batch_counts = count(netlist, done)
+            counts = batch_counts if counts is None else counts + batch_counts
+            for name, clips in done.saturations.items():
+                saturations[name] = saturations.get(name, 0) + clips
+            if writer is not None:
+                writer.append(done)
+            started = time.perf_counter()
+    assert counts is not None
+    by_timestep = tuple((right / counts.samples).tolist()) if readout is not None else ()
+    return Evaluation(
+        backend=backend,
+        samples=counts.samples,
+        timesteps=netlist.timesteps,
+        accuracy=by_timestep[-1] if by_timestep else None,
+        accuracy_by_timestep=by_timestep,
+        spikes_per_sample=_spikes(counts) / counts.samples,
+        synaptic_operations_per_sample=_operations(counts) / counts.samples,
+        mean_timesteps=float(netlist.timesteps),
+        seconds=seconds,
+        saturations={name: clips for name, clips in saturations.items() if clips},
+    )
+
+
+def count_operations(netlist: Netlist, data: Dataset, *, batch: int = 64, progress: Progress = silent) -> Counts:
+    """Run a netlist on a data set and count its operations.
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist.
+    """
+    return count(netlist, traces(netlist, data, batch=batch, progress=progress))
+
+
+def evaluate_early_exit(netlist: Netlist, data: Dataset, *, batch: int = 64, progress: Progress = silent) -> Evaluation:
+    """Run a netlist on a data set, each sample until it is confident (semantics, section 8).
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist, or the netlist holds no confidence schedule.
+    """
+    check_samples(netlist, data)
+    readout = _classifier(netlist, data)
+    right = timesteps = done = 0
+    counts: Counts | None = None
+    started = time.perf_counter()
+    with progress("simulating", -(-len(data) // batch)) as advance:
+        for payloads in data.batches(netlist.input, batch):
+            run = simulate_early_exit(netlist, payloads)
+            if readout is not None and data.labels is not None:
+                labels = data.labels[done : done + len(run.timesteps)]
+                right += int((decide(run.readout, readout.scale) == labels).sum())
+            batch_counts = count(netlist, run.activity)
+            counts = batch_counts if counts is None else counts + batch_counts
+            timesteps += int(run.timesteps.sum())
+            done += len(run.timesteps)
+            advance()
+    assert counts is not None
+    return Evaluation(
+        backend="reference",
+        samples=done,
+        timesteps=netlist.timesteps,
+        accuracy=right / done if readout is not None else None,
+        accuracy_by_timestep=(),
+        spikes_per_sample=_spikes(counts) / done,
+        synaptic_operations_per_sample=_operations(counts) / done,
+        mean_timesteps=timesteps / done,
+        seconds=time.perf_counter() - started,
+        saturations={},
+    )
