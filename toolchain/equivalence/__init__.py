@@ -1,5 +1,16 @@
-"""Whether two executors computed the same, and where they first did not."""
+"""Whether two executors computed the same, where they first did not, and why."""
 
 from toolchain.equivalence.compare import Divergence, EquivalenceReport, compare, join
+from toolchain.equivalence.explain import Candidate, Contribution, Explanation, Membrane, diagnose
 
-__all__ = ["Divergence", "EquivalenceReport", "compare", "join"]
+__all__ = [
+    "Candidate",
+    "Contribution",
+    "Divergence",
+    "EquivalenceReport",
+    "Explanation",
+    "Membrane",
+    "compare",
+    "diagnose",
+    "join",
+]

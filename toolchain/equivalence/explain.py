@@ -1,0 +1,268 @@
+"""Explain the first divergence: the neuron's inputs, its arithmetic on both sides, and the likely cause.
+
+Everything that feeds the first diverging neuron agrees, so the fault lies in its own population.
+Known faults are tried one by one: the one that reproduces what the other side emitted is the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from toolchain.equivalence.compare import Divergence, EquivalenceReport, compare
+from toolchain.equivalence.faults import Bench, Fault, Replay, faults
+from toolchain.netlist import AdaFire, Input, Netlist, Readout, Trace, adjoint, chain_shapes, per_channel
+
+#: Samples that a fault is tried on: the diverging one and those right before it.
+WINDOW = 4
+#: Inputs that tables show, largest first.
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One synapse that carried something into the diverging neuron.
+
+    Parameters
+    ----------
+    source : str
+    index : tuple of int
+        Position of the source neuron.
+    payload, weight : int
+    """
+
+    source: str
+    index: tuple[int, ...]
+    payload: int
+    weight: int
+
+
+@dataclass(frozen=True)
+class Membrane:
+    """One timestep of a neuron: potential before, after integration, after reset; and its payload."""
+
+    before: int
+    integrated: int
+    payload: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fault that was tried, and how many values of the population it reproduces."""
+
+    cause: str
+    matches: int
+    of: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether every value is reproduced."""
+        return self.matches == self.of
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The first divergence with the arithmetic around it.
+
+    Parameters
+    ----------
+    divergence : Divergence
+        Its `cause` is the verdict.
+    current : int
+        Sum of payload * weight over the synapses.
+    bias, threshold, phi : int or None
+        Of the neuron; `threshold` and `phi` are None for a readout or max-pooling.
+    contributions : tuple of Contribution
+        Synapses that carried a non-zero product, largest first.
+    expected : Membrane or None
+        The timestep by the semantics; None for a population without a membrane.
+    got : Membrane or None
+        The same with the best candidate's fault; None where no fault fits.
+    needed : tuple of int or None
+        Range of the membrane potential after integration that would have emitted what was got.
+    candidates : tuple of Candidate
+        Best first; those that reproduce no more than the faultless replay are left out.
+    """
+
+    divergence: Divergence
+    current: int
+    bias: int
+    threshold: int | None
+    phi: int | None
+    contributions: tuple[Contribution, ...]
+    expected: Membrane | None
+    got: Membrane | None
+    needed: tuple[int, int] | None
+    candidates: tuple[Candidate, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+    def __rich__(self) -> RenderableType:
+        """Return the explanation as tables for a terminal."""
+        return _render(self)
+
+
+def diagnose(netlist: Netlist, expected: Trace, actual: Trace) -> tuple[EquivalenceReport, Explanation | None]:
+    """Compare two traces and explain the first divergence, if there is one.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    expected : Trace
+        By an executor that is known to follow the semantics.
+    actual : Trace
+        By the one in question.
+
+    Returns
+    -------
+    report : EquivalenceReport
+        As `compare` gives it, with the cause that was found.
+    explanation : Explanation or None
+        None where the traces agree, or already differ in the input.
+    """
+    report = compare(expected, actual)
+    first = report.first_divergence
+    if first is None or isinstance(netlist[first.population], Input):
+        return report, None
+    explanation = _explain(netlist, expected, actual, first)
+    return replace(report, first_divergence=explanation.divergence), explanation
+
+
+def _window(trace: Trace, names: list[str], samples: slice) -> Mapping[str, np.ndarray]:
+    return {name: trace.populations[name][:, samples] for name in names}
+
+
+def _explain(netlist: Netlist, expected: Trace, actual: Trace, first: Divergence) -> Explanation:
+    name = first.population
+    sources = list(dict.fromkeys(c.source for c in netlist.inputs(name)))
+    # A delay moves payloads between neighbouring samples: one more on either side is run, but not scored.
+    samples = slice(max(0, first.sample - WINDOW), first.sample + 2)
+    scored = slice(min(1, samples.start), first.sample + 1 - samples.start)
+    got = actual.populations[name][:, samples][:, scored].astype(np.int64)
+    # The payloads that really arrived there: after the first divergence they may differ as well.
+    bench = Bench(netlist, name, _window(actual, sources, samples))
+
+    def matches(replayed: Replay) -> int:
+        return int(np.count_nonzero(replayed.output[:, scored] == got))
+
+    tried = []
+    for fault in faults(netlist, name, largest=int(got.max())):
+        if fault.carried and samples.start > 0:
+            continue  # what the sample before the window left behind is not known
+        replayed = bench.replay(fault)
+        tried.append((matches(replayed), fault, replayed))
+    at = (first.timestep, first.sample - samples.start, *first.index)
+    base = matches(bench.replay())
+    # A candidate must at least explain the divergence itself.
+    fitting = sorted((t for t in tried if t[0] > base and t[2].output[at] == first.got), key=lambda t: -t[0])
+    best = fitting[0] if fitting else None
+    population = netlist[name]
+    reference = Bench(netlist, name, _window(expected, sources, samples))
+    contributions = _contributions(netlist, expected, first)
+    neuron = population if isinstance(population, AdaFire) else None
+    theta = None if neuron is None else _at(neuron.threshold, neuron.shape, first.index)
+    return Explanation(
+        divergence=replace(first, cause=_cause(best, got.size, name)),
+        current=sum(c.payload * c.weight for c in contributions),
+        bias=_at(population.bias, population.shape, first.index) if isinstance(population, AdaFire | Readout) else 0,
+        threshold=theta,
+        phi=None if neuron is None else neuron.phi,
+        contributions=contributions,
+        expected=_membrane(reference.replay(), at),
+        got=None if best is None else _membrane(best[2], at),
+        needed=None if neuron is None else _needed(first.got, theta or 1, neuron.phi, netlist.membrane_limit),
+        candidates=tuple(Candidate(fault.cause, score, got.size) for score, fault, _ in fitting),
+    )
+
+
+def _at(values: np.ndarray, shape: tuple[int, ...], index: tuple[int, ...]) -> int:
+    return int(np.broadcast_to(per_channel(values, shape), shape)[index])
+
+
+def _cause(best: tuple[int, Fault, Replay] | None, size: int, name: str) -> str:
+    if best is None:
+        return "unknown: all its inputs agree, and no known fault emits what was got"
+    matches, fault, _ = best
+    share = f"reproduces all {size} values" if matches == size else f"reproduces {matches} of {size} values"
+    return f"{fault.cause} ({share} of {name})"
+
+
+def _membrane(replay: Replay, at: tuple[int, ...]) -> Membrane | None:
+    if replay.before is None or replay.integrated is None or replay.after is None:
+        return None
+    return Membrane(int(replay.before[at]), int(replay.integrated[at]), int(replay.output[at]), int(replay.after[at]))
+
+
+def _needed(payload: int, theta: int, phi: int, limit: int) -> tuple[int, int] | None:
+    """Range of u with clip(u // theta, 0, phi) == payload."""
+    if not 0 <= payload <= phi:
+        return None
+    low = -limit if payload == 0 else payload * theta
+    return low, limit if payload == phi else (payload + 1) * theta - 1
+
+
+def _contributions(netlist: Netlist, trace: Trace, first: Divergence) -> tuple[Contribution, ...]:
+    """Weights of the neuron's synapses: the transposed connection applied to its unit vector."""
+    population = netlist[first.population]
+    if not isinstance(population, AdaFire | Readout):
+        return ()
+    found = []
+    for connection in netlist.inputs(first.population):
+        shapes = chain_shapes(connection.operators, netlist[connection.source].shape)
+        weights = np.zeros(shapes[-1], np.int64)
+        weights[first.index] = 1
+        for operator, before in zip(reversed(connection.operators), reversed(shapes[:-1]), strict=True):
+            weights = adjoint(operator, weights, before)
+        payloads = trace.spikes[connection.source][first.timestep, first.sample].astype(np.int64)
+        for position in np.argwhere(weights * payloads):
+            index = tuple(int(i) for i in position)
+            found.append(Contribution(connection.source, index, int(payloads[index]), int(weights[index])))
+    return tuple(sorted(found, key=lambda c: -abs(c.payload * c.weight)))
+
+
+def _render(explanation: Explanation) -> RenderableType:
+    first = explanation.divergence
+    where = f"{first.population}{list(first.index)}, timestep {first.timestep}, sample {first.sample}"
+    parts: list[RenderableType] = [
+        f"First divergence: {where}: expected {first.expected}, got {first.got}",
+        f"Likely cause: {first.cause}",
+    ]
+    if explanation.contributions:
+        table = Table(box=box.SIMPLE_HEAD, title="What arrived (both sides alike)", title_justify="left")
+        for heading in ("source", "neuron"):
+            table.add_column(heading, overflow="fold")
+        for heading in ("payload", "weight", "product"):
+            table.add_column(heading, justify="right")
+        for c in explanation.contributions[:SHOWN]:
+            table.add_row(c.source, str(list(c.index)), str(c.payload), str(c.weight), str(c.payload * c.weight))
+        rest = len(explanation.contributions) - SHOWN
+        if rest > 0:
+            table.caption = f"and {rest} smaller ones"
+        parts.append(table)
+    parts.append(f"Current {explanation.current}, bias {explanation.bias}")
+    if explanation.expected is not None:
+        table = Table(box=box.SIMPLE_HEAD, title="Membrane potential", title_justify="left")
+        table.add_column("side")
+        for heading in ("before", "integrated", "payload", "after"):
+            table.add_column(heading, justify="right")
+        for side, m in (("expected", explanation.expected), ("got, with this fault", explanation.got)):
+            if m is not None:
+                table.add_row(side, str(m.before), str(m.integrated), str(m.payload), str(m.after))
+        parts.append(table)
+        parts.append(f"Threshold {explanation.threshold}, longest burst {explanation.phi}")
+        if explanation.needed is not None:
+            low, high = explanation.needed
+            parts.append(f"To emit {first.got}, the integrated potential would have to be {low} to {high}")
+    if len(explanation.candidates) > 1:
+        also = "; ".join(f"{c.cause} ({c.matches} of {c.of})" for c in explanation.candidates[1:4])
+        parts.append(f"Also possible: {also}")
+    return Group(*parts)
