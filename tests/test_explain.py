@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import sim.golden as golden
-from toolchain.equivalence import compare, diagnose
+from toolchain.equivalence import compare, diagnose, join
 from toolchain.netlist import AdaFire, Netlist, Trace, Weighted
 
 
@@ -66,8 +66,10 @@ def step_by_step(netlist: Netlist, payloads: np.ndarray, *, keep_state=False, de
 
 def named(netlist: Netlist, payloads: np.ndarray, actual: Trace, cause: str):
     expected = golden.simulate(netlist, payloads)
-    report, explanation = diagnose(netlist, expected, actual)
+    report = diagnose(netlist, expected, actual)
+    explanation = report.explanation
     assert not report.equivalent
+    assert report.to_json()["explanation"] == explanation.to_json()
     assert cause in report.first_divergence.cause
     assert "reproduces all" in report.first_divergence.cause
     assert report.first_divergence == replace(
@@ -187,8 +189,9 @@ def test_a_narrower_membrane_is_named(make_netlist, bits):
 
 
 def test_missing_saturation_is_named(make_netlist):
-    netlist = make_netlist("saturating", timesteps=12, phi=1)
-    payloads = data(netlist, samples=8)
+    netlist = altered(make_netlist("conv"), weight=lambda w: np.sign(w) * 127, membrane_bits=16)
+    payloads = data(netlist)
+    assert sum(golden.simulate(netlist, payloads).saturations.values())
     named(netlist, payloads, run(replace(netlist, membrane_bits=24), payloads, netlist), "saturation: none")
 
 
@@ -292,17 +295,30 @@ def test_noise_is_not_explained_away(make_netlist):
     spikes = {name: values.copy() for name, values in expected.spikes.items()}
     hit = np.random.default_rng(0).random(spikes["b"].shape) < 0.3
     spikes["b"][hit] = (spikes["b"][hit] + 2) % 5
-    report, explanation = diagnose(netlist, expected, replace(expected, backend="lava", spikes=spikes))
+    report = diagnose(netlist, expected, replace(expected, backend="lava", spikes=spikes))
     assert "reproduces all" not in report.first_divergence.cause
-    assert not any(c.exact for c in explanation.candidates)
+    assert not any(c.exact for c in report.explanation.candidates)
+
+
+def test_the_explanation_survives_joining(make_netlist):
+    netlist = make_netlist("residual")
+    payloads = data(netlist)
+    expected = golden.simulate(netlist, payloads)
+    same = diagnose(netlist, expected, replace(expected, backend="lava"))
+    bad = diagnose(netlist, expected, run(altered(netlist, weight=lambda w: w & ~1), payloads, netlist))
+    joined = join([same, bad])
+    assert joined.first_divergence.sample == bad.first_divergence.sample + 3
+    assert joined.explanation.divergence == joined.first_divergence
+    assert joined.explanation.candidates == bad.explanation.candidates
 
 
 def test_equal_traces_need_no_explanation(make_netlist):
     netlist = make_netlist("residual")
     trace = golden.simulate(netlist, data(netlist))
-    report, explanation = diagnose(netlist, trace, trace)
+    report = diagnose(netlist, trace, trace)
     assert report.equivalent
-    assert explanation is None
+    assert report.explanation is None
+    assert "explanation" not in report.to_json()
 
 
 def test_the_explanation_reads_well(make_netlist, monkeypatch, capsys):
@@ -311,8 +327,8 @@ def test_the_explanation_reads_well(make_netlist, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(golden, "fire", fire_reset_to_zero)
         actual = run(netlist, payloads, netlist)
-    explanation = named(netlist, payloads, actual, "reset: to zero")
-    Console(width=80).print(explanation)
+    named(netlist, payloads, actual, "reset: to zero")
+    Console(width=80).print(diagnose(netlist, golden.simulate(netlist, payloads), actual))
     text = capsys.readouterr().out
     assert "Likely cause: reset: to zero" in text
     for word in ("payload", "weight", "before", "integrated", "after", "Threshold"):

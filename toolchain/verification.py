@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sim import golden
-from toolchain.equivalence import EquivalenceReport, compare, join
+from toolchain.equivalence import EquivalenceReport, diagnose, join
 from toolchain.evaluation import check_samples, traces
 from toolchain.netlist import InputError, Netlist, Trace
 from toolchain.netlist.data_file import Dataset
@@ -36,7 +36,7 @@ def verify(netlist: Netlist, data: Dataset, against: str = "lava", *, progress: 
     if against == "reference":
         return join(_against_golden(netlist, data, progress))
     (expected,) = traces(netlist, data, batch=len(data), progress=progress)
-    return compare(expected, _actual(netlist, data, against, progress))
+    return diagnose(netlist, expected, _actual(netlist, data, against, progress))
 
 
 def _against_golden(netlist: Netlist, data: Dataset, progress: Progress) -> list[EquivalenceReport]:
@@ -44,7 +44,7 @@ def _against_golden(netlist: Netlist, data: Dataset, progress: Progress) -> list
     reports = []
     with progress("golden step", len(data)) as advance:
         for payloads, actual in zip(data.batches(netlist.input, 1), traces(netlist, data, batch=1), strict=True):
-            reports.append(compare(golden.simulate(netlist, payloads), actual))
+            reports.append(diagnose(netlist, golden.simulate(netlist, payloads), actual))
             advance()
     return reports
 

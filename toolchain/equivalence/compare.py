@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.console import Group, RenderableType
 
 from toolchain.netlist import InputError, Trace
+
+if TYPE_CHECKING:
+    from toolchain.equivalence.explain import Explanation
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class EquivalenceReport:
     differing : mapping of str to tuple of int, one per timestep
         How many values of each population differ, in the order of the netlist.
     first_divergence : Divergence or None
+    explanation : Explanation or None
+        Where `diagnose` found one.
     """
 
     expected: str
@@ -65,6 +71,7 @@ class EquivalenceReport:
     compared_values: int
     differing: Mapping[str, tuple[int, ...]]
     first_divergence: Divergence | None
+    explanation: Explanation | None = None
 
     @property
     def equivalent(self) -> bool:
@@ -72,12 +79,26 @@ class EquivalenceReport:
         return self.first_divergence is None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the verdict as JSON values."""
-        return {
+        """Return the verdict as JSON values; `explanation` is there only where one was found."""
+        verdict = {
             "equivalent": self.equivalent,
             "compared_values": self.compared_values,
             "first_divergence": None if self.first_divergence is None else self.first_divergence.to_json(),
         }
+        return verdict if self.explanation is None else {**verdict, "explanation": self.explanation.to_json()}
+
+    def __rich__(self) -> RenderableType:
+        """Return the verdict for a terminal, with the explanation if there is one."""
+        pair = f"{self.actual} against {self.expected}"
+        first = self.first_divergence
+        if first is None:
+            return f"{pair}: equivalent, all {self.compared_values:,} values of {self.samples:,} samples agree"
+        differing = sum(map(sum, self.differing.values()))
+        head = f"{pair}: not equivalent, {differing:,} of {self.compared_values:,} values differ"
+        if self.explanation is not None:
+            return Group(head, self.explanation)
+        where = f"{first.population}{list(first.index)}, timestep {first.timestep}, sample {first.sample}"
+        return f"{head}\nfirst at {where}: expected {first.expected}, got {first.got} ({first.cause})"
 
 
 def compare(expected: Trace, actual: Trace) -> EquivalenceReport:
@@ -174,17 +195,18 @@ def join(reports: Sequence[EquivalenceReport]) -> EquivalenceReport:
         raise InputError("reports", "there are none to join")
     first = reports[0]
     order = {name: position for position, name in enumerate(first.differing)}
-    earliest: tuple[tuple[int, int, int], Divergence] | None = None
+    earliest: tuple[tuple[int, int, int], Divergence, Explanation | None] | None = None
     start = 0
     for report in reports:
         if list(report.differing) != list(order) or (report.expected, report.actual) != (first.expected, first.actual):
             raise InputError("reports", "comparisons of different netlists or backends cannot be joined")
         found = report.first_divergence
         if found is not None:
-            moved = Divergence(**{**found.__dict__, "sample": start + found.sample})
+            moved = replace(found, sample=start + found.sample)
+            explanation = report.explanation and replace(report.explanation, divergence=moved)
             key = (moved.timestep, order[moved.population], moved.sample)
             if earliest is None or key < earliest[0]:
-                earliest = (key, moved)
+                earliest = (key, moved, explanation)
         start += report.samples
     return EquivalenceReport(
         expected=first.expected,
@@ -196,4 +218,5 @@ def join(reports: Sequence[EquivalenceReport]) -> EquivalenceReport:
             for name in order
         },
         first_divergence=None if earliest is None else earliest[1],
+        explanation=None if earliest is None else earliest[2],
     )

@@ -111,7 +111,7 @@ class Explanation:
         return _render(self)
 
 
-def diagnose(netlist: Netlist, expected: Trace, actual: Trace) -> tuple[EquivalenceReport, Explanation | None]:
+def diagnose(netlist: Netlist, expected: Trace, actual: Trace) -> EquivalenceReport:
     """Compare two traces and explain the first divergence, if there is one.
 
     Parameters
@@ -124,17 +124,16 @@ def diagnose(netlist: Netlist, expected: Trace, actual: Trace) -> tuple[Equivale
 
     Returns
     -------
-    report : EquivalenceReport
-        As `compare` gives it, with the cause that was found.
-    explanation : Explanation or None
-        None where the traces agree, or already differ in the input.
+    EquivalenceReport
+        As `compare` gives it, with the cause that was found and its explanation. There is no
+        explanation where the traces agree, or already differ in the input.
     """
     report = compare(expected, actual)
     first = report.first_divergence
     if first is None or isinstance(netlist[first.population], Input):
-        return report, None
+        return report
     explanation = _explain(netlist, expected, actual, first)
-    return replace(report, first_divergence=explanation.divergence), explanation
+    return replace(report, first_divergence=explanation.divergence, explanation=explanation)
 
 
 def _window(trace: Trace, names: list[str], samples: slice) -> Mapping[str, np.ndarray]:
