@@ -1,0 +1,131 @@
+"""A netlist as a network of Lava Processes: one Process per population, one port per source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from lava.magma.core.model.model import AbstractProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.run_configs import RunConfig
+
+from hw_targets.lava_runtime.job import Batch, Job
+from hw_targets.lava_runtime.kernels import build_kernel
+from hw_targets.lava_runtime.processes.populations import (
+    AdaFireProcess,
+    MaxPoolProcess,
+    PopulationProcess,
+    ReadoutProcess,
+    SourceProcess,
+    Types,
+)
+from hw_targets.lava_runtime.task import Line, Messenger, Task, Window
+from hw_targets.schedule import Schedule
+from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Population, Readout
+
+
+class PopulationRun(RunConfig):
+    """Runs every population on its fixed-point model, with ports and Vars as wide as it needs."""
+
+    def select(
+        self, process: AbstractProcess, proc_models: list[type[AbstractProcessModel]]
+    ) -> type[AbstractProcessModel]:
+        """Return the Process's model, its Lava types replaced by the Process's own."""
+        (model,) = proc_models
+        types: Types = process.proc_params["types"]
+        return type(model.__name__, (model,), dict(types))
+
+
+def build_network(
+    netlist: Netlist, schedule: Schedule, payloads: np.ndarray, batch: Batch, job: Job, messenger: Messenger
+) -> dict[str, PopulationProcess]:
+    """Build and connect the Processes of a netlist.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    schedule : Schedule
+    payloads : ndarray (N, *shape), or (T, N, *shape) for frames
+    batch : Batch
+    job : Job
+        Its records and counters are created.
+    messenger : Messenger
+
+    Returns
+    -------
+    dict of str to PopulationProcess
+        In the order of the netlist; all are connected, so that one call runs them all.
+    """
+    records = job.create_records(netlist, schedule, batch)
+    counters = job.create_counters(netlist)
+    windows = {name: Window(offset, schedule.timesteps, batch.rounds) for name, offset in schedule.offsets.items()}
+    processes: dict[str, PopulationProcess] = {}
+    for index, population in enumerate(netlist.populations):
+        lines, bound = _lines(netlist, population, windows)
+        task = Task(
+            name=population.name,
+            window=windows[population.name],
+            batch=batch,
+            lines=tuple(lines.values()),
+            limit=netlist.membrane_limit,
+            record=records[population.name],
+            counters=counters[index],
+            messenger=messenger,
+        )
+        types: Types = {
+            f"in_{i}": LavaPyType(PyInPort.VEC_DENSE, records[source].dtype.type) for i, source in enumerate(lines)
+        }
+        if population.emits:
+            types["out"] = LavaPyType(PyOutPort.VEC_DENSE, records[population.name].dtype.type)
+        common: dict[str, Any] = {
+            "population": population,
+            "lanes": batch.lanes,
+            "inputs": tuple(netlist[source].shape for source in lines),
+            "task": task,
+            "types": types,
+        }
+        process = _process(netlist, population, bound, payloads, common)
+        for i, source in enumerate(lines):
+            processes[source].out.connect(getattr(process, f"in_{i}"))
+        processes[population.name] = process
+    return processes
+
+
+def _lines(netlist: Netlist, population: Population, windows: Mapping[str, Window]) -> tuple[dict[str, Line], int]:
+    """Group a population's connections by source; bound its whole current."""
+    lines: dict[str, Line] = {}
+    bound = 0
+    for connection in netlist.inputs(population.name):
+        kernel, partial = build_kernel(netlist, connection)
+        bound += partial
+        line = lines.setdefault(connection.source, Line(windows[connection.source], ()))
+        line.kernels = (*line.kernels, kernel)
+    if not lines and not isinstance(population, Input):
+        # Lava runs the Processes that it can reach along ports: a population without inputs
+        # hangs on a line of the input's that nothing is done with.
+        lines[netlist.input.name] = Line(windows[netlist.input.name], ())
+    return lines, bound
+
+
+def _process(
+    netlist: Netlist, population: Population, bound: int, payloads: np.ndarray, common: dict[str, Any]
+) -> PopulationProcess:
+    """Build a population's Process; its state is as wide as the bound on its current asks for."""
+    types: Types = common["types"]
+    match population:
+        case Input():
+            return SourceProcess(payloads=payloads, **common)
+        case AdaFire():
+            reach = bound + int(np.abs(population.bias).max()) + netlist.membrane_limit
+            width = np.int32 if reach < 2**31 else np.int64
+            types.update({n: LavaPyType(np.ndarray, width) for n in ("u", "threshold", "bias", "initial")})
+            return AdaFireProcess(**common)
+        case MaxPool():
+            width = np.int32 if bound * netlist.timesteps < 2**31 else np.int64
+            types.update({n: LavaPyType(np.ndarray, width) for n in ("total", "maximum")})
+            return MaxPoolProcess(**common)
+        case Readout():
+            return ReadoutProcess(**common)

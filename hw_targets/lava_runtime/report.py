@@ -1,0 +1,92 @@
+"""What a run on Lava cost, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from toolchain.netlist import Trace
+
+#: The fields of `ProcessTime`.
+ACTIVITIES = ("send", "receive", "compute", "record")
+
+
+@dataclass(frozen=True)
+class ProcessTime:
+    """Seconds that one population's process spent, summed over the run.
+
+    Parameters
+    ----------
+    send, receive : float
+        In Lava's ports; `receive` includes waiting for the sender.
+    compute : float
+        Connections and neurons.
+    record : float
+        Writing the trace.
+    """
+
+    send: float
+    receive: float
+    compute: float
+    record: float
+
+
+@dataclass(frozen=True)
+class LavaTiming:
+    """Wall time of a run.
+
+    Parameters
+    ----------
+    samples, lanes, steps : int
+    total : float
+        Seconds, all included, as the caller sees them.
+    phases : mapping of str to float
+        Seconds of the worker's phases: load (imports, job), build (Processes, kernels), compile
+        (Lava's compiler, creation of the OS processes), run, stop.
+    processes : mapping of str to ProcessTime
+        By population.
+    """
+
+    samples: int
+    lanes: int
+    steps: int
+    total: float
+    phases: Mapping[str, float]
+    processes: Mapping[str, ProcessTime]
+
+    @property
+    def step(self) -> float:
+        """Seconds per step."""
+        return self.phases["run"] / self.steps
+
+    @property
+    def start_up(self) -> float:
+        """Seconds before the first and after the last step."""
+        return self.total - self.phases["run"]
+
+    def busy(self, activity: str) -> float:
+        """Seconds of one activity of `ProcessTime`, over all processes."""
+        return float(sum(getattr(p, activity) for p in self.processes.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        return {
+            "samples": self.samples,
+            "lanes": self.lanes,
+            "steps": self.steps,
+            "seconds": self.total,
+            "seconds_per_step": self.step,
+            "start_up_seconds": self.start_up,
+            "phases": dict(self.phases),
+            "activities": {name: self.busy(name) for name in ACTIVITIES},
+            "processes": {name: asdict(p) for name, p in self.processes.items()},
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class LavaRun:
+    """A run on Lava: what came out, and what it cost."""
+
+    trace: Trace
+    timing: LavaTiming

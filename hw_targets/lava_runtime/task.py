@@ -1,0 +1,112 @@
+"""What one population's process model is told: its window in time, its lines, where it records."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hw_targets.lava_runtime.job import COUNTERS, Batch
+from hw_targets.lava_runtime.kernels import Kernel
+
+
+@dataclass(frozen=True)
+class Window:
+    """When a population computes and when it sends.
+
+    Parameters
+    ----------
+    offset : int
+        Step of its first timestep.
+    timesteps : int
+        T; every T steps it starts over with the next samples.
+    rounds : int or None
+        How often; None for ever.
+    """
+
+    offset: int
+    timesteps: int
+    rounds: int | None
+
+    def when(self, step: int) -> tuple[int, int] | None:
+        """Return (round, timestep) to compute at a step counted from 0, or None when idle."""
+        local = step - self.offset
+        if local < 0 or (self.rounds is not None and local >= self.rounds * self.timesteps):
+            return None
+        return divmod(local, self.timesteps)
+
+    def sends(self, step: int) -> bool:
+        """Return whether the burst of the step before leaves at this step."""
+        return self.when(step - 1) is not None
+
+
+@dataclass
+class Line:
+    """What arrives from one source population: a delay line and the connections behind it.
+
+    Parameters
+    ----------
+    window : Window
+        The source's.
+    kernels : tuple of Kernel
+        One per connection from that source; none when nothing is done with what arrives.
+    """
+
+    window: Window
+    kernels: tuple[Kernel, ...]
+    waiting: deque[np.ndarray] = field(default_factory=deque)
+
+
+@dataclass(frozen=True)
+class Messenger:
+    """How processes reach the caller: short lines on a pipe, tracebacks as files."""
+
+    pipe: int
+    errors: Path
+
+    def tell(self, line: str) -> None:
+        """Send one short line; atomic, whichever process sends it."""
+        os.write(self.pipe, f"{line}\n".encode())
+
+    def fail(self, name: str) -> None:
+        """Leave the traceback of the exception being handled and say so."""
+        (self.errors / f"{name}.txt").write_text(traceback.format_exc())
+        self.tell(f"failed {name}")
+
+
+@dataclass
+class Task:
+    """One population's part in a run.
+
+    Parameters
+    ----------
+    name : str
+    window : Window
+    batch : Batch
+    lines : tuple of Line
+        One per InPort ``in_<i>``.
+    limit : int
+        Magnitude at which the membrane potential saturates.
+    record : ndarray (T, N, *shape)
+        Mapped file.
+    counters : ndarray (len(COUNTERS),) int64
+        Mapped file.
+    messenger : Messenger
+    """
+
+    name: str
+    window: Window
+    batch: Batch
+    lines: tuple[Line, ...]
+    limit: int
+    record: np.ndarray
+    counters: np.ndarray
+    messenger: Messenger
+
+    def count(self, counter: str, amount: int) -> None:
+        """Add to one of `COUNTERS`."""
+        self.counters[COUNTERS.index(counter)] += amount

@@ -1,0 +1,62 @@
+"""Offsets, delays and length of a pipelined run."""
+
+import pytest
+
+from hw_targets.schedule import Schedule, schedule
+from toolchain.netlist import InputError, NetlistError
+
+
+def test_offsets_are_longest_paths(architecture, make_netlist):
+    netlist = make_netlist(architecture)
+    found = schedule(netlist)
+    assert found.offsets[netlist.input.name] == 0
+    for population in netlist.populations[1:]:
+        incoming = [found.offsets[c.source] + 1 for c in netlist.inputs(population.name)]
+        assert found.offsets[population.name] == max(incoming)
+
+
+def test_what_meets_belongs_to_the_same_timestep(architecture, make_netlist):
+    """A burst of step s, delayed, takes effect when its target computes the same timestep of the same sample."""
+    netlist = make_netlist(architecture)
+    found = schedule(netlist)
+    for connection, delay in zip(netlist.connections, found.delays, strict=True):
+        assert delay >= 1
+        for step in range(found.steps(3)):
+            assert found.when(connection.source, step, 3) == found.when(connection.target, step + delay, 3)
+
+
+def test_the_shortcut_waits(make_netlist):
+    netlist = make_netlist("shortcut")
+    delays = {c.name: d for c, d in zip(netlist.connections, schedule(netlist).delays, strict=True)}
+    assert delays["a->c"] == 2
+    assert delays["b->c"] == 1
+
+
+def test_samples_follow_each_other_without_a_gap(make_netlist):
+    found = schedule(make_netlist("residual", timesteps=4))
+    assert found.depth == 5
+    assert found.steps(1) == 4 + 5
+    assert found.steps(10) == 10 * 4 + 5
+    seen = [found.when("b", step, 2) for step in range(found.steps(2))]
+    assert seen == [None, None, *((n, t) for n in range(2) for t in range(4)), None, None, None]
+
+
+def test_nothing_to_run(make_netlist):
+    with pytest.raises(InputError, match="0 samples"):
+        schedule(make_netlist()).steps(0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"timesteps": 0}, "0 timesteps"),
+        ({"offsets": {}}, "offset"),
+        ({"offsets": {"input": 0, "a": -1}}, "offset"),
+        ({"delays": (1, 0)}, "a delay of 0"),
+    ],
+)
+def test_a_schedule_that_cannot_be(fields, message):
+    good = {"timesteps": 3, "offsets": {"input": 0, "a": 1}, "delays": (1,)}
+    assert Schedule(**good).steps(1) == 4
+    with pytest.raises(NetlistError, match=message):
+        Schedule(**{**good, **fields})
