@@ -9,7 +9,8 @@ from math import inf
 import numpy as np
 
 from toolchain.convert.expression import Expression, Pooled, Refusal, Term, Value, value_of
-from toolchain.convert.simplify import simplify
+from toolchain.convert.parallel import join_parallel
+from toolchain.convert.simplify import Chain, simplify
 from toolchain.netlist import (
     Connection,
     Operator,
@@ -81,16 +82,16 @@ class NetworkBuilder:
         if not low < high:
             raise Refusal(f"clips to {low} .. {high}, which leaves a constant", "drop the layers before it")
         if isinstance(value, Pooled):
-            inner = self.clip(value.value, low, high).shift(np.float64(-low))
+            inner = self.clip(value.value, low, high).shift(-low)
             for window in value.windows:
                 inner = self._maximum(inner, window, value.path)
             for operator in value.tail:
                 inner = inner.through(operator)
-            return inner.shift(np.float64(low))
+            return inner.shift(low)
         if low == 0 and self._within(value, high):
             return value
-        unit = self._activate(value.shift(np.float64(-low)) if low else value, high - low)
-        return unit.shift(np.float64(low)) if low else unit
+        unit = self._activate(value.shift(-low) if low else value, high - low)
+        return unit.shift(low) if low else unit
 
     def _within(self, value: Expression, high: float) -> bool:
         """Return whether the value is one unit, moved but not mixed, that lies in 0 .. `high` already."""
@@ -216,12 +217,17 @@ class NetworkBuilder:
         return value_of(name, self._units[name].shape, self._depths[name])
 
     def _simplified(self, value: Expression) -> list[Term]:
-        terms = []
+        """Return the value's terms with simplified chains, parallel ones joined."""
+        chains: dict[str, list[Chain]] = {}
         for term in value.terms:
             chain = simplify(term.operators, self._units[term.source].shape)
             if chain is not None:
-                terms.append(Term(term.source, chain))
-        return terms
+                chains.setdefault(term.source, []).append(chain)
+        return [
+            Term(source, chain)
+            for source, parallel in chains.items()
+            for chain in join_parallel(parallel, self._units[source].shape)
+        ]
 
     def _shapes(self, term: Term) -> tuple[Shape, ...]:
         return chain_shapes(term.operators, self._units[term.source].shape)

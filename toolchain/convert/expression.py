@@ -88,7 +88,7 @@ class Expression:
         terms = tuple(Term(t.source, (*t.operators, operator)) for t in self.terms)
         return replace(self, shape=shape, terms=terms, bias=bias)
 
-    def shift(self, constant: np.ndarray) -> Expression:
+    def shift(self, constant: np.ndarray | float) -> Expression:
         """Add a constant that broadcasts to `shape`."""
         return replace(self, bias=self.bias + constant)
 
@@ -160,7 +160,7 @@ class Pooled:
             return replace(self, tail=(*self.tail, operator))
         raise self.refusal()
 
-    def shift(self, constant: np.ndarray) -> Pooled:
+    def shift(self, constant: np.ndarray | float) -> Pooled:
         """Add a constant, if it is one per channel."""
         wide = np.broadcast_to(constant, self.shape)
         channels = wide.reshape(self.shape[0], -1)[:, 0]

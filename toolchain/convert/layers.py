@@ -92,7 +92,7 @@ def scale(x: Value, factor: np.ndarray) -> Value:
     channels = full.reshape(x.shape[0], -1)[:, 0]
     if np.array_equal(full, np.broadcast_to(per_channel(channels, x.shape), x.shape)):
         return x.through(Scale(channels.copy()))
-    flat = settled(x).through(Reshape((full.size,))).through(Scale(full.reshape(-1)))
+    flat = settled(x).through(Reshape((full.size,))).through(Scale(full.flatten()))
     return flat.through(Reshape(x.shape))
 
 

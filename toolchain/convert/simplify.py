@@ -54,7 +54,7 @@ def simplify(operators: Chain, shape: Shape) -> Chain | None:
         shapes = chain_shapes(chain, shape)
         for i, operator in enumerate(chain):
             if _is_identity(operator, shapes[i]):
-                replacement: Chain | None = ()
+                replacement: Chain = ()
                 span = 1
             elif isinstance(operator, Scale) and (folded := _fold_scale(chain, i, shapes)) is not None:
                 replacement, i, span = folded, 0, len(chain)
@@ -95,20 +95,22 @@ def _is_identity(operator: Operator, shape: Shape) -> bool:
 def _fold_scale(chain: Chain, i: int, shapes: tuple[Shape, ...]) -> Chain | None:
     """Fold the scale at `i` into a weight before it, or else after it; None where it cannot travel."""
     rest = (*chain[:i], *chain[i + 1 :])
-    weight: np.ndarray | None = _scale_weight(chain[i])
+    weight = _scale_weight(chain[i])
     for j in range(i - 1, -1, -1):
         if isinstance(chain[j], Weighted):
             return (*rest[:j], _scaled_output(chain[j], weight), *rest[j + 1 :])
-        weight = _carry_back(chain[j], weight, shapes[j])
-        if weight is None:
+        carried = _carry_back(chain[j], weight, shapes[j])
+        if carried is None:
             break
+        weight = carried
     weight = _scale_weight(chain[i])
     for j in range(i + 1, len(chain)):
         if isinstance(chain[j], Weighted):
             return (*rest[: j - 1], _scaled_input(chain[j], weight), *rest[j:])
-        weight = _carry_forward(chain[j], weight, shapes[j])
-        if weight is None:
+        carried = _carry_forward(chain[j], weight, shapes[j])
+        if carried is None:
             break
+        weight = carried
     return None
 
 
@@ -201,12 +203,41 @@ def _merge(first: Operator, second: Operator, shape: Shape) -> Chain | None:
         return _slice_after(first, second, shape)
     if isinstance(first, Pad):
         return _pad_before(first.padding, second, shape)
+    if isinstance(first, Scale) and not isinstance(second, Weighted):
+        # A scale that no weight took: as late as possible, where channels are the target's.
+        carried = _carry_forward(second, first.weight, shape)
+        return None if carried is None else (second, Scale(carried))
     match first, second:
         case Reshape(), Reshape():
             return (second,)
         case Permute(inner), Permute(outer):
             return (Permute(tuple(inner[a] for a in outer)),)
+        case Linear(inner_weight), Linear(outer_weight):
+            return (Linear(outer_weight @ inner_weight),)
+        case Conv(), Conv():
+            return _composed(first, second)
     return None
+
+
+def _composed(first: Conv, second: Conv) -> Chain | None:
+    """Join two convolutions without anything between, one of them pointwise.
+
+    Nothing on a chip would hold the values between them: one set of synapses has fewer paths.
+    """
+    if first.groups != 1 or second.groups != 1:
+        return None
+    if _is_pointwise(first) and set(first.stride) == {1}:
+        mixed = np.tensordot(second.weight, first.weight.reshape(first.weight.shape[:2]), axes=(1, 0))
+        return (replace(second, weight=np.moveaxis(mixed, -1, 1)),)
+    if _is_pointwise(second):
+        mixed = np.tensordot(second.weight.reshape(second.weight.shape[:2]), first.weight, axes=(1, 0))
+        stride = tuple(a * b for a, b in zip(first.stride, second.stride, strict=True))
+        return (replace(first, weight=mixed, stride=stride),)
+    return None
+
+
+def _is_pointwise(conv: Conv) -> bool:
+    return set(conv.weight.shape[2:]) == {1} and not any(n for pair in conv.padding for n in pair)
 
 
 def _slice_after(first: Operator, cut: Slice, shape: Shape) -> Chain | None:

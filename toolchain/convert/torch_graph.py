@@ -23,11 +23,18 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from toolchain.convert.advice import advice
+from toolchain.convert.aten import BATCH, Operation
+from toolchain.convert.aten_layers import LAYERS
+from toolchain.convert.aten_moves import MOVES
+from toolchain.convert.aten_pooling import POOLING
 from toolchain.convert.builder import NetworkBuilder
 from toolchain.convert.expression import Expression, Pooled, Refusal
-from toolchain.convert.torch_operations import BATCH, OPERATIONS, Operation, advice
 from toolchain.netlist import InputError, NetlistError, UnsupportedError
 from toolchain.network import FloatNetwork
+
+#: What converts, by ATen name.
+ATEN = {**LAYERS, **POOLING, **MOVES}
 
 
 def convert(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork:
@@ -175,7 +182,7 @@ def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: Netwo
         return _constant(node, args, kwargs)
     if node.target is operator.getitem:
         return args[0][args[1]]
-    operation: Operation | None = OPERATIONS.get(_operation_name(node))
+    operation: Operation | None = ATEN.get(_operation_name(node))
     if operation is None:
         raise Refusal("is not supported", advice(_operation_name(node)))
     result = operation.convert(builder, *args, **kwargs)
