@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
+from hw_targets.lava_runtime.blas import blas_environment
 from hw_targets.lava_runtime.job import Job
 from toolchain.netlist import BackendError
 
@@ -70,11 +71,10 @@ def supervise(
 
 
 def _environment() -> dict[str, str]:
-    """Return the worker's environment: our packages on its path, one BLAS thread per process."""
+    """Return the worker's environment: our packages on its path, BLAS as it should be."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-    return {**os.environ, **threads, "PYTHONPATH": path}
+    return {**os.environ, **blas_environment(os.environ), "PYTHONPATH": path}
 
 
 def _listen(

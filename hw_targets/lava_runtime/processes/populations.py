@@ -23,7 +23,7 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from hw_targets.lava_runtime.kernels import build_window_maximum
+from hw_targets.lava_runtime.kernels import build_burst, build_window_maximum
 from hw_targets.lava_runtime.task import Task
 from toolchain.netlist import AdaFire, Input, MaxPool, Readout, per_channel
 
@@ -210,6 +210,11 @@ class AdaFireModel(PopulationModel):
     bias: np.ndarray = LavaPyType(np.ndarray, np.int64)
     initial: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        threshold = per_channel(self.population.threshold, self.population.shape)
+        self.burst = build_burst(threshold, self.population.phi, self.task.limit)
+
     def start_samples(self) -> None:
         """Set the membrane potential to its initial value."""
         self.u[...] = self.initial
@@ -222,8 +227,7 @@ class AdaFireModel(PopulationModel):
             clipped = np.clip(u, -limit, limit)
             self.task.count("clips", int(np.count_nonzero(clipped != u)))
             u = clipped
-        # Below zero there is no burst: clipping first keeps the division exact and unsigned.
-        burst: np.ndarray = np.minimum(np.maximum(u, 0) // self.threshold, self.population.phi)
+        burst = self.burst(u)
         np.subtract(u, burst * self.threshold, out=self.u[:n])
         return burst.astype(np.uint8)
 
