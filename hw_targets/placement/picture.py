@@ -1,0 +1,45 @@
+"""The picture of a placement: how full each core is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from hw_targets.placement.placement import Placement
+
+
+def draw(placement: Placement, path: Path) -> None:
+    """Write one row of bars per limited resource, one bar per core, coloured by population.
+
+    Parameters
+    ----------
+    placement : Placement
+    path : Path
+        The format follows the suffix: .png, .svg, .pdf.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    limits = {name: limit for name, limit in placement.limits.items() if limit is not None}
+    names = list(dict.fromkeys(t.population for t in placement.tiles))
+    main = np.zeros(placement.cores, dtype=int)
+    for tile in reversed(placement.tiles):
+        main[tile.core] = names.index(tile.population)
+    order = np.lexsort((np.arange(placement.cores), np.asarray(placement.chips)))
+    chips = np.asarray(placement.chips)[order]
+    figure = Figure(figsize=(12, 1.2 + 1.6 * len(limits)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(limits), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (name, limit) in zip(axes, limits.items(), strict=True):
+        share = np.asarray([placement.used[core][name] / limit for core in order])
+        axis.bar(np.arange(placement.cores), 100 * share, width=1.0, color=[f"C{main[core] % 10}" for core in order])
+        axis.set_ylim(0, 105)
+        axis.set_ylabel(f"{name.replace('_', ' ')}\n% of {limit:,}")
+        for boundary in np.flatnonzero(np.diff(chips)) + 0.5:
+            axis.axvline(boundary, color="black", linewidth=1)
+    axes[-1].set_xlabel("core (lines part chips; colours tell populations apart)")
+    figure.suptitle(f"{placement.target.title}: {placement.cores} cores on {placement.chip_count} chips")
+    figure.savefig(path)

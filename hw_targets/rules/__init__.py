@@ -1,0 +1,147 @@
+"""Design rules: does a netlist fit a target, what breaks, and what would help.
+
+A rule is a small function that yields violations; `RULES` is the list, and `check` runs all of it.
+A number that no source states is not checked, and the report says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from hw_targets.rules.capacity import core_resources, neuron_state, neurons_per_chip, placed, totals
+from hw_targets.rules.numbers import (
+    accumulator_range,
+    bias_field,
+    burst_length,
+    input_payload,
+    membrane_range,
+    payload_width,
+    signed_bits,
+    threshold_field,
+    weight_products,
+    weight_values,
+    weight_width,
+)
+from hw_targets.rules.report import CheckReport, Number, Violation
+from hw_targets.rules.structure import (
+    biases,
+    channels_in_and_out,
+    destinations,
+    fan_in,
+    fan_out_limit,
+    greatest_fan_in,
+    kernel_shape,
+    max_pooling,
+    skip_delay,
+)
+from hw_targets.target import Target
+from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Weighted, membrane_bound
+
+Rule = Callable[[Netlist, Target], Iterator[Violation]]
+
+#: Every rule, with the numbers of a target that it looks at.
+RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
+    (payload_width, ("payload_bits",)),
+    (burst_length, ("phi",)),
+    (input_payload, ("payload_bits", "signed_input")),
+    (weight_width, ("weight_bits",)),
+    (weight_products, ()),
+    (weight_values, ("weight_values_per_neuron",)),
+    (threshold_field, ("threshold_mantissa_bits", "threshold_exponent")),
+    (bias_field, ("bias_mantissa_bits", "bias_exponent")),
+    (biases, ("biases",)),
+    (membrane_range, ("membrane_bits",)),
+    (accumulator_range, ("accumulator_bits",)),
+    (max_pooling, ("max_pool",)),
+    (kernel_shape, ("kernel_sizes", "strides", "square_kernels", "dilated_kernels", "grouped_kernels")),
+    (skip_delay, ("delay",)),
+    (destinations, ("destinations",)),
+    (fan_in, ("fan_in",)),
+    (fan_out_limit, ("fan_out",)),
+    (channels_in_and_out, ("inputs", "outputs")),
+    (neuron_state, ("state_bytes_per_neuron",)),
+    (neurons_per_chip, ("neurons_per_chip",)),
+    (
+        core_resources,
+        (
+            "neuron_slots",
+            "neurons_per_core",
+            "synapse_bytes_per_core",
+            "memory_bytes_per_core",
+            "in_axons_per_core",
+            "out_axons_per_core",
+            "cores_per_chip",
+            "chips",
+        ),
+    ),
+)
+
+
+def check(netlist: Netlist, target: Target) -> CheckReport:
+    """Run every rule.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    target : Target
+
+    Returns
+    -------
+    CheckReport
+        All violations at once.
+    """
+    violations = tuple(v for rule, _ in RULES for v in rule(netlist, target))
+    return CheckReport(
+        target=target.name,
+        title=target.title,
+        netlist_hash=netlist.content_hash,
+        violations=violations,
+        utilization=_utilization(netlist, target, violations),
+        notes=tuple(_notes(netlist, target)),
+    )
+
+
+def _utilization(
+    netlist: Netlist, target: Target, violations: tuple[Violation, ...]
+) -> Mapping[str, tuple[Number, Number | None]]:
+    placement, _ = placed(netlist, target)
+    if placement is not None:
+        cores: Mapping[str, tuple[Number, Number | None]] = placement.utilization
+    else:
+        needed = [v.actual for v in violations if v.rule == "core_cores" and isinstance(v.actual, int)]
+        cores = {"cores": (needed[0], target.cores)} if needed else {}
+    weights = [o.weight for c in netlist.connections for o in c.operators if isinstance(o, Weighted)]
+    firing = [p for p in netlist.populations if isinstance(p, AdaFire)]
+    membrane = max((membrane_bound(netlist, p.name).magnitude for p in firing), default=0)
+    waits = [
+        netlist.depths[c.target] - netlist.depths[c.source] - 1
+        for c in netlist.connections
+        if not isinstance(netlist[c.source], Input)
+    ]
+    return {
+        **cores,
+        **totals(netlist, target),
+        "payload": (max((p.payload_range[1] for p in netlist.spiking), default=0), target.max_payload),
+        "weight_bits": (
+            max(signed_bits(int(w.min()), int(w.max())) for w in weights),
+            max(target.weight_bits) if target.weight_bits else None,
+        ),
+        "membrane_bits": (membrane.bit_length() + 1, target.netlist_membrane_bits),
+        "delay": (max(waits, default=0), target.delay),
+        "fan_in": (max(greatest_fan_in(netlist, p.name) for p in netlist.populations[1:]), target.fan_in),
+    }
+
+
+def _notes(netlist: Netlist, target: Target) -> Iterator[str]:
+    if target.timesteps is False:
+        yield "the chip has no timesteps: neurons fire as inputs arrive, and spikes differ from the reference"
+    if target.max_pool is None and any(isinstance(p, MaxPool) for p in netlist.populations):
+        yield "max_pooling: whether the chip can max-pool spikes is not known"
+    for rule, names in RULES:
+        unknown = [name for name in names if getattr(target, name) is None]
+        for name in unknown:
+            reason = target.facts[name].source if name in target.facts else "not in the target's file"
+            yield f"{rule.__name__}: no limit for {name} ({reason})"
+
+
+__all__ = ["RULES", "CheckReport", "Rule", "Violation", "check"]

@@ -1,0 +1,186 @@
+"""Rules on the widths of numbers: payloads, weights, thresholds, biases, potentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from hw_targets.rules.report import Violation
+from hw_targets.target import Target, fit_bias, fit_threshold
+from toolchain.netlist import (
+    AdaFire,
+    ConvTranspose,
+    Input,
+    MaxPool,
+    Netlist,
+    Operator,
+    Readout,
+    TargetError,
+    Weighted,
+    membrane_bound,
+    total_current_bound,
+)
+
+
+def signed_bits(low: int, high: int) -> int:
+    """Return the bits of a two's complement number that holds `low` to `high`."""
+    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
+
+
+def bits_for_headroom(netlist: Netlist, magnitude: int, limit: int) -> int:
+    """Return how many weight bits bring sums of `magnitude` under `limit`: sums shrink with weights."""
+    return netlist.weight_bits - max(0, (-(-magnitude // max(limit, 1)) - 1).bit_length())
+
+
+def payload_width(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that a burst fits the payload of one spike."""
+    if target.max_payload is None:
+        return
+    for population in netlist.spiking:
+        most = population.payload_range[1]
+        if most > target.max_payload:
+            fix = f"lower phi to {target.max_payload}, or unroll bursts (--unroll)"
+            yield Violation("payload_width", population.name, target.max_payload, most, fix)
+
+
+def burst_length(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that a neuron can emit a whole burst in one update, where a spike could carry it."""
+    for population in netlist.spiking:
+        most = population.payload_range[1]
+        if target.phi is not None and most > target.phi and (target.max_payload or most) >= most:
+            fix = f"lower phi to {target.phi}" + (", or unroll bursts (--unroll)" if target.phi == 1 else "")
+            yield Violation("burst_length", population.name, target.phi, most, fix)
+
+
+def input_payload(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that the input's payload fits a spike, sign included."""
+    source = netlist.input
+    low, high = source.payload_range
+    if target.max_payload is not None and high > target.max_payload:
+        fix = (
+            "unroll (--unroll): the input becomes one binary spike per bit" if target.binary else "use fewer input bits"
+        )
+        yield Violation("input_payload", source.name, target.max_payload, high, fix)
+    if low < 0 and target.signed_input is False:
+        fix = "unroll (--unroll), or use data that is never negative"
+        yield Violation("input_payload", source.name, 0, low, fix)
+
+
+def weight_width(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that every weight fits the widest signed format."""
+    if target.weight_bits is None:
+        return
+    limit = max(target.weight_bits)
+    for connection in netlist.connections:
+        for operator in connection.operators:
+            if isinstance(operator, Weighted):
+                bits = signed_bits(int(operator.weight.min()), int(operator.weight.max()))
+                if bits > limit:
+                    yield Violation(
+                        "weight_width",
+                        connection.name,
+                        limit,
+                        bits,
+                        f"quantise to {limit} bits (--weight-bits {limit})",
+                    )
+
+
+def weight_products(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that weights in a row, which become one synapse, are powers of two but for one factor."""
+    del target
+    for connection in netlist.connections:
+        weighted = [o for o in connection.operators if isinstance(o, Weighted)]
+        free = [o for o in weighted if not _powers_of_two(o.weight)]
+        if len(free) > 1:
+            fix = "merge the linear layers, or put an activation between them"
+            yield Violation("weight_products", connection.name, 1, len(free), fix)
+
+
+def _powers_of_two(weight: np.ndarray) -> bool:
+    magnitude = np.abs(weight.astype(np.int64))
+    return bool(np.all(magnitude & (magnitude - 1) == 0))
+
+
+def weight_values(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that a neuron needs no more different weights than it can have."""
+    limit = target.weight_values_per_neuron
+    if limit is None:
+        return
+    for population in netlist.populations[1:]:
+        most = sum(
+            max(_distinct(o) for o in c.operators if isinstance(o, Weighted))
+            for c in netlist.inputs(population.name)
+            if any(isinstance(o, Weighted) for o in c.operators)
+        )
+        if most > limit:
+            fix = f"train weights of at most {limit} values per neuron: no quantiser of adafire does"
+            yield Violation("weight_values", population.name, limit, most, fix)
+
+
+def _distinct(operator: Operator) -> int:
+    if not isinstance(operator, Weighted):
+        return 0
+    weight = operator.weight
+    rows = np.moveaxis(weight, 1, 0) if isinstance(operator, ConvTranspose) else weight
+    return max(int(np.unique(row[row != 0]).size) for row in rows.reshape(rows.shape[0], -1))
+
+
+def threshold_field(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that thresholds are exactly what the target's field holds."""
+    for population in netlist.populations:
+        if isinstance(population, AdaFire):
+            yield from _field("threshold_field", population.name, population.threshold, fit_threshold, target)
+
+
+def bias_field(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that biases are exactly what the target's field holds."""
+    for population in netlist.populations:
+        if isinstance(population, AdaFire | Readout):
+            yield from _field("bias_field", population.name, population.bias, fit_bias, target)
+
+
+def _field(
+    rule: str, where: str, values: np.ndarray, fit: Callable[[Target, np.ndarray, str], np.ndarray], target: Target
+) -> Iterator[Violation]:
+    try:
+        fitted = fit(target, values, where)
+    except TargetError as error:
+        yield Violation(rule, where, error.problem, int(np.abs(values).max()), error.fix or "use fewer weight bits")
+        return
+    wrong = np.flatnonzero(fitted.ravel() != values.ravel())
+    if wrong.size:
+        i = wrong[np.argmax(np.abs((fitted - values).ravel()[wrong]))]
+        fix = f"convert with --target {target.name}, which rounds to what it holds"
+        yield Violation(rule, where, int(fitted.ravel()[i]), int(values.ravel()[i]), f"{fix} ({wrong.size} values)")
+
+
+def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that the chip saturates where the netlist does, or that nothing can reach the limit."""
+    bits = target.netlist_membrane_bits
+    if bits is None or bits == netlist.membrane_bits:
+        return
+    limit = 2 ** (min(bits, netlist.membrane_bits) - 1) - 1
+    for population in netlist.populations:
+        if isinstance(population, AdaFire):
+            magnitude = membrane_bound(netlist, population.name).magnitude
+            if magnitude > limit:
+                fewer = bits_for_headroom(netlist, magnitude, limit)
+                fix = f"convert with --target {target.name} (it saturates as the chip does) or --weight-bits {fewer}"
+                yield Violation("membrane_range", population.name, limit, magnitude, fix)
+
+
+def accumulator_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that the sum of one timestep's synapses fits the accumulator, which wraps."""
+    bits = target.netlist_accumulator_bits
+    if bits is None:
+        return
+    limit = 2 ** (bits - 1) - 1
+    for population in netlist.populations:
+        if isinstance(population, Input | MaxPool):
+            continue
+        magnitude = total_current_bound(netlist, population.name).magnitude
+        if magnitude > limit:
+            fewer = bits_for_headroom(netlist, magnitude, limit)
+            fix = f"lower phi of what feeds it, or quantise to {fewer} bits (--weight-bits {fewer})"
+            yield Violation("accumulator_range", population.name, limit, magnitude, fix)
