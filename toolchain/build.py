@@ -127,6 +127,8 @@ def build_netlist(
         raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
     if data.is_frames and data.values.shape[1] < recipe.timesteps:
         raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.timesteps}")
+    if len(data) == 0:
+        raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
     data = choose_samples(data, recipe.samples, recipe.seed)
     x = data.normalized(normalization.mean, normalization.std)
     if not np.all(np.isfinite(x)):
