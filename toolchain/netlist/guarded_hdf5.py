@@ -178,18 +178,38 @@ class Guarded:
         _check_rank(where, dataset.shape)
         _check_storage(where, dataset, compressed=compressed)
 
-    def text(self, name: str) -> str:
-        """Read a dataset that holds one string."""
+    def value(self, name: str) -> Any:
+        """Read a dataset of any form: an array of numbers, or one int, float, bool or str."""
         where = self.at(name)
         with translated(where):
             dataset = h5py.Dataset(self._open(name, h5d.DatasetID))
-            _check_type(where, dataset.id.get_type(), strings=True, variable=True)
             if dataset.shape != ():
-                raise FormatError(where, f"array of shape {dataset.shape} found, expected one string")
-            value = _plain(where, dataset[()])
+                return self.array(name, compressed=True)
+            _check_type(where, dataset.id.get_type(), strings=True, variable=True)
+            _check_storage(where, dataset.id, compressed=False)
+            return _plain(where, dataset[()])
+
+    def text(self, name: str) -> str:
+        """Read a dataset that holds one string."""
+        value = self.value(name)
         if not isinstance(value, str):
-            raise FormatError(where, f"{type(value).__name__} found, expected a string")
+            raise FormatError(self.at(name), f"{type(value).__name__} found, expected a string")
         return value
+
+    def texts(self, name: str) -> np.ndarray:
+        """Read a dataset of strings into an array of str objects."""
+        where = self.at(name)
+        with translated(where):
+            dataset = h5py.Dataset(self._open(name, h5d.DatasetID))
+            if dataset.id.get_type().get_class() != h5t.STRING:
+                raise FormatError(where, "expected texts")
+            _check_type(where, dataset.id.get_type(), strings=True, variable=True)
+            _check_rank(where, dataset.shape)
+            _check_storage(where, dataset.id, compressed=False)
+            self._budget.take(where, math.prod(dataset.shape) * dataset.id.get_type().get_size())
+            values = dataset[()]
+            found = [_plain(where, v) for v in np.asarray(values, dtype=object).ravel()]
+        return np.array(found, dtype=object).reshape(dataset.shape)
 
 
 def _check_type(where: str, found: h5t.TypeID, *, strings: bool, variable: bool = False) -> None:
@@ -216,7 +236,10 @@ def _check_rank(where: str, shape: tuple[int, ...] | None) -> None:
 def _check_storage(where: str, dataset: h5d.DatasetID, *, compressed: bool) -> None:
     properties: h5p.PropDCID = dataset.get_create_plist()
     layout = properties.get_layout()
-    size = math.prod(dataset.shape) * dataset.get_type().get_size()
+    item = dataset.get_type()
+    # A variable-length text is 16 bytes in the file: its length and where it is.
+    text = item.get_class() == h5t.STRING and item.is_variable_str()
+    size = math.prod(dataset.shape) * (16 if text else item.get_size())
     stored = dataset.get_storage_size()
     if layout not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED) or properties.get_external_count():
         raise FormatError(where, "its values are outside the file, which is not followed")

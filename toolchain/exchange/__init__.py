@@ -1,0 +1,1 @@
+"""Netlists in other people's formats: NIR both ways, norse, NeuroBench."""

@@ -1,0 +1,182 @@
+"""From a foreign network's real numbers to the integers of a netlist.
+
+Exact where the numbers allow it: weights that are integers, or integer multiples of a power of two, stay as
+they are. Otherwise one scale per population rounds its weights to the width, and the report says by
+how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from toolchain.exchange.loss_report import Loss
+from toolchain.netlist import Connection, FormatError, Operator, Scale, Shape, Weighted
+
+#: A power of two finer than this is no fixed-point scale of 8 to 16 bits.
+FINEST = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Current:
+    """What reaches one population, in real numbers.
+
+    Parameters
+    ----------
+    name : str
+        The population.
+    shape : tuple of int
+    paths : tuple of (str, tuple of Operator)
+        Source population and operators, weights in float64.
+    bias : ndarray `shape`, float64
+    threshold, initial : ndarray `shape`, float64; None for a readout
+    """
+
+    name: str
+    shape: Shape
+    paths: tuple[tuple[str, tuple[Operator, ...]], ...]
+    bias: np.ndarray
+    threshold: np.ndarray | None = None
+    initial: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerCurrent:
+    """The same in integers: every real number is the integer times `scale`.
+
+    Parameters
+    ----------
+    connections : tuple of Connection
+    bias : ndarray (C,) or full shape, int64
+    threshold, initial : ndarray (C,) and (C,) or full shape, int64; None for a readout
+    scale : float
+    losses : tuple of Loss
+    """
+
+    connections: tuple[Connection, ...]
+    bias: np.ndarray
+    threshold: np.ndarray | None
+    initial: np.ndarray | None
+    scale: float
+    losses: tuple[Loss, ...]
+
+
+def to_integers(current: Current, weight_bits: int, *, exactly: bool = False) -> IntegerCurrent:
+    """Round one population's numbers to integers on a common scale.
+
+    Parameters
+    ----------
+    current : Current
+    weight_bits : int
+    exactly : bool
+        Refuse to round.
+
+    Raises
+    ------
+    FormatError
+        When a number must be exact and is not, or a threshold would vanish.
+    """
+    top = 2 ** (weight_bits - 1) - 1
+    paths = [(source, _merge_factors(operators)) for source, operators in current.paths]
+    numbers = [o.weight for _, operators in paths for o in operators if isinstance(o, Weighted)]
+    others = [v for v in (current.bias, current.threshold, current.initial) if v is not None]
+    common = 1.0 if exactly else _common_power([*numbers, *others], numbers, top)
+    coarsest = max((float(np.abs(n).max()) for n in numbers), default=1.0) / top or 1.0
+    scale = coarsest if common is None else common
+    losses: list[Loss] = []
+    connections = []
+    for source, operators in paths:
+        integers, error = _rounded(current.name, operators, scale, top, exactly=exactly)
+        connections.append(Connection(source, current.name, integers))
+        if error > 0:
+            losses.append(Loss(f"{source}->{current.name}", "adafire", f"weights rounded by up to {error:.3g}"))
+    rounded = [
+        None if v is None else np.rint(v / scale).astype(np.int64)
+        for v in (current.bias, current.threshold, current.initial)
+    ]
+    for what, real, whole in zip(
+        ("bias", "threshold", "initial"), (current.bias, current.threshold, current.initial), rounded, strict=True
+    ):
+        if real is None or whole is None:
+            continue
+        error = float(np.abs(whole * scale - real).max())
+        if error > 0 and exactly:
+            raise FormatError(current.name, f"{what} is not made of integers")
+        if error > 0:
+            losses.append(Loss(current.name, "adafire", f"{what} rounded by up to {error:.3g}"))
+    bias, threshold, initial = rounded
+    if threshold is not None and int(threshold.min()) < 1:
+        raise FormatError(
+            current.name, "a threshold is not positive, or vanishes beside the weights", "scale the network"
+        )
+    return IntegerCurrent(
+        tuple(connections),
+        _narrow(bias if bias is not None else np.zeros(current.shape, np.int64)),
+        None if threshold is None else _narrow(threshold),
+        None if initial is None else _narrow(initial),
+        scale,
+        tuple(losses),
+    )
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """Return (C,) where all neurons of a channel agree, else the full array."""
+    flat = values.reshape(values.shape[0], -1)
+    return flat[:, 0].copy() if np.all(flat == flat[:, :1]) else values
+
+
+def _common_power(numbers: Sequence[np.ndarray], weights: Sequence[np.ndarray], top: int) -> float | None:
+    """Return the coarsest power of two that all numbers are multiples of and the weights fit with, or None."""
+    for power in range(FINEST + 1):
+        scale = 2.0**-power
+        if all(np.array_equal(n / scale, np.rint(n / scale)) for n in numbers):
+            fits = all(-top - 1 <= float(w.min()) / scale and float(w.max()) / scale <= top for w in weights)
+            return scale if fits else None
+    return None
+
+
+def _merge_factors(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    """Fold factors that are equal for all channels (average pooling) into the next or last weight."""
+    kept: list[Operator] = []
+    factor = 1.0
+    for operator in operators:
+        if isinstance(operator, Scale) and np.all(operator.weight == operator.weight[0]):
+            factor *= float(operator.weight[0])
+        elif isinstance(operator, Weighted) and factor != 1.0:
+            kept.append(replace(operator, weight=operator.weight * factor))
+            factor = 1.0
+        else:
+            kept.append(operator)
+    if factor == 1.0:
+        return tuple(kept)
+    for i, operator in reversed(list(enumerate(kept))):
+        if isinstance(operator, Weighted):
+            kept[i] = replace(operator, weight=operator.weight * factor)
+            return tuple(kept)
+    first = next(o for o in operators if isinstance(o, Scale))
+    return (replace(first, weight=np.full(first.weight.shape, factor)), *kept)
+
+
+def _rounded(
+    where: str, operators: tuple[Operator, ...], scale: float, top: int, *, exactly: bool
+) -> tuple[tuple[Operator, ...], float]:
+    """Round the weights of a chain whose product is to be on `scale`; return them and the greatest error."""
+    weighted = {i: o for i, o in enumerate(operators) if isinstance(o, Weighted)}
+    out, worst, left = list(operators), 0.0, scale
+    for i, operator in weighted.items():
+        if exactly:
+            step = 1.0
+        elif i == max(weighted):
+            step = left
+        else:
+            whole = np.array_equal(operator.weight, np.rint(operator.weight))
+            step = 1.0 if whole else float(np.abs(operator.weight).max()) / top
+            left /= step
+        rounded = np.rint(operator.weight / step)
+        worst = max(worst, float(np.abs(rounded * step - operator.weight).max()))
+        out[i] = replace(operator, weight=rounded.astype(np.int64))
+    if exactly and worst > 0:
+        raise FormatError(where, "weights are not integers")
+    return tuple(out), worst

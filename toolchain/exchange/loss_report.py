@@ -1,0 +1,58 @@
+"""What a file in another format cannot carry, and what others will compute from it instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One difference between the network and what the file says of it.
+
+    Parameters
+    ----------
+    where : str
+        Population, connection or node; "graph" for all of it.
+    reader : str
+        Who is concerned: "NIR" (the standard has no place for it), or the name of an importer.
+    what : str
+    """
+
+    where: str
+    reader: str
+    what: str
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """What an export or an import lost.
+
+    Parameters
+    ----------
+    format : str
+        The profile that was written or read.
+    losses : tuple of Loss
+    """
+
+    format: str
+    losses: tuple[Loss, ...]
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether every reader of the standard computes the same."""
+        return not self.losses
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "format": self.format,
+            "lossless": self.is_lossless,
+            "losses": [{"where": loss.where, "reader": loss.reader, "what": loss.what} for loss in self.losses],
+        }
+
+    def __str__(self) -> str:
+        if self.is_lossless:
+            return f"{self.format}: nothing is lost"
+        lines = [f"{self.format}: {len(self.losses)} notes"]
+        return "\n".join([*lines, *(f"  {loss.where} ({loss.reader}): {loss.what}" for loss in self.losses)])
