@@ -40,7 +40,7 @@ class Input:
     shape : tuple of int
         (C, H, W), (C, L) or (features,).
     bits : int
-        Payload width, 2 to 8 bits.
+        Payload width, 1 to 8 bits; at least 2 where signed. One bit is a binary spike.
     signed : bool
         True: -(2**(bits-1) - 1) .. 2**(bits-1) - 1. False: 0 .. 2**bits - 1.
     scale : float
@@ -65,7 +65,7 @@ class Input:
     def __post_init__(self) -> None:
         check_name("Input", self.name)
         check_shape(self.name, self.shape)
-        check_positive_ints(self.name, "bits", [self.bits], minimum=2)
+        check_positive_ints(self.name, "bits", [self.bits], minimum=2 if self.signed else 1)
         if self.bits > 8:
             raise NetlistError(self.name, f"payload of {self.bits} bits found, expected at most 8")
         for what, values in (("mean", self.mean), ("std", self.std)):
