@@ -1,0 +1,98 @@
+"""Burst unrolling: binary spikes, the same bursts and running sums, in the golden step and the simulator."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw_targets.unroll import unroll
+from sim.golden import simulate
+from toolchain.netlist import (
+    AdaFire,
+    Connection,
+    Conv,
+    Input,
+    Linear,
+    MaxPool,
+    Netlist,
+    NetlistError,
+    Readout,
+    Reshape,
+    Scale,
+    SumPool,
+    TargetError,
+)
+
+
+@st.composite
+def networks(draw):
+    """Small networks with a skip connection, pooling and different bursts per layer."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    weight_bits = draw(st.sampled_from([4, 8]))
+    most = 2 ** (weight_bits - 1) - 1
+    channels, side = draw(st.integers(1, 3)), draw(st.integers(2, 4))
+    flat = draw(st.booleans())
+    shape = (channels * side,) if flat else (channels, side, side)
+    bits, signed = draw(st.sampled_from([(8, True), (8, False), (2, True), (3, False), (1, False)]))
+    coding = draw(st.sampled_from(["direct", "frames"]))
+
+    def weights(*s):
+        return rng.integers(-most, most + 1, s)
+
+    def layer(name, s, phi):
+        theta = rng.integers(1, 60, s[0])
+        bias = rng.integers(-40, 41, s if draw(st.booleans()) else s[:1])
+        start = rng.integers(-30, 60, s if draw(st.booleans()) else s[:1])
+        return AdaFire(name, s, phi, theta, bias, start, np.ones(s[0]))
+
+    hidden = (draw(st.integers(1, 4)), *shape[1:])
+    phis = [draw(st.integers(1, 5)) for _ in range(3)]
+    populations = [Input("input", shape, bits, signed, 0.1, np.zeros(shape[0]), np.ones(shape[0]), coding)]
+
+    def join(a, b):
+        if flat:
+            return (Linear(weights(b[0], a[0])),)
+        return (Conv(weights(b[0], a[0], 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),)
+
+    connections = [Connection("input", "a", join(shape, hidden))]
+    populations.append(layer("a", hidden, phis[0]))
+    populations.append(layer("b", hidden, phis[1]))
+    connections.append(Connection("a", "b", join(hidden, hidden)))
+    populations.append(layer("c", hidden, phis[2]))
+    connections += [Connection("b", "c", join(hidden, hidden)), Connection("a", "c", (Scale(weights(hidden[0])),))]
+    if draw(st.booleans()):
+        connections.append(Connection("input", "b", join(shape, hidden)))
+    last, size = "c", hidden
+    if not flat and draw(st.booleans()):
+        pool = MaxPool("pool", hidden, (2, 2), (1, 1), ((0, 1), (0, 1)), phis[2])
+        populations.append(pool)
+        connections.append(Connection("c", "pool", ()))
+        last, size = "pool", pool.shape
+    flatten = () if flat else (Reshape((int(np.prod(size)),)),)
+    populations.append(Readout("readout", (3,), rng.integers(-999, 999, 3), np.ones(3)))
+    connections.append(Connection(last, "readout", (*flatten, Linear(weights(3, int(np.prod(size)))))))
+    netlist = Netlist(tuple(populations), tuple(connections), draw(st.integers(1, 4)), weight_bits)
+    low, high = netlist.input.payload_range
+    lead = (netlist.timesteps, 2) if coding == "frames" else (2,)
+    return netlist, rng.integers(low, high + 1, (*lead, *shape)).astype(netlist.input.payload_dtype)
+
+
+def assert_equal(expected, got):
+    assert got.netlist_hash == expected.netlist_hash
+    assert got.spikes.keys() == expected.spikes.keys()
+    for name, spikes in expected.spikes.items():
+        np.testing.assert_array_equal(got.spikes[name], spikes, err_msg=name)
+    for name, total in expected.readouts.items():
+        np.testing.assert_array_equal(got.readouts[name], total, err_msg=name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks())
+def test_unrolled_bursts_equal_the_original_in_the_golden_step(case):
+    netlist, payloads = case
+    unrolled = unroll(netlist)
+    assert all(p.payload_range == (0, 1) for p in (unrolled.netlist.input, *unrolled.netlist.spiking))
+    trace = simulate(unrolled.netlist, unrolled.payloads(payloads))
+    assert sum(trace.saturations.values()) == 0
+    assert all(int(s.max(initial=0)) <= 1 for s in trace.spikes.values())
+    assert_equal(simulate(netlist, payloads), unrolled.fold(trace))
