@@ -1,15 +1,51 @@
-"""The current of one connection for a whole batch of payloads: which kernel carries it exactly."""
+"""The current of one connection for a whole batch of payloads: which kernel carries it exactly.
+
+Chosen by the computed bound of the partial sums, the connection's shape and the processor:
+
+- `ByteCurrent`, oneDNN on uint8 payloads and int8 weights, where one convolution or matrix does the
+  work and the sums stay below 2**24, the integers of its float32 result;
+- `FloatCurrent`, any chain of operators, in float32 below 2**24 and in float64 below 2**53;
+- `Diagonal`, one synapse per neuron (a residual identity): no current at all, the neuron scan
+  multiplies.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sim import scan
 from sim.kernels import apply_chain
-from toolchain.netlist import Connection, NetlistError, Operator, Population, Weighted, bound_partial_sums
+from sim.processor import convolve_bytes, has_byte_kernels, pack
+from toolchain.netlist import (
+    AdaFire,
+    Connection,
+    Conv,
+    Input,
+    Linear,
+    MaxPool,
+    NetlistError,
+    Operator,
+    Pad,
+    Permute,
+    Reshape,
+    Scale,
+    Shape,
+    Slice,
+    SumPool,
+    Weighted,
+    bound_partial_sums,
+    chain_shapes,
+)
+
+#: Populations that emit payloads.
+Source = Input | AdaFire | MaxPool
 
 #: Integers up to this magnitude are exact in each float type.
 EXACT = {torch.float32: 2**24, torch.float64: 2**53}
@@ -29,35 +65,222 @@ def carrier(where: str, bound: int) -> torch.dtype:
     raise NetlistError(where, f"partial sums reach {bound}, expected at most 2**53")
 
 
-@dataclass(frozen=True, eq=False)
-class Current:
-    """A compiled connection: payloads in, currents out.
+class Current(Protocol):
+    """A compiled connection: payloads (B, *source shape) in, currents (B, *target shape) out."""
 
-    Parameters
-    ----------
-    operators : tuple of Operator
-        Weights held in `dtype`.
-    dtype : torch.dtype
-        float32 or float64; exact by the bound.
-    bound : int
-        No partial sum is greater in magnitude.
-    """
+    @property
+    def bound(self) -> int:
+        """No partial sum is greater in magnitude."""
+
+    def __call__(self, payload: Tensor) -> Tensor:
+        """Return the current, float32 or float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class FloatCurrent:
+    """Any chain of operators, in a float type that is exact by the bound."""
 
     operators: tuple[Operator, ...]
     dtype: torch.dtype
     bound: int
 
     def __call__(self, payload: Tensor) -> Tensor:
-        """Return the current (B, *target shape) of a batch of payloads (B, *source shape)."""
+        """Return the current (B, *target shape) in `dtype`."""
         return apply_chain(self.operators, payload.to(self.dtype))
 
 
-def compile_current(connection: Connection, source: Population) -> Current:
-    """Choose the kernel of a connection from the bound of its partial sums."""
+@dataclass(frozen=True, eq=False)
+class ByteCurrent:
+    """A convolution of uint8 payloads by int8 weights, after structural operators on the bytes.
+
+    A `Linear`, and a convolution over a map of fewer pixels than its kernel has (which would mostly
+    multiply padding), run as a 1x1 convolution of the flattened, channels-last payload.
+    """
+
+    before: tuple[Operator, ...]
+    packed: Tensor
+    ones: Tensor
+    zeros: Tensor
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    groups: int
+    flat: bool
+    shape: Shape
+    after: tuple[Operator, ...]
+    bound: int
+
+    def __call__(self, payload: Tensor) -> Tensor:
+        """Return the current (B, *target shape), float32, channels-last."""
+        x = arrange(self.before, payload)
+        if self.flat:
+            x = x.movedim(1, -1).reshape(x.shape[0], -1, 1, 1)
+        elif x.ndim == 3:
+            x = x.unsqueeze(2)
+        y = convolve_bytes(x, self.packed, self.ones, self.zeros, self.stride, self.padding, self.dilation, self.groups)
+        y = y.movedim(1, -1).reshape(x.shape[0], *self.shape[1:], self.shape[0]).movedim(-1, 1)
+        return apply_chain(self.after, y)
+
+
+@dataclass(frozen=True, eq=False)
+class Arranged:
+    """Structural operators only: what reaches a max-pooling stays bytes."""
+
+    operators: tuple[Operator, ...]
+    bound: int
+
+    def __call__(self, payload: Tensor) -> Tensor:
+        """Return the payload (B, *target shape) in its own type."""
+        return arrange(self.operators, payload)
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal:
+    """One synapse per neuron, from a payload that structural operators bring into place."""
+
+    before: tuple[Operator, ...]
+    weight: np.ndarray
+    bound: int
+
+
+def arrange(operators: tuple[Operator, ...], payload: Tensor) -> Tensor:
+    """Apply structural operators to bytes (B, *shape); sums must fit a byte."""
+    for operator in operators:
+        payload = _sum_pool(operator, payload) if isinstance(operator, SumPool) else apply_chain((operator,), payload)
+    return payload
+
+
+def pair(values: tuple[int, ...], fill: int) -> tuple[int, int]:
+    """Give a geometry of one or two spatial axes as that of two."""
+    return (fill, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def _sum_pool(operator: SumPool, payload: Tensor) -> Tensor:
+    channels, *spatial = operator.output_shape(tuple(payload.shape[1:]))
+    x = payload.movedim(1, -1).contiguous()
+    out = torch.empty((x.shape[0], *spatial, channels), dtype=payload.dtype)
+    planes = (x.unsqueeze(1), out.unsqueeze(1)) if len(spatial) == 1 else (x, out)
+    scan.sum_windows(
+        planes[0].numpy(),
+        pair(operator.kernel, 1),
+        pair(operator.stride, 1),
+        pair(tuple(before for before, _ in operator.padding), 0),
+        planes[1].numpy(),
+    )
+    return out.movedim(-1, 1)
+
+
+def structural(operators: tuple[Operator, ...], payload: int) -> int:
+    """Count the leading operators that `arrange` can apply to bytes up to `payload`."""
+    for count, operator in enumerate(operators):
+        if isinstance(operator, SumPool) and len(operator.kernel) <= 2:
+            payload *= prod(operator.kernel)
+        elif not isinstance(operator, Reshape | Permute | Slice | Pad):
+            return count
+        if payload > 255:
+            return count
+    return len(operators)
+
+
+def _flattened(conv: Conv, shape: Shape) -> np.ndarray:
+    """Write a convolution of (C, spatial...) out as a matrix between channels-last payloads."""
+    out = conv.output_shape(shape)
+    per_group = conv.weight.shape[1]
+    matrix = np.zeros((*out[1:], out[0], *shape[1:], shape[0]), np.int64)
+    for target in np.ndindex(*out[1:]):
+        for k in product(*(range(n) for n in conv.weight.shape[2:])):
+            source = tuple(
+                o * s + i * d - before
+                for o, s, i, d, (before, _) in zip(target, conv.stride, k, conv.dilation, conv.padding, strict=True)
+            )
+            if all(0 <= i < n for i, n in zip(source, shape[1:], strict=True)):
+                for group in range(conv.groups):
+                    rows = slice(group * out[0] // conv.groups, (group + 1) * out[0] // conv.groups)
+                    columns = slice(group * per_group, (group + 1) * per_group)
+                    block = conv.weight[(slice(None), slice(None), *k)]
+                    matrix[(*target, rows, *source, columns)] = block[rows]
+    return matrix.reshape(prod(out), prod(shape))
+
+
+def _compile_bytes(connection: Connection, source: Source, bound: int) -> ByteCurrent | None:
+    """Compile for the byte kernels; None where they do not serve the connection."""
+    low, high = source.payload_range
+    if low < 0 or bound > EXACT[torch.float32] or not has_byte_kernels():
+        return None
+    start = structural(connection.operators, high)
+    before, rest = connection.operators[:start], connection.operators[start:]
+    if not rest or any(isinstance(o, Weighted | SumPool) for o in rest[1:]):
+        return None
+    operator, after = rest[0], rest[1:]
+    if not isinstance(operator, Conv | Linear) or not _fits_byte(operator.weight):
+        return None
+    shape = chain_shapes(before, source.shape)[-1]
+    out = operator.output_shape(shape)
+    if isinstance(operator, Linear):
+        return _byte_current(before, operator.weight, after, out, bound)
+    if len(shape) > 3:
+        return None
+    if prod(shape[1:]) < prod(operator.weight.shape[2:]):
+        return _byte_current(before, _flattened(operator, shape), after, out, bound)
+    if any(a != b for a, b in operator.padding):
+        before = (*before, Pad(((0, 0), *operator.padding)))
+        operator = replace(operator, padding=tuple((0, 0) for _ in operator.padding))
+    weight = operator.weight if operator.weight.ndim == 4 else operator.weight[:, :, np.newaxis]
+    stride, dilation = list(pair(operator.stride, 1)), list(pair(operator.dilation, 1))
+    padding = list(pair(tuple(p for p, _ in operator.padding), 0))
+    packed = pack(_bytes(weight), stride, padding, dilation, operator.groups)
+    ones, zeros = torch.ones(out[0]), torch.zeros(out[0], dtype=torch.int32)
+    return ByteCurrent(
+        before, packed, ones, zeros, stride, padding, dilation, operator.groups, False, out, after, bound
+    )
+
+
+def _byte_current(
+    before: tuple[Operator, ...], matrix: np.ndarray, after: tuple[Operator, ...], out: Shape, bound: int
+) -> ByteCurrent:
+    stride, padding, dilation = [1, 1], [0, 0], [1, 1]
+    packed = pack(_bytes(matrix[:, :, np.newaxis, np.newaxis]), stride, padding, dilation, 1)
+    ones, zeros = torch.ones(len(matrix)), torch.zeros(len(matrix), dtype=torch.int32)
+    return ByteCurrent(before, packed, ones, zeros, stride, padding, dilation, 1, True, out, after, bound)
+
+
+def _fits_byte(weight: np.ndarray) -> bool:
+    return int(weight.min()) >= -128 and int(weight.max()) <= 127
+
+
+def _bytes(weight: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(weight, dtype=np.int8))
+
+
+def compile_current(connection: Connection, source: Source, *, plain: bool = False) -> Current:
+    """Choose the kernel of a connection by the bound of its partial sums, its shape and the processor.
+
+    `plain` keeps to the kernels that every device has.
+    """
     bound = bound_partial_sums(connection, source)
+    if not plain and (current := _compile_bytes(connection, source, bound)) is not None:
+        return current
     dtype = carrier(connection.name, bound)
     numpy_dtype = np.float32 if dtype is torch.float32 else np.float64
     operators = tuple(
         replace(o, weight=o.weight.astype(numpy_dtype)) if isinstance(o, Weighted) else o for o in connection.operators
     )
-    return Current(operators, dtype, bound)
+    return FloatCurrent(operators, dtype, bound)
+
+
+def compile_arranged(connection: Connection, source: Source) -> Arranged | None:
+    """Compile a connection without weights; None where its sums do not fit a byte."""
+    if structural(connection.operators, source.payload_range[1]) < len(connection.operators):
+        return None
+    return Arranged(connection.operators, bound_partial_sums(connection, source))
+
+
+def compile_diagonal(connection: Connection, source: Source) -> Diagonal | None:
+    """Compile a connection of one synapse per neuron from a byte; None where it is none."""
+    low, high = source.payload_range
+    if low < 0 or not connection.operators:
+        return None
+    *before, last = connection.operators
+    if not isinstance(last, Scale) or structural(tuple(before), high) < len(before):
+        return None
+    return Diagonal(tuple(before), last.weight, bound_partial_sums(connection, source))

@@ -188,8 +188,9 @@ class _Run:
             sums = np.empty(0)
             for layer in self._simulator.layers:
                 name = layer.population.name
-                result = layer.run(spikes, state=states.get(name), timesteps=steps)
-                states[name] = result.state
+                result = layer.run(spikes, state=states.get(name), timesteps=steps, keep_state=True)
+                if result.state is not None:
+                    states[name] = result.state
                 if layer.population.emits:
                     spikes[name] = result.output
                 else:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sim.currents import Current, compile_current
+from sim import steps
+from sim.currents import Current, Diagonal, Source, compile_arranged, compile_current, compile_diagonal
+from sim.parts import Constants, LayerResult, run_parts, scan_constants, scan_dtype, uses_loops
+from sim.processor import exact_arithmetic
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -24,28 +26,9 @@ from toolchain.netlist import (
     Population,
     Readout,
     bound_membrane,
-    per_channel,
 )
 
-
-@dataclass(frozen=True, eq=False)
-class LayerResult:
-    """What a layer did.
-
-    Parameters
-    ----------
-    output : Tensor (T, N, *shape)
-        Bursts, uint8; of a `Readout` the running sum, int64.
-    saturations : int
-        How often a membrane potential was clipped.
-    state : Tensor (N, *current shape), int64
-        Membrane potential, running sum or (max-pooling) cumulative payload after the last
-        timestep: pass it to `Layer.run` to go on.
-    """
-
-    output: Tensor
-    saturations: int
-    state: Tensor
+__all__ = ["Layer", "LayerResult", "compile_layer"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,19 +39,33 @@ class Layer:
     ----------
     population : AdaFire, MaxPool or Readout
     currents : sequence of (source name, Current)
+        Connections that deliver a current.
+    skip : (source name, Diagonal) or None
+        A connection that the neuron scan multiplies itself.
     timesteps : int
         T, of a whole run.
     limit : int or None
         Where the membrane saturates; None where the bound shows that it cannot.
+    dtype : torch.dtype
+        Carries the sum of all currents and the membrane potential exactly.
+    device : torch.device
     """
 
     population: AdaFire | MaxPool | Readout
     currents: Sequence[tuple[str, Current]]
+    skip: tuple[str, Diagonal] | None
     timesteps: int
     limit: int | None
+    dtype: torch.dtype
+    device: torch.device
 
     def run(
-        self, spikes: Mapping[str, Tensor], *, state: Tensor | None = None, timesteps: int | None = None
+        self,
+        spikes: Mapping[str, Tensor],
+        *,
+        state: Tensor | None = None,
+        timesteps: int | None = None,
+        keep_state: bool = False,
     ) -> LayerResult:
         """Take a batch through the layer.
 
@@ -78,98 +75,68 @@ class Layer:
             Payloads of each source. A first axis of 1 is a *held* payload, the same at every
             timestep (direct coding): its current is computed once.
         state : Tensor, optional
-            As the previous call returned it; the state before the first timestep by default.
+            As a previous call returned it; the state before the first timestep by default.
         timesteps : int, optional
             Steps to run; the layer's own number by default.
+        keep_state : bool
+            Whether the result holds the state.
 
         Returns
         -------
         LayerResult
-        """
-        steps = timesteps or self.timesteps
-        held, moving = self._currents(spikes, steps)
-        match self.population:
-            case AdaFire():
-                return self._fire(held, moving, steps, state)
-            case Readout():
-                return self._accumulate(held, moving, steps, state)
-            case MaxPool():
-                return self._pool(held, moving, steps, state)
 
-    def _currents(self, spikes: Mapping[str, Tensor], steps: int) -> tuple[Tensor | None, Tensor | None]:
-        """Sum the currents that are the same at all timesteps (N, ...) and those that are not (T, N, ...)."""
-        held: Tensor | None = None
-        moving: Tensor | None = None
+        Raises
+        ------
+        InputError
+            When a source's payloads have another number of timesteps.
+        """
+        length = timesteps or self.timesteps
+        for name in self.sources:
+            if spikes[name].shape[0] not in (1, length):
+                raise InputError(
+                    name, f"{spikes[name].shape[0]} timesteps of spikes found, expected {length}, or 1 if held"
+                )
+        with exact_arithmetic():
+            if uses_loops(self.population, self.device):
+                return run_parts(self, spikes, length, state, keep_state)
+            return self._run_plain(spikes, length, state)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the populations whose payloads it reads."""
+        return (*(name for name, _ in self.currents), *([self.skip[0]] if self.skip else []))
+
+    @cached_property
+    def constants(self) -> Constants:
+        """What the neuron scan reads."""
+        if not isinstance(self.population, AdaFire):
+            raise TypeError(f"{self.population.name} does not fire")
+        return scan_constants(self.population, self.skip[1] if self.skip else None, self.dtype)
+
+    def _run_plain(self, spikes: Mapping[str, Tensor], length: int, state: Tensor | None) -> LayerResult:
+        """Run in plain torch, on any device."""
+        currents = []
         for name, current in self.currents:
             payload = spikes[name]
-            if payload.shape[0] not in (1, steps):
-                raise InputError(name, f"{payload.shape[0]} timesteps of spikes found, expected {steps}, or 1 if held")
             value = current(payload.flatten(0, 1)).to(torch.int64)
-            value = value.reshape(*payload.shape[:2], *value.shape[1:])
-            if payload.shape[0] == 1:
-                held = value[0] if held is None else held + value[0]
-            else:
-                moving = value if moving is None else moving + value
-        return held, moving
-
-    def _at(self, held: Tensor | None, moving: Tensor | None, t: int) -> Tensor:
-        if moving is None:
-            if held is None:
-                raise NetlistError(self.population.name, "no connection reaches it")
-            return held
-        return moving[t] if held is None else moving[t] + held
-
-    def _constants(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(per_channel(values, self.population.shape), dtype=np.int64))
-
-    def _fire(self, held: Tensor | None, moving: Tensor | None, steps: int, state: Tensor | None) -> LayerResult:
-        population = self.population
-        assert isinstance(population, AdaFire)
-        theta, bias = self._constants(population.threshold), self._constants(population.bias)
-        first = self._at(held, moving, 0)
-        potential = self._constants(population.initial).expand_as(first) if state is None else state
-        output = torch.empty((steps, *first.shape), dtype=torch.uint8)
-        saturations = 0
-        for t in range(steps):
-            potential = potential + self._at(held, moving, t) + bias
-            if self.limit is not None:
-                clipped = potential.clamp(-self.limit, self.limit)
-                saturations += int((clipped != potential).sum())
-                potential = clipped
-            burst = torch.div(potential, theta, rounding_mode="floor").clamp_(0, population.phi)
-            potential = potential - burst * theta
-            output[t] = burst
-        return LayerResult(output, saturations, potential)
-
-    def _accumulate(self, held: Tensor | None, moving: Tensor | None, steps: int, state: Tensor | None) -> LayerResult:
-        assert isinstance(self.population, Readout)
-        bias = self._constants(self.population.bias)
-        output = torch.stack([self._at(held, moving, t) + bias for t in range(steps)])
-        if state is not None:
-            output[0] += state
-        output = output.cumsum(0)
-        return LayerResult(output, 0, output[-1])
-
-    def _pool(self, held: Tensor | None, moving: Tensor | None, steps: int, state: Tensor | None) -> LayerResult:
-        population = self.population
-        assert isinstance(population, MaxPool)
-        total = torch.zeros_like(self._at(held, moving, 0)) if state is None else state
-        before = _max_over_windows(total, population)
-        output = torch.empty((steps, *before.shape), dtype=torch.uint8)
-        for t in range(steps):
-            total = total + self._at(held, moving, t)
-            after = _max_over_windows(total, population)
-            output[t] = after - before
-            before = after
-        return LayerResult(output, 0, total)
+            currents.append(value.reshape(*payload.shape[:2], *value.shape[1:]))
+        total = sum(currents[1:], start=currents[0])
+        match self.population:
+            case AdaFire():
+                output, last, clipped = steps.fire(self.population, total, length, self.limit, state)
+                return LayerResult(output, clipped, last)
+            case Readout():
+                output = steps.accumulate(self.population, total, length, state)
+                return LayerResult(output, 0, output[-1])
+            case MaxPool():
+                output, last = steps.grow_maxima(self.population, total, length, state)
+                return LayerResult(output, 0, last)
 
 
-def _max_over_windows(x: Tensor, population: MaxPool) -> Tensor:
-    """Maximum over the windows of `population`; `x` is (N, *input_shape), never negative."""
-    x = F.pad(x, [n for pair in reversed(population.padding) for n in pair])
-    for axis, (kernel, stride) in enumerate(zip(population.kernel, population.stride, strict=True), start=2):
-        x = x.unfold(axis, kernel, stride).amax(-1)
-    return x
+def _emitting(population: Population) -> Source:
+    if isinstance(population, Readout):
+        raise NetlistError(population.name, "a readout emits no payload")
+    return population
 
 
 def compile_layer(
@@ -178,6 +145,7 @@ def compile_layer(
     sources: Mapping[str, Population],
     membrane_limit: int,
     timesteps: int,
+    device: str | torch.device = "cpu",
 ) -> Layer:
     """Prepare a population and the connections into it to run.
 
@@ -192,6 +160,8 @@ def compile_layer(
         Magnitude at which the membrane saturates (`Netlist.membrane_limit`).
     timesteps : int
         T, the longest run: the saturation bound holds for it.
+    device : str or torch.device
+        Where the payloads will be.
 
     Returns
     -------
@@ -206,9 +176,25 @@ def compile_layer(
         raise NetlistError(population.name, "an input is not a layer")
     if not connections:
         raise NetlistError(population.name, "no connection reaches it")
-    fed = [(c, sources[c.source]) for c in connections]
-    currents = [(c.source, compile_current(c, source)) for c, source in fed]
-    limit: int | None = None
-    if isinstance(population, AdaFire) and bound_membrane(population, fed, timesteps).magnitude > membrane_limit:
-        limit = membrane_limit
-    return Layer(population, currents, timesteps, limit)
+    place = torch.device(device)
+    fed = [(c, _emitting(sources[c.source])) for c in connections]
+    loops = uses_loops(population, place)
+    if loops and isinstance(population, MaxPool) and len(fed) == 1 and (bytes_only := compile_arranged(*fed[0])):
+        return Layer(population, [(fed[0][1].name, bytes_only)], None, timesteps, None, torch.uint8, place)
+    skip: tuple[str, Diagonal] | None = None
+    currents: list[tuple[str, Current]] = []
+    for connection, source in fed:
+        # One residual identity is left to the neuron scan, which needs some other current to add it to.
+        if loops and isinstance(population, AdaFire) and skip is None and len(fed) > 1:
+            diagonal = compile_diagonal(connection, source)
+            if diagonal is not None and (currents or connection is not connections[-1]):
+                skip = (connection.source, diagonal)
+                continue
+        currents.append((connection.source, compile_current(connection, source, plain=not loops)))
+    potential, limit = 0, None
+    if isinstance(population, AdaFire):
+        potential = bound_membrane(population, fed, timesteps).magnitude
+        limit = membrane_limit if potential > membrane_limit else None
+    sums = sum(c.bound for _, c in currents) + (skip[1].bound if skip else 0)
+    dtype = scan_dtype(population, sums, potential if limit is None else limit)
+    return Layer(population, currents, skip, timesteps, limit, dtype, place)

@@ -196,7 +196,7 @@ def compile_netlist(
         chunk = max(1, CHUNK_BYTES // (4 * steps * largest))
     sources = {p.name: p for p in netlist.populations}
     layers = tuple(
-        compile_layer(p, netlist.inputs(p.name), sources, netlist.membrane_limit, steps)
+        compile_layer(p, netlist.inputs(p.name), sources, netlist.membrane_limit, steps, device)
         for p in netlist.populations[1:]
     )
     return Simulator(netlist, layers, steps, chunk, torch.device(device))

@@ -1,0 +1,107 @@
+"""What this processor computes fast, found out by asking it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+
+
+def convolve_bytes(
+    payload: torch.Tensor,
+    packed: torch.Tensor,
+    ones: torch.Tensor,
+    zeros: torch.Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+) -> torch.Tensor:
+    """Convolve uint8 payloads with packed int8 weights: oneDNN, int32 sums, given out as float32.
+
+    Parameters
+    ----------
+    payload : Tensor (B, C_in, H, W), uint8, channels-last
+    packed : Tensor
+        From `pack`.
+    ones, zeros : Tensor (C_out,), float32 and int32
+        Scales and zero points of the weights.
+
+    Returns
+    -------
+    Tensor (B, C_out, H_out, W_out), float32, channels-last
+        Exact where the sums are below 2**24 and the processor adds int8 products in int32.
+    """
+    result: torch.Tensor = torch.ops.onednn.qconv_pointwise(
+        payload,
+        1.0,
+        0,
+        packed,
+        ones,
+        zeros,
+        None,
+        stride,
+        padding,
+        dilation,
+        groups,
+        1.0,
+        0,
+        torch.float32,
+        "none",
+        [],
+        "",
+    )
+    return result
+
+
+def pack(weight: torch.Tensor, stride: list[int], padding: list[int], dilation: list[int], groups: int) -> torch.Tensor:
+    """Lay int8 weights (C_out, C_in / groups, K, K) out as this processor's kernels want them."""
+    ones = torch.ones(weight.shape[0])
+    packed: torch.Tensor = torch.ops.onednn.qconv_prepack(weight, ones, 1.0, 0, stride, padding, dilation, groups, None)
+    return packed
+
+
+def _dot_products() -> bool:
+    """Return whether the processor adds int8 products in 32 bits, as far as torch can tell."""
+    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(found.get(name, False) for name in ("avx512_vnni", "avx_vnni"))
+
+
+@cache
+def has_byte_kernels() -> bool:
+    """Return whether int8 convolutions are fast and exact here: VNNI or AMX, and a probe agrees.
+
+    Without those instructions oneDNN adds pairs of products in 16 bits, which saturate; the probe
+    has the largest products there are. It also finds builds of torch without these operators, and a
+    processor whose instructions are switched off (``ONEDNN_MAX_CPU_ISA``).
+    """
+    if not (torch.backends.mkldnn.is_available() and _dot_products()):
+        return False
+    payload = torch.full((1, 64, 3, 3), 255, dtype=torch.uint8).to(memory_format=torch.channels_last)
+    weight = torch.full((16, 64, 3, 3), 127, dtype=torch.int8)
+    geometry = [1, 1], [1, 1], [1, 1]
+    try:
+        packed = pack(weight, *geometry, 1)
+        result = convolve_bytes(payload, packed, torch.ones(16), torch.zeros(16, dtype=torch.int32), *geometry, 1)
+    except (RuntimeError, AttributeError):
+        return False
+    return torch.equal(result, torch.nn.functional.conv2d(payload.double(), weight.double(), padding=1).float())
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Switch off the algorithms whose float sums are not those of the definition: Winograd and TF32.
+
+    cuDNN may choose Winograd, and torch does not say which algorithm it took: without cuDNN it
+    multiplies matrices. NNPACK, the fallback of builds without oneDNN, is Winograd as well.
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
+            yield
+    finally:
+        matmul.allow_tf32 = before

@@ -1,0 +1,186 @@
+"""Compiled loops over neurons: all timesteps of a population in one pass over its currents.
+
+numba, not torch.compile: the loop carries a state over time and must be exact, and numba starts
+from its cache in milliseconds (docs/performance.md has the comparison). The functions release the
+interpreter lock; threads come from outside (`sim.threads`). Arrays are channels-last.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+#: Neurons that go through all timesteps together: potentials and constants stay in first-level cache.
+TILE = 1024
+
+
+@njit(nogil=True, cache=True)
+def fire(
+    current: np.ndarray,
+    skip: np.ndarray,
+    skip_weight: np.ndarray,
+    theta: np.ndarray,
+    inverse: np.ndarray,
+    bias: np.ndarray,
+    initial: np.ndarray,
+    potential: np.ndarray,
+    resume: bool,
+    phi: int,
+    limit: float,
+    burst: np.ndarray,
+) -> int:
+    """Integrate, fire and reset over all timesteps; return how often the potential was clipped.
+
+    Parameters
+    ----------
+    current : ndarray (N, T or 1, M), float32 or float64
+        M neurons, channels last. With one timestep: held.
+    skip : ndarray (N, T or 1 or 0, M), uint8
+        A payload that reaches each neuron through one synapse; with no timestep: none.
+    skip_weight, theta, inverse : ndarray (tile,), float
+        Synapse, threshold and 1 / threshold, repeated over a whole number of pixels.
+    bias, initial : ndarray (tile,) or (M,), float
+        Added at every timestep; membrane potential before the first.
+    potential : ndarray (N, M) or (0, M), float
+        Membrane potential after the last timestep, written; without samples: not kept.
+    resume : bool
+        Whether to start from `potential` instead of `initial`.
+    phi : int
+    limit : float
+        Where the potential is clipped; 0 for nowhere.
+    burst : ndarray (N, T, M), uint8
+        Written.
+
+    Notes
+    -----
+    ``floor(u / theta)`` is ``trunc((u + 0.5) * (1 / theta))`` where ``(phi + 1) * theta`` is below
+    a quarter of the float type's integers: u + 0.5 is at least 0.5 / theta away from the next
+    multiple, and two roundings move the quotient by less. Above phi the clip hides any error.
+    """
+    samples, timesteps, neurons = burst.shape
+    tile = theta.shape[0]
+    zero, half, top = theta.dtype.type(0), theta.dtype.type(0.5), theta.dtype.type(phi)
+    ceiling = theta.dtype.type(limit)
+    moving = 0 if current.shape[1] == 1 else 1
+    skip_moving = 0 if skip.shape[1] == 1 else 1
+    bias_moving = 0 if bias.shape[0] == tile else 1
+    initial_moving = 0 if initial.shape[0] == tile else 1
+    u = np.empty(tile, theta.dtype)
+    clipped = 0
+    for n in range(samples):
+        for start in range(0, neurons, tile):
+            size = min(tile, neurons - start)
+            if resume:
+                u[:size] = potential[n, start : start + size]
+            else:
+                u[:size] = initial[start * initial_moving : start * initial_moving + size]
+            b = bias[start * bias_moving : start * bias_moving + size]
+            for t in range(timesteps):
+                i = current[n, t * moving, start : start + size]
+                out = burst[n, t, start : start + size]
+                if skip.shape[1] > 0:
+                    s = skip[n, t * skip_moving, start : start + size]
+                    for c in range(size):
+                        u[c] += skip_weight[c] * s[c]
+                if limit > 0:
+                    for c in range(size):
+                        free = u[c] + i[c] + b[c]
+                        v = min(max(free, -ceiling), ceiling)
+                        clipped += free != v
+                        m = np.trunc(min(max((v + half) * inverse[c], zero), top))
+                        u[c] = v - m * theta[c]
+                        out[c] = np.uint8(m)
+                else:
+                    for c in range(size):
+                        v = u[c] + i[c] + b[c]
+                        m = np.trunc(min(max((v + half) * inverse[c], zero), top))
+                        u[c] = v - m * theta[c]
+                        out[c] = np.uint8(m)
+            if potential.shape[0] > 0:
+                potential[n, start : start + size] = u[:size]
+    return clipped
+
+
+@njit(nogil=True, cache=True)
+def sum_windows(
+    x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], before: tuple[int, int], out: np.ndarray
+) -> None:
+    """Sum over windows of one or two spatial axes; positions outside count as zero.
+
+    Parameters
+    ----------
+    x : ndarray (B, H, W, C), integer
+    kernel, stride, before : pairs
+        `before` is the padding in front of each axis.
+    out : ndarray (B, H_out, W_out, C)
+        Written; its type must hold the sums.
+    """
+    samples, height, width, channels = out.shape
+    for n in range(samples):
+        for h in range(height):
+            for w in range(width):
+                row = out[n, h, w]
+                row[:] = 0
+                for i in range(
+                    max(0, h * stride[0] - before[0]), min(x.shape[1], h * stride[0] - before[0] + kernel[0])
+                ):
+                    for j in range(
+                        max(0, w * stride[1] - before[1]), min(x.shape[2], w * stride[1] - before[1] + kernel[1])
+                    ):
+                        source = x[n, i, j]
+                        for c in range(channels):
+                            row[c] += source[c]
+
+
+@njit(nogil=True, cache=True)
+def grow_maxima(
+    x: np.ndarray,
+    total: np.ndarray,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    before: tuple[int, int],
+    out: np.ndarray,
+) -> None:
+    """Spiking max-pooling: how much the maximum of the summed payloads grows at each timestep.
+
+    Parameters
+    ----------
+    x : ndarray (N, T or 1, H, W, C), integer or float
+        With one timestep: held.
+    total : ndarray (N, H, W, C), int32
+        Summed payload; updated in place.
+    kernel, stride, before : pairs
+        `before` is the padding in front of each axis.
+    out : ndarray (N, T, H_out, W_out, C), uint8
+        Written.
+    """
+    samples, timesteps, height, width, channels = out.shape
+    moving = 0 if x.shape[1] == 1 else 1
+    highest = np.zeros((height, width, channels), np.int32)
+    maximum = np.empty(channels, np.int32)
+    for n in range(samples):
+        for t in range(-1, timesteps):
+            if t >= 0:
+                for i in range(x.shape[2]):
+                    for j in range(x.shape[3]):
+                        payload, sums = x[n, t * moving, i, j], total[n, i, j]
+                        for c in range(channels):
+                            sums[c] += np.int32(payload[c])
+            for h in range(height):
+                for w in range(width):
+                    maximum[:] = 0
+                    for i in range(
+                        max(0, h * stride[0] - before[0]), min(x.shape[2], h * stride[0] - before[0] + kernel[0])
+                    ):
+                        for j in range(
+                            max(0, w * stride[1] - before[1]), min(x.shape[3], w * stride[1] - before[1] + kernel[1])
+                        ):
+                            sums = total[n, i, j]
+                            for c in range(channels):
+                                maximum[c] = max(maximum[c], sums[c])
+                    last = highest[h, w]
+                    if t >= 0:
+                        row = out[n, t, h, w]
+                        for c in range(channels):
+                            row[c] = np.uint8(maximum[c] - last[c])
+                    last[:] = maximum

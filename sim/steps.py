@@ -1,0 +1,82 @@
+"""Populations over time in plain torch, for any device and any shape.
+
+The compiled loops of `sim.scan` do the same faster, on a CPU. All arithmetic is in int64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from toolchain.netlist import AdaFire, MaxPool, Readout, Shape, per_channel
+
+
+def constants(values: np.ndarray, shape: Shape, like: Tensor) -> Tensor:
+    """Return per-channel or per-neuron integers as a tensor that broadcasts over (N, *shape)."""
+    array = np.ascontiguousarray(per_channel(values, shape), dtype=np.int64)
+    return torch.from_numpy(array).to(like.device)
+
+
+def fire(
+    population: AdaFire, current: Tensor, timesteps: int, limit: int | None, state: Tensor | None
+) -> tuple[Tensor, Tensor, int]:
+    """Integrate, fire and reset.
+
+    Parameters
+    ----------
+    population : AdaFire
+    current : Tensor (T or 1, N, *shape), int64
+    timesteps : int
+    limit : int or None
+        Where the potential is clipped.
+    state : Tensor (N, *shape) or None
+        Membrane potential to go on from.
+
+    Returns
+    -------
+    bursts (T, N, *shape) uint8, membrane potential (N, *shape) int64, how often it was clipped
+    """
+    shape = population.shape
+    theta, bias = constants(population.threshold, shape, current), constants(population.bias, shape, current)
+    potential = constants(population.initial, shape, current).expand_as(current[0]) if state is None else state
+    output = torch.empty((timesteps, *current.shape[1:]), dtype=torch.uint8, device=current.device)
+    saturations = 0
+    for t in range(timesteps):
+        free = potential + current[min(t, len(current) - 1)] + bias
+        potential = free if limit is None else free.clamp(-limit, limit)
+        if limit is not None:
+            saturations += int((potential != free).sum())
+        burst = torch.div(potential, theta, rounding_mode="floor").clamp_(0, population.phi)
+        potential = potential - burst * theta
+        output[t] = burst
+    return output, potential, saturations
+
+
+def accumulate(population: Readout, current: Tensor, timesteps: int, state: Tensor | None) -> Tensor:
+    """Return the running sum (T, N, *shape) int64 of a current (T or 1, N, *shape) int64."""
+    bias = constants(population.bias, population.shape, current)
+    total = (current + bias).expand(timesteps, *current.shape[1:]).cumsum(0)
+    return total if state is None else total + state
+
+
+def grow_maxima(population: MaxPool, payload: Tensor, timesteps: int, state: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the growth of the maxima (T, N, *shape) uint8, and the summed payload (N, *input shape)."""
+    total = torch.zeros_like(payload[0]) if state is None else state
+    before = _maximum(total, population)
+    output = torch.empty((timesteps, *before.shape), dtype=torch.uint8, device=payload.device)
+    for t in range(timesteps):
+        total = total + payload[min(t, len(payload) - 1)]
+        after = _maximum(total, population)
+        output[t] = after - before
+        before = after
+    return output, total
+
+
+def _maximum(x: Tensor, population: MaxPool) -> Tensor:
+    """Maximum over the windows of `population`; `x` is (N, *input_shape), never negative."""
+    x = F.pad(x, [n for pair in reversed(population.padding) for n in pair])
+    for axis, (kernel, stride) in enumerate(zip(population.kernel, population.stride, strict=True), start=2):
+        x = x.unfold(axis, kernel, stride).amax(-1)
+    return x
