@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from hw_targets.lava_runtime import measure_on_lava, run_on_lava
+from hw_targets.lava_runtime.stock import compare_with_stock
 from hw_targets.schedule import schedule
 from sim import golden
-from toolchain.netlist import AdaFire, Connection, Input, InputError, Linear, Netlist, Readout, Scale
+from toolchain.netlist import AdaFire, Connection, Conv, Input, InputError, Linear, Netlist, Readout, Reshape, Scale
 
 pytestmark = pytest.mark.lava
 
@@ -170,3 +171,39 @@ def test_too_few_frames(make_netlist, make_payloads):
     netlist = make_netlist("frames")
     with pytest.raises(InputError, match="4 frames found, expected 5"):
         run_on_lava(netlist, make_payloads(netlist)[:4])
+
+
+def test_stock_processes_run_the_same_layers():
+    """Only that both run and are timed; how far apart they are is for the benchmark to say."""
+    rng = np.random.default_rng(0)
+
+    def layer(name, shape):
+        fields = (rng.integers(200, 900, shape[0]), rng.integers(-9, 9, shape[0]), np.zeros(shape[0], np.int64))
+        return AdaFire(name, shape, 4, *fields, np.ones(shape[0]))
+
+    def conv(outputs, inputs, stride):
+        return Conv(rng.integers(-99, 99, (outputs, inputs, 3, 2)), stride, ((1, 1), (0, 0)), (1, 1))
+
+    source = Input("input", (2, 6, 7), 8, True, 0.1, np.zeros(2), np.ones(2))
+    netlist = Netlist(
+        (source, layer("a", (4, 3, 6)), layer("b", (4, 3, 5)), Readout("r", (60,), np.zeros(60, int), np.ones(60))),
+        (
+            Connection("input", "a", (conv(4, 2, (2, 1)),)),
+            Connection("a", "b", (conv(4, 4, (1, 1)),)),
+            Connection("b", "r", (Reshape((60,)),)),
+        ),
+        timesteps=3,
+    )
+    found = compare_with_stock(netlist, np.ones((2, 2, 6, 7), np.int8), lanes=2, time_limit=LIMIT).to_json()
+    assert found["layers"] == ("a", "b")
+    assert found["steps"] == 6
+    assert min(found["stock"], found["adafire"], found["adafire_with_lanes"]) > 0
+
+
+def test_stock_processes_take_sequences_only(make_netlist, make_payloads):
+    netlist = make_netlist("residual")
+    with pytest.raises(InputError, match="expected a sequence of layers"):
+        compare_with_stock(netlist, make_payloads(netlist))
+    netlist = make_netlist("linear")
+    with pytest.raises(InputError):
+        compare_with_stock(netlist, make_payloads(netlist))

@@ -105,5 +105,5 @@ class Job:
 
 def _create_mapped(path: Path, dtype: DTypeLike, shape: Shape) -> np.ndarray:
     """Create a .npy file of zeros, mapped and shared by all processes that are forked later."""
-    array: np.ndarray = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)  # type: ignore[no-untyped-call]
+    array: np.ndarray = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     return array

@@ -148,13 +148,9 @@ def _(operator: Conv, shape: Shape, dtype: np.dtype[Any]) -> Kernel:
     inside = padded[(slice(None), *_inside(operator.padding, shape[1:]))]
     spatial = tuple(range(1, len(shape)))
     span = [d * (k - 1) + 1 for k, d in zip(kernel, operator.dilation, strict=True)]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, span, axis=spatial)[
-        (
-            slice(None),
-            *_strided((0,) * len(kernel), operator.stride, out[1:]),
-            *(slice(None, None, d) for d in operator.dilation),
-        )
-    ]
+    view: np.ndarray = np.lib.stride_tricks.sliding_window_view(padded, span, axis=spatial)  # type: ignore[call-overload]
+    every = tuple(slice(None, None, d) for d in operator.dilation)
+    windows = view[(slice(None), *_strided((0,) * len(kernel), operator.stride, out[1:]), *every)]
     patches = windows.transpose(0, *(a + len(kernel) for a in spatial), *spatial)
     # One sample's columns at a time stay in the cache.
     columns = np.empty(patches.shape, dtype)
@@ -285,12 +281,12 @@ def build_burst(threshold: np.ndarray, phi: int, limit: int) -> Kernel:
     -------
     callable, ndarray of integers to ndarray of the same dtype and shape
     """
-    dtype = np.float32 if limit + int(threshold.max()) < 2**24 else np.float64
-    divisor = threshold.astype(dtype)
+    dtype = np.dtype(np.float32 if limit + int(threshold.max()) < 2**24 else np.float64)
+    divisor: np.ndarray = threshold.astype(dtype)
 
     def burst(u: np.ndarray) -> np.ndarray:
         # Below zero there is no burst; above, the cast to integers is the floor.
-        quotient = np.maximum(u, 0).astype(dtype) / divisor
+        quotient: np.ndarray = np.maximum(u, 0).astype(dtype) / divisor
         return np.minimum(quotient, phi).astype(u.dtype)
 
     return burst

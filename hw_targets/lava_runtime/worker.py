@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from pathlib import Path
 from time import perf_counter
@@ -90,21 +90,25 @@ def run_job(job: Job, messenger: Messenger) -> None:
         source.stop()
 
 
-def main(folder: str) -> int:
+def serve(run: Callable[[Job, Messenger], None], folder: str) -> int:
     """Run the job in `folder`; what goes wrong reaches the caller as a message and a file."""
     pipe = os.dup(1)
-    os.set_inheritable(pipe, True)
     os.dup2(2, 1)
     job = Job(Path(folder))
     messenger = Messenger(pipe, job.errors)
     end_with_caller()
     try:
-        run_job(job, messenger)
+        run(job, messenger)
     except BaseException:
         messenger.fail("worker")
         raise
     messenger.tell("done")
     return 0
+
+
+def main(folder: str) -> int:
+    """Run a netlist."""
+    return serve(run_job, folder)
 
 
 if __name__ == "__main__":
