@@ -95,6 +95,17 @@ def make_vgg16(phi: int = 4, seed: int = 0, spread: int = 20) -> Netlist:
 
 
 @pytest.fixture(scope="session")
+def small_resnet() -> Netlist:
+    """Two convolutions and a skip over the second, bursts of 4 and 3, an 8-bit signed input."""
+    b = Builder((2, 6, 6), 4, seed=3)
+    x = b.adafire("a", b.conv("input", 4))
+    b.phi = 3
+    x = b.adafire("b", b.conv(x, 4), Connection(x, "", (Scale(np.full(4, 90)),)))
+    b.readout(x, 3, pool=3)
+    return b.build(timesteps=3)
+
+
+@pytest.fixture(scope="session")
 def resnet20() -> Callable[..., Netlist]:
     return make_resnet20
 

@@ -96,3 +96,75 @@ def test_unrolled_bursts_equal_the_original_in_the_golden_step(case):
     assert sum(trace.saturations.values()) == 0
     assert all(int(s.max(initial=0)) <= 1 for s in trace.spikes.values())
     assert_equal(simulate(netlist, payloads), unrolled.fold(trace))
+
+
+@settings(max_examples=25, deadline=None)
+@given(networks())
+def test_unrolled_bursts_equal_the_original_in_the_simulator(case):
+    from sim.reference import simulate as simulate_in_torch
+
+    netlist, payloads = case
+    unrolled = unroll(netlist)
+    assert_equal(
+        simulate(netlist, payloads), unrolled.fold(simulate_in_torch(unrolled.netlist, unrolled.payloads(payloads)))
+    )
+
+
+@pytest.mark.lava
+def test_unrolled_bursts_equal_the_original_in_lava(small_resnet):
+    from hw_targets.lava_runtime import run_on_lava
+
+    payloads = np.random.default_rng(0).integers(-127, 128, (2, *small_resnet.input.shape)).astype(np.int8)
+    unrolled = unroll(small_resnet)
+    trace = run_on_lava(unrolled.netlist, unrolled.payloads(payloads))
+    assert_equal(simulate(small_resnet, payloads), unrolled.fold(trace))
+
+
+def test_without_bursts_only_the_input_changes(small_resnet):
+    from dataclasses import replace
+
+    single = replace(
+        small_resnet,
+        populations=tuple(replace(p, phi=1) if isinstance(p, AdaFire) else p for p in small_resnet.populations),
+    )
+    unrolled = unroll(single)
+    assert (unrolled.period, unrolled.gates) == (1, {})
+    assert unrolled.netlist.timesteps == single.timesteps
+    assert unrolled.netlist.input.coding == "direct"
+    assert unrolled.netlist.populations[1:] == single.populations[1:]
+
+
+def test_a_membrane_without_room_for_the_gates_is_refused(small_resnet):
+    with pytest.raises(TargetError, match=r"a membrane of 12 bits holds \+-2047; use --weight-bits") as caught:
+        unroll(small_resnet, membrane_bits=12)
+    assert caught.value.where in {p.name for p in small_resnet.populations}
+
+
+def test_max_pooling_of_sums_is_refused(small_resnet):
+    pool = SumPool((2, 2), (2, 2), ((0, 0), (0, 0)))
+    first = small_resnet.populations[1]
+    populations = (
+        *small_resnet.populations[:2],
+        MaxPool("pool", pool.output_shape(first.shape), (2, 2), (2, 2), ((0, 0), (0, 0)), 16),
+    )
+    size = int(np.prod(populations[-1].shape))
+    netlist = Netlist(
+        (*populations, Readout("readout", (2,), np.zeros(2, np.int64), np.ones(2))),
+        (
+            *small_resnet.inputs(first.name),
+            Connection(first.name, "pool", (pool,)),
+            Connection("pool", "readout", (Reshape((size,)), Linear(np.ones((2, size), np.int64)))),
+        ),
+        2,
+    )
+    with pytest.raises(NetlistError, match="adds up payloads before max-pooling"):
+        unroll(netlist)
+
+
+def test_a_run_that_was_not_gated_is_noticed(small_resnet):
+    payloads = np.zeros((1, *small_resnet.input.shape), np.int8)
+    unrolled = unroll(small_resnet)
+    silent = unrolled.payloads(payloads) * 0
+    silent[:, :, unrolled.netlist.input.shape[0] - 1] = 1
+    with pytest.raises(NetlistError, match="outside the population's windows"):
+        unrolled.fold(simulate(unrolled.netlist, silent))
