@@ -184,13 +184,16 @@ class PopulationModel(PyLoihiProcessModel):
 @requires(CPU)
 @tag("fixed_pt")
 class SourceModel(PopulationModel):
-    """Streams the payloads of a run."""
+    """Streams the payloads of a run, and tells the caller how far it is."""
 
     out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
+    def _step(self, step: int) -> None:
+        self.task.messenger.tell(f"step {step + 1}")
+        super()._step(step)
+
     def compute(self, arrived: Arrived, samples: slice, timestep: int) -> np.ndarray:
-        """Pick the payload of this timestep; tell the caller how far the run is."""
-        self.task.messenger.tell(f"step {self.time_step}")
+        """Pick the payload of this timestep."""
         payloads = self.proc_params["payloads"]
         source: Input = self.population
         payload: np.ndarray = payloads[timestep, samples] if source.coding == "frames" else payloads[samples]
