@@ -173,8 +173,8 @@ def unroll(netlist: Netlist, membrane_bits: int | None = None) -> Unrolled:
     period = max(windows[c.target].stop - windows[c.source].start for c in netlist.connections)
     gated = [p for p in netlist.populations if isinstance(p, AdaFire | Readout)] if period > 1 else []
     gates: dict[str, int] = {}
-    for population in gated:
-        gates[population.name] = _gate_count(netlist, gates)
+    for gated_population in gated:
+        gates[gated_population.name] = _gate_count(netlist, gates)
     inputs, planes = _binary_input(netlist, period, _gate_count(netlist, gates))
     populations: list[Population] = [inputs]
     connections = []

@@ -1,12 +1,16 @@
 """Burst unrolling: binary spikes, the same bursts and running sums, in the golden step and the simulator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hw_targets.lava_runtime import run_on_lava
 from hw_targets.unroll import unroll
 from sim.golden import simulate
+from sim.reference import simulate as simulate_in_torch
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -101,19 +105,14 @@ def test_unrolled_bursts_equal_the_original_in_the_golden_step(case):
 @settings(max_examples=25, deadline=None)
 @given(networks())
 def test_unrolled_bursts_equal_the_original_in_the_simulator(case):
-    from sim.reference import simulate as simulate_in_torch
-
     netlist, payloads = case
     unrolled = unroll(netlist)
-    assert_equal(
-        simulate(netlist, payloads), unrolled.fold(simulate_in_torch(unrolled.netlist, unrolled.payloads(payloads)))
-    )
+    trace = simulate_in_torch(unrolled.netlist, unrolled.payloads(payloads))
+    assert_equal(simulate(netlist, payloads), unrolled.fold(trace))
 
 
 @pytest.mark.lava
 def test_unrolled_bursts_equal_the_original_in_lava(small_resnet):
-    from hw_targets.lava_runtime import run_on_lava
-
     payloads = np.random.default_rng(0).integers(-127, 128, (2, *small_resnet.input.shape)).astype(np.int8)
     unrolled = unroll(small_resnet)
     trace = run_on_lava(unrolled.netlist, unrolled.payloads(payloads))
@@ -121,8 +120,6 @@ def test_unrolled_bursts_equal_the_original_in_lava(small_resnet):
 
 
 def test_without_bursts_only_the_input_changes(small_resnet):
-    from dataclasses import replace
-
     single = replace(
         small_resnet,
         populations=tuple(replace(p, phi=1) if isinstance(p, AdaFire) else p for p in small_resnet.populations),
@@ -143,10 +140,8 @@ def test_a_membrane_without_room_for_the_gates_is_refused(small_resnet):
 def test_max_pooling_of_sums_is_refused(small_resnet):
     pool = SumPool((2, 2), (2, 2), ((0, 0), (0, 0)))
     first = small_resnet.populations[1]
-    populations = (
-        *small_resnet.populations[:2],
-        MaxPool("pool", pool.output_shape(first.shape), (2, 2), (2, 2), ((0, 0), (0, 0)), 16),
-    )
+    window = ((2, 2), (2, 2), ((0, 0), (0, 0)))
+    populations = (*small_resnet.populations[:2], MaxPool("pool", pool.output_shape(first.shape), *window, 16))
     size = int(np.prod(populations[-1].shape))
     netlist = Netlist(
         (*populations, Readout("readout", (2,), np.zeros(2, np.int64), np.ones(2))),
@@ -164,7 +159,6 @@ def test_max_pooling_of_sums_is_refused(small_resnet):
 def test_a_run_that_was_not_gated_is_noticed(small_resnet):
     payloads = np.zeros((1, *small_resnet.input.shape), np.int8)
     unrolled = unroll(small_resnet)
-    silent = unrolled.payloads(payloads) * 0
-    silent[:, :, unrolled.netlist.input.shape[0] - 1] = 1
+    late = np.roll(unrolled.payloads(payloads), 1, axis=0)
     with pytest.raises(NetlistError, match="outside the population's windows"):
-        unrolled.fold(simulate(unrolled.netlist, silent))
+        unrolled.fold(simulate(unrolled.netlist, late))
