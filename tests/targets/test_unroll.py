@@ -157,8 +157,8 @@ def test_max_pooling_of_sums_is_refused(small_resnet):
 
 
 def test_a_run_that_was_not_gated_is_noticed(small_resnet):
-    payloads = np.zeros((1, *small_resnet.input.shape), np.int8)
+    payloads = np.random.default_rng(1).integers(-127, 128, (1, *small_resnet.input.shape)).astype(np.int8)
     unrolled = unroll(small_resnet)
-    late = np.roll(unrolled.payloads(payloads), 1, axis=0)
+    late = np.roll(unrolled.payloads(payloads), 4, axis=0)
     with pytest.raises(NetlistError, match="outside the population's windows"):
         unrolled.fold(simulate(unrolled.netlist, late))
