@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from toolchain.build import Recipe, build_netlist
 from toolchain.convert import convert
 from toolchain.encoding import parse_normalization
-from toolchain.energy import EnergyReport, estimate_energy
+from toolchain.energy import EnergyReport, energy_text, estimate_energy
 from toolchain.equivalence import EquivalenceReport
 from toolchain.evaluation import Evaluation, count_operations, evaluate
 from toolchain.netlist import BackendError, Netlist
@@ -159,10 +159,9 @@ def run_demo(folder: Path, *, tell: Callable[[str], None], progress: Progress = 
         f"{evaluation.spikes_per_sample:,.0f} spikes each"
     )
     energy = estimate_energy(count_operations(netlist, test, progress=progress))
-    totals = energy.to_json()["totals"]
     tell(
-        f"priced      {totals['e_snn_pj'] / 1e6:.2f} uJ a digit as spikes, {totals['e_ann_pj'] / 1e6:.2f} uJ as FP32 "
-        "ANN (45 nm arithmetic only; `adafire energy` says what that leaves out)"
+        f"priced      {energy_text(energy.e_snn / len(test))} a digit as spikes, {energy_text(energy.e_ann / len(test))} as "
+        "FP32 ANN (45 nm arithmetic only; `adafire energy` says what that leaves out)"
     )
     equivalence = verify(netlist, test.select(np.arange(VERIFIED_SAMPLES)), "lava", progress=progress)
     return Demo(folder, ann_accuracy, netlist, evaluation, equivalence, energy)

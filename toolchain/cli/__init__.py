@@ -6,8 +6,8 @@ import os
 import sys
 import traceback
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from toolchain.cli.console import messages
 from toolchain.netlist import AdafireError
@@ -54,15 +54,13 @@ def run(arguments: list[str]) -> int:
     try:
         status = app(arguments, standalone_mode=False)
         return status if isinstance(status, int) else 0
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.exceptions.Abort:
-        return INTERRUPTED
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         messages.print("interrupted")
         return INTERRUPTED
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        _explain(f"error: {getattr(error, 'format_message', error.__str__)()}; see adafire --help")
         return 2
     except BrokenPipeError:
         # The reader of our output is gone; nothing is left to say, and Python must not try at exit.
