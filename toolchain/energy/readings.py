@@ -199,14 +199,14 @@ def other_targets(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
             + value("loihi1_update_inactive") * inactive,
             f"{value('loihi1_synaptic_op')} x SOPs (binary spikes: a burst of n is n spikes) + "
             f"{value('loihi1_update_active')} or {value('loihi1_update_inactive')} per neuron update; "
-            f"unpriced: the input layer ({injected} SOPs if its payload were spikes), spike routing, static power",
+            f"unpriced: the input layer ({injected:,} SOPs if its payload were spikes), spike routing, static power",
             ("loihi1_synaptic_op", "loihi1_update_active", "loihi1_update_inactive"),
         ),
         Reading(
             "TrueNorth",
             value("truenorth_event") * sops,
             f"{value('truenorth_event')} x SOPs, everything included; "
-            f"unpriced: the input layer ({injected} SOPs if its payload were spikes)",
+            f"unpriced: the input layer ({injected:,} SOPs if its payload were spikes)",
             ("truenorth_event",),
         ),
         Reading("Loihi 2", None, "no energy per operation has been published", ()),

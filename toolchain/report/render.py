@@ -1,0 +1,318 @@
+"""The report as one self-contained page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, Literal
+
+import jinja2
+from markupsafe import Markup
+
+from toolchain.energy import energy_text, quantity
+from toolchain.energy.result import price_list
+from toolchain.equivalence import Explanation
+from toolchain.netlist.shapes import size
+from toolchain.report import charts
+from toolchain.report.columns import layer_table
+from toolchain.report.diagram import draw_bursts, draw_cores, draw_network
+from toolchain.report.measure import Measurement
+from toolchain.report.rows import Row, rows, to_json
+from toolchain.report.text import to_csv, to_markdown
+
+
+@dataclass(frozen=True)
+class Card:
+    """One verdict of the summary."""
+
+    title: str
+    figure: str
+    verdict: str
+    detail: str
+    state: Literal["good", "bad", "open"]
+
+
+def template(name: str) -> jinja2.Template:
+    """Load a template of the page; everything that it inserts is escaped unless marked safe."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("toolchain.report", "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def page_file(name: str) -> str:
+    """Read a style sheet or script of the page."""
+    return files("toolchain.report").joinpath("page", name).read_text("utf-8")
+
+
+def to_html(measurement: Measurement, *, command: str | None = None) -> str:
+    """Return the report as an HTML page that needs no other file and no network.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    command : str, optional
+        The command that made it, for the provenance.
+    """
+    m = measurement
+    table = rows(m)
+    anchors = {row.name: f"layer-{i}" for i, row in enumerate(table)}
+    columns, cells = layer_table(table)
+    data = to_json(m)
+    drawn = _charts(m, table)
+    return template("report.html.j2").render(
+        m=m,
+        version=version("adafire"),
+        style=Markup(page_file("style.css")),
+        script=Markup(page_file("script.js")),
+        neurons=sum(size(p.shape) for p in m.netlist.spiking),
+        sections=_sections(m, drawn),
+        cards=_cards(m),
+        explanation=_explanation(None if m.equivalence is None else m.equivalence.explanation),
+        diagram=draw_network(m.netlist, table, anchors),
+        charts=drawn,
+        columns=columns,
+        table=[{"anchor": anchors[r.name], "cells": line} for r, line in zip(table, cells, strict=True)],
+        details=[_detail(m, row, anchors[row.name]) for row in table if row.spikes is not None],
+        saturations=sum(row.saturations for row in table),
+        readings=_readings(m),
+        rate_note=_rate_note(m),
+        range_note=_range_note(m),
+        prices=price_list(m.energy),
+        quantity=quantity,
+        counted=counted,
+        gauges=_gauges(m),
+        cores=() if m.placement is None else draw_cores(m.placement),
+        provenance=_provenance(m, command),
+        notes=[str(note) for note in m.netlist.provenance.get("notes", [])],
+        data=data,
+        downloads={
+            "json": _encoded(json.dumps(data, indent=1, allow_nan=False)),
+            "csv": _encoded(to_csv(m)),
+            "markdown": _encoded(to_markdown(m)),
+        },
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things: 1 core, 2 cores."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")
+
+
+def _charts(m: Measurement, table: Sequence[Row]) -> dict[str, str | None]:
+    return {
+        "accuracy": charts.accuracy_chart(m),
+        "energy": charts.energy_chart(m),
+        "exits": charts.exits_chart(m),
+        "timesteps": charts.timestep_chart(m),
+        "fidelity": charts.fidelity_chart(table),
+        "headroom": charts.headroom_chart(m),
+        "readings": charts.readings_chart(m),
+        "layer_energy": charts.layer_energy_chart(table),
+    }
+
+
+def _sections(m: Measurement, drawn: dict[str, str | None]) -> list[tuple[str, str]]:
+    found = [
+        ("summary", "Summary"),
+        ("network", "Network"),
+        ("time", "Timesteps"),
+        ("layers", "Layers"),
+        ("activity", "Activity"),
+        ("fidelity", "Error"),
+    ]
+    if drawn["headroom"]:
+        found.append(("headroom", "Headroom"))
+    found.append(("energy", "Energy"))
+    if m.check is not None or m.placement is not None:
+        found.append(("hardware", "Hardware"))
+    return [*found, ("provenance", "Provenance")]
+
+
+def _cards(m: Measurement) -> list[Card]:
+    return [_accuracy_card(m), _equivalence_card(m), _hardware_card(m), _energy_card(m)]
+
+
+def _accuracy_card(m: Measurement) -> Card:
+    if m.accuracy is None:
+        return Card("Accuracy", "not measured", "the data have no labels", "", "open")
+    reference, who = (
+        (m.accuracy_ann, "ANN") if m.accuracy_ann is not None else (m.accuracy_without_spikes, "without spikes")
+    )
+    if reference is None:
+        return Card("Accuracy", f"{m.accuracy:.2%}", f"at T = {m.netlist.timesteps}", "", "open")
+    difference = 100 * (m.accuracy - reference)
+    detail = f"{who} {reference:.2%}"
+    if m.accuracy_ann is not None and m.accuracy_without_spikes is not None:
+        detail += f", without spikes {m.accuracy_without_spikes:.2%}"
+    return Card(
+        "Accuracy, integer network",
+        f"{m.accuracy:.2%}",
+        f"{difference:+.2f} points against {'the ANN' if who == 'ANN' else 'the network without spikes'}",
+        detail,
+        "good" if difference >= -1 else "bad",
+    )
+
+
+def _equivalence_card(m: Measurement) -> Card:
+    report = m.equivalence
+    if report is None:
+        return Card("Equivalence", "not verified", "no second executor was run", "", "open")
+    pair = f"{report.actual} against {report.expected}"
+    values = f"{report.compared_values:,} values of {report.samples} samples"
+    if report.equivalent:
+        return Card("Equivalence", "equal", f"{pair}: every payload and sum", values, "good")
+    first = report.first_divergence
+    where = "" if first is None else f"first in {first.population}, timestep {first.timestep}"
+    return Card("Equivalence", "differs", f"{pair}: {where}", values, "bad")
+
+
+def _hardware_card(m: Measurement) -> Card:
+    if m.check is None:
+        return Card("Hardware", "not checked", "no target was named", "", "open")
+    detail = ""
+    if m.placement is not None:
+        detail = f"{counted(m.placement.cores, 'core')} on {counted(m.placement.chip_count, 'chip')}"
+    if m.check.passed:
+        return Card("Hardware", "fits", m.check.title, detail, "good")
+    number = len(m.check.violations)
+    return Card("Hardware", counted(number, "violation"), m.check.title, detail, "bad")
+
+
+def _energy_card(m: Measurement) -> Card:
+    snn, ann = m.energy.e_snn, m.energy.e_ann
+    ratio = float(ann / snn) if snn else 0.0
+    integers = next(r for r in m.energy.snn if r.name == "integers").energy
+    int8 = next(r for r in m.energy.baselines if r.name == "INT8 ANN").energy
+    wins = [ratio >= 1]
+    detail = ""
+    if integers and int8:
+        wins.append(int8 >= integers)
+        detail = f"in integers {energy_text(integers / m.samples)}, INT8 ANN {energy_text(int8 / m.samples)}"
+    return Card(
+        "Energy per sample, paper's model",
+        energy_text(snn / m.samples),
+        f"{ratio:.2f} times less than the FP32 ANN" if ratio >= 1 else f"{1 / ratio:.2f} times the FP32 ANN",
+        detail,
+        "good" if all(wins) else "open" if any(wins) else "bad",
+    )
+
+
+def _explanation(explanation: Explanation | None) -> dict[str, Any] | None:
+    if explanation is None:
+        return None
+    first = explanation.divergence
+    sides = (("expected", explanation.expected), ("got, with this fault", explanation.got))
+    return {
+        "where": f"{first.population}{list(first.index)}, timestep {first.timestep}, sample {first.sample}",
+        "expected": first.expected,
+        "got": first.got,
+        "cause": first.cause,
+        "membrane": [(side, u.before, u.integrated, u.payload, u.after) for side, u in sides if u is not None],
+        "inputs": [
+            (c.source, str(list(c.index)), c.payload, c.weight, c.payload * c.weight)
+            for c in explanation.contributions[:12]
+        ],
+    }
+
+
+def _detail(m: Measurement, row: Row, anchor: str) -> dict[str, Any]:
+    activity = m.activity[row.name]
+    numbers = [("spikes per sample", quantity(row.spikes or 0)), ("not zero", f"{row.firing_rate or 0:.2%}")]
+    if row.threshold_min is not None:
+        numbers.append(("thresholds", f"{row.threshold_min:,} – {row.threshold_max:,}"))
+    if row.membrane_bits_used is not None:
+        numbers.append(("membrane", f"{row.membrane_bits_used} of {m.netlist.membrane_bits} bits"))
+    if row.cosine is not None:
+        numbers.append(("cosine without spikes", f"{row.cosine:.4f}"))
+    if row.ann_cosine is not None:
+        numbers.append(("cosine with the ANN", f"{row.ann_cosine:.4f}"))
+    return {
+        "anchor": anchor,
+        "name": row.name,
+        "facts": f"{row.kind}, {'×'.join(map(str, row.shape))}" + ("" if row.phi is None else f", φ = {row.phi}"),
+        "picture": charts.rate_picture(activity.rate_map),
+        "peak": f"{activity.rate_map.max():.3g}",
+        # The input's payloads are too many kinds for bars.
+        "bursts": draw_bursts(activity.bursts) if activity.bursts.size <= 65 else (),
+        "numbers": numbers,
+    }
+
+
+def _readings(m: Measurement) -> list[dict[str, str]]:
+    groups = (("SNN, ", m.energy.snn), ("", m.energy.baselines), ("", m.energy.other_targets))
+    return [
+        {
+            "name": prefix + r.name,
+            "energy": "no price" if r.energy is None else energy_text(r.energy / m.samples),
+            "rule": r.rule,
+        }
+        for prefix, group in groups
+        for r in group
+    ]
+
+
+def _rate_note(m: Measurement) -> str:
+    rates = "; ".join(
+        f"{b.baseline}: " + ("never, the first layer alone costs more" if b.rate is None else f"{float(b.rate):.3f}")
+        for b in m.energy.break_even
+    )
+    return (
+        f"Spike rate {float(m.energy.spike_rate):.3f} SOPs per synapse and timestep. "
+        f"Break-even at equal precision, against the {rates}."
+    )
+
+
+def _range_note(m: Measurement) -> str:
+    energies = [r.energy for r in m.energy.snn if r.energy]
+    low, high = (energy_text(e / m.samples) for e in (min(energies), max(energies)))
+    return f"Range of uncertainty: the same counts read as {low} to {high} per sample, by the readings above."
+
+
+def _gauges(m: Measurement) -> list[dict[str, Any]]:
+    if m.check is None:
+        return []
+    found = []
+    for name, (used, most) in m.check.utilization.items():
+        share = 100 * used / most if most else None
+        found.append(
+            {
+                "name": name.replace("_", " "),
+                "text": f"{used:,}" if most is None else f"{used:,} of {most:,}",
+                "share": None if share is None else round(min(share, 100), 1),
+                "state": "bad" if share and share > 100 else "good",
+            }
+        )
+    return found
+
+
+def _provenance(m: Measurement, command: str | None) -> list[tuple[str, str]]:
+    found = [("content hash", m.netlist.content_hash), ("reported by", f"adafire {version('adafire')}")]
+    if command:
+        found.append(("command", command))
+    if "adafire" in m.netlist.provenance:
+        found.append(("converted by", f"adafire {m.netlist.provenance['adafire']}"))
+    for key, value in sorted(m.netlist.provenance.items()):
+        if key in ("notes", "adafire"):
+            continue
+        if isinstance(value, dict):
+            found += [(f"{key}: {inner}".replace("_", " "), _plain(v)) for inner, v in sorted(value.items())]
+        else:
+            found.append((key.replace("_", " "), _plain(value)))
+    return found
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,147 @@
+"""The numbers of a report as plain rows: what the page, the JSON, the CSV and the Markdown share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from toolchain.energy import LayerEnergy
+from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Population, Readout
+from toolchain.netlist.shapes import size
+from toolchain.report.measure import LayerActivity, Measurement
+
+
+@dataclass(frozen=True)
+class Row:
+    """One population; counts and energies are means per sample, None where there is no such number.
+
+    Parameters
+    ----------
+    name, kind : str
+    shape : tuple of int
+    neurons, depth : int
+        `depth` in hops from the input.
+    phi, threshold_min, threshold_max, weight_bits, membrane_bits_used : int or None
+    rho : float or None
+        Factor of spike compression.
+    spikes, firing_rate : float or None
+        Sum of payloads; share of payloads that are not zero.
+    macs, sops, events, neuron_updates : float
+    energy_pj, energy_ann_pj : float
+    saturations : int
+    sqnr_db, cosine : float or None
+        Against the netlist without spikes.
+    ann_sqnr_db, ann_cosine : float or None
+        Against the ANN.
+    sensitivity : float or None
+        Of the search, if one was made.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    neurons: int
+    depth: int
+    phi: int | None
+    rho: float | None
+    threshold_min: int | None
+    threshold_max: int | None
+    weight_bits: int | None
+    membrane_bits_used: int | None
+    spikes: float | None
+    firing_rate: float | None
+    macs: float
+    sops: float
+    events: float
+    neuron_updates: float
+    energy_pj: float
+    energy_ann_pj: float
+    saturations: int
+    sqnr_db: float | None
+    cosine: float | None
+    ann_sqnr_db: float | None
+    ann_cosine: float | None
+    sensitivity: float | None
+
+
+def rows(measurement: Measurement) -> tuple[Row, ...]:
+    """Return one row per population, in the order of the netlist."""
+    layers = {layer.name: layer for layer in measurement.energy.layers}
+    return tuple(
+        _row(measurement, p, measurement.activity[p.name], layers.get(p.name)) for p in measurement.netlist.populations
+    )
+
+
+def _row(measurement: Measurement, population: Population, activity: LayerActivity, layer: LayerEnergy | None) -> Row:
+    netlist, samples = measurement.netlist, measurement.samples
+    neuron = population if isinstance(population, AdaFire) else None
+    emitted = int(activity.bursts.sum()) if activity.bursts.size else 0
+    headroom = measurement.headroom.get(population.name)
+    spiking, ann = activity.spiking_error, activity.ann_error
+    return Row(
+        name=population.name,
+        kind="Input" if layer is None else layer.kind,
+        shape=population.shape,
+        neurons=size(population.shape),
+        depth=netlist.depths[population.name],
+        phi=_longest_burst(population),
+        rho=_searched(netlist, population.name, "rho"),
+        threshold_min=None if neuron is None else int(neuron.threshold.min()),
+        threshold_max=None if neuron is None else int(neuron.threshold.max()),
+        weight_bits=netlist.weight_bits if isinstance(population, AdaFire | Readout) else None,
+        membrane_bits_used=None if headroom is None else headroom.bits,
+        spikes=float(activity.rate_map.sum()) * netlist.timesteps if activity.rate_map.size else None,
+        firing_rate=1 - int(activity.bursts[0]) / emitted if emitted else None,
+        macs=0.0 if layer is None else layer.macs / samples,
+        sops=0.0 if layer is None else layer.sops / samples,
+        events=0.0 if layer is None else layer.events / samples,
+        neuron_updates=0.0 if layer is None else layer.neuron_updates / samples,
+        energy_pj=0.0 if layer is None else float(layer.energy / samples),
+        energy_ann_pj=0.0 if layer is None else float(layer.energy_ann / samples),
+        saturations=activity.saturations,
+        sqnr_db=None if spiking is None or isinstance(population, Input) else spiking.sqnr,
+        cosine=None if spiking is None or isinstance(population, Input) else spiking.cosine,
+        ann_sqnr_db=None if ann is None else ann.sqnr,
+        ann_cosine=None if ann is None else ann.cosine,
+        sensitivity=_searched(netlist, population.name, "sensitivity"),
+    )
+
+
+def _longest_burst(population: Population) -> int | None:
+    match population:
+        case AdaFire():
+            return population.phi
+        case MaxPool():
+            return population.max_payload
+    return None
+
+
+def _searched(netlist: Netlist, name: str, what: str) -> float | None:
+    """Read a figure that the search left in the provenance, for one population."""
+    search = netlist.provenance.get("search")
+    values = search.get(what) if isinstance(search, dict) else None
+    found = values.get(name) if isinstance(values, dict) else None
+    return float(found) if isinstance(found, int | float) else None
+
+
+def to_json(measurement: Measurement) -> dict[str, Any]:
+    """Return everything that the report shows as JSON values."""
+    m = measurement
+    return {
+        "netlist": m.name,
+        "hash": m.netlist.content_hash,
+        "data": m.data,
+        "samples": m.samples,
+        "timesteps": m.netlist.timesteps,
+        "accuracy": m.accuracy,
+        "accuracy_by_timestep": list(m.accuracy_by_timestep),
+        "accuracy_without_spikes": m.accuracy_without_spikes,
+        "accuracy_ann": m.accuracy_ann,
+        "equivalence": None if m.equivalence is None else m.equivalence.to_json(),
+        "check": None if m.check is None else m.check.to_json(),
+        "placement": None if m.placement is None else m.placement.to_json(),
+        "early_exit": list(m.exits),
+        "layers": [{**asdict(row), "shape": list(row.shape)} for row in rows(m)],
+        "energy": m.energy.to_json(),
+        "provenance": dict(m.netlist.provenance),
+    }

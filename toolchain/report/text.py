@@ -1,0 +1,68 @@
+"""The report's numbers as CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, fields
+
+from toolchain.energy import energy_text, quantity
+from toolchain.report.measure import Measurement
+from toolchain.report.rows import Row, rows
+
+
+def to_csv(measurement: Measurement) -> str:
+    """Return the layer table as CSV, one population a line; an empty field where there is no number."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(f.name for f in fields(Row))
+    for row in rows(measurement):
+        values = {**asdict(row), "shape": "x".join(map(str, row.shape))}
+        writer.writerow("" if value is None else value for value in values.values())
+    return buffer.getvalue()
+
+
+def to_markdown(measurement: Measurement) -> str:
+    """Return a summary and the layer table as Markdown."""
+    m = measurement
+    samples = m.samples
+    lines = [
+        f"# {m.name}",
+        "",
+        f"- content hash: `{m.netlist.content_hash}`",
+        f"- data: {m.data}, {samples} samples, T = {m.netlist.timesteps}",
+    ]
+    for what, accuracy in (
+        ("accuracy", m.accuracy),
+        ("accuracy of the ANN", m.accuracy_ann),
+        ("accuracy without spikes", m.accuracy_without_spikes),
+    ):
+        if accuracy is not None:
+            lines.append(f"- {what}: {accuracy:.2%}")
+    if m.equivalence is not None:
+        verdict = "equivalent" if m.equivalence.equivalent else "not equivalent"
+        lines.append(f"- {m.equivalence.actual}: {verdict}, {m.equivalence.compared_values:,} values compared")
+    if m.check is not None:
+        violations = len(m.check.violations)
+        lines.append(f"- {m.check.title}: " + ("fits" if not violations else f"{violations} violations"))
+    snn, ann = energy_text(m.energy.e_snn / samples), energy_text(m.energy.e_ann / samples)
+    lines += [
+        f"- energy per sample: {snn} (FP32 ANN {ann})",
+        "",
+        "| layer | kind | shape | phi | rate | SOPs | events | energy | SQNR (dB) |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows(m):
+        cells = (
+            row.name,
+            row.kind,
+            "x".join(map(str, row.shape)),
+            "" if row.phi is None else str(row.phi),
+            "" if row.firing_rate is None else f"{row.firing_rate:.1%}",
+            quantity(row.sops),
+            quantity(row.events),
+            energy_text(row.energy_pj),
+            "" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
