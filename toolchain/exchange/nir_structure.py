@@ -21,6 +21,9 @@ from toolchain.netlist.operators import OPERATOR_KINDS
 from toolchain.netlist.populations import POPULATION_KINDS
 from toolchain.netlist.records import from_record, to_record
 
+#: Version of the profiles.
+VERSION = 1
+
 #: A node's weights stand for those of an operator of at most this many.
 MAX_WEIGHTS = 1 << 28
 
@@ -166,3 +169,30 @@ def _operators(
         found[numbers.weight[used] - 1] = values.astype(np.int64)
         numbered[j] = replace(numbered[j], weight=found.reshape(numbered[j].weight.shape))
     return tuple(numbered)
+
+
+def check_version(file: str, entries: dict[str, Any]) -> None:
+    """Raise unless the profile's version is one that this reader knows."""
+    version = entries.get("version")
+    if not isinstance(version, int | np.integer) or int(version) != VERSION:
+        raise FormatError(file, f"profile version {version} found, expected {VERSION}", "update adafire")
+
+
+def first_difference(a: Any, b: Any, where: str = "") -> str | None:
+    """Return the place of the first difference of two graphs as dictionaries, or None.
+
+    Values count, not their containers: a file gives arrays back for tuples.
+    """
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys(), key=str):
+            if key not in a or key not in b:
+                return f"{where}/{key}"
+            found = first_difference(a[key], b[key], f"{where}/{key}")
+            if found is not None:
+                return found
+        return None
+    if where.endswith("/edges"):
+        return None if {tuple(e) for e in a} == {tuple(e) for e in b} else where
+    if isinstance(a, str) or isinstance(b, str):
+        return None if a == b else where
+    return None if np.array_equal(np.asarray(a), np.asarray(b)) else where
