@@ -159,9 +159,10 @@ def run_demo(folder: Path, *, tell: Callable[[str], None], progress: Progress = 
         f"{evaluation.spikes_per_sample:,.0f} spikes each"
     )
     energy = estimate_energy(count_operations(netlist, test, progress=progress))
+    snn, ann = (energy_text(total / len(test)) for total in (energy.e_snn, energy.e_ann))
     tell(
-        f"priced      {energy_text(energy.e_snn / len(test))} a digit as spikes, {energy_text(energy.e_ann / len(test))} as "
-        "FP32 ANN (45 nm arithmetic only; `adafire energy` says what that leaves out)"
+        f"priced      {snn} a digit as spikes, {ann} as FP32 ANN "
+        "(45 nm arithmetic only; `adafire energy` says what that leaves out)"
     )
     equivalence = verify(netlist, test.select(np.arange(VERIFIED_SAMPLES)), "lava", progress=progress)
     return Demo(folder, ann_accuracy, netlist, evaluation, equivalence, energy)
