@@ -2,7 +2,7 @@
 
 A target file (TOML) is one chip, or one system that names its chip and adds what the board adds.
 `load_target` reads a shipped one by name or a user's own by path. Numbers are in the chip's units;
-the properties and `fit_bias`/`fit_threshold` translate them to the netlist's.
+`fit_bias` and `fit_threshold` of `hw_targets.fields` translate them to the netlist's.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from toolchain.netlist.errors import FormatError, InputError, TargetError
+from toolchain.netlist.errors import FormatError, InputError
 
 #: Where a number comes from, best first.
 BASES = {
@@ -82,8 +80,8 @@ class Target:
         Width of the signed membrane potential, in the chip's units.
     accumulator_bits : int
         Width of the signed sum of one timestep's synapses, in the chip's units.
-    unit_exponent : int
-        One unit of the netlist is 2**this of the chip's membrane.
+    unit_exponents : tuple of int
+        (least, greatest) k: a population may take 2**k of the chip's units as one of the netlist's.
     threshold_mantissa_bits, threshold_exponent
         Unsigned mantissa; (least, greatest) exponent, one per population.
     bias_mantissa_bits, bias_exponent
@@ -139,7 +137,7 @@ class Target:
     weight_values_per_neuron: int | None = None
     membrane_bits: int | None = None
     accumulator_bits: int | None = None
-    unit_exponent: int | None = None
+    unit_exponents: tuple[int, ...] | None = None
     threshold_mantissa_bits: int | None = None
     threshold_exponent: tuple[int, ...] | None = None
     bias_mantissa_bits: int | None = None
@@ -196,13 +194,13 @@ class Target:
 
     @property
     def netlist_membrane_bits(self) -> int | None:
-        """Width of the membrane potential in the netlist's units."""
-        return None if self.membrane_bits is None else self.membrane_bits - (self.unit_exponent or 0)
+        """Width of the membrane potential in the netlist's units, where it is widest."""
+        return None if self.membrane_bits is None else self.membrane_bits - self.least_unit
 
     @property
-    def netlist_accumulator_bits(self) -> int | None:
-        """Width of the sum of one timestep's synapses in the netlist's units."""
-        return None if self.accumulator_bits is None else self.accumulator_bits - (self.unit_exponent or 0)
+    def least_unit(self) -> int:
+        """The least exponent of a population's unit."""
+        return 0 if self.unit_exponents is None else self.unit_exponents[0]
 
     @property
     def cores(self) -> int | None:
@@ -356,7 +354,7 @@ def _typed(where: str, kind: Any, value: Any) -> Value:
 
 
 def _check(where: str, target: Target) -> None:
-    for name in ("threshold_exponent", "bias_exponent"):
+    for name in ("threshold_exponent", "bias_exponent", "unit_exponents"):
         pair = getattr(target, name)
         if pair is not None and (len(pair) != 2 or pair[0] > pair[1]):
             raise FormatError(where, f"{name} {list(pair)} found, expected [least, greatest]")
@@ -367,120 +365,3 @@ def _check(where: str, target: Target) -> None:
     for name in ("payload_bits", "membrane_bits", "cores_per_chip", "chips", "neurons_per_core", "neuron_slots"):
         if getattr(target, name) == 0:
             raise FormatError(where, f"{name} is 0, expected at least 1")
-
-
-def _shift_round(values: np.ndarray, exponent: int) -> np.ndarray:
-    """Divide int64 by 2**exponent, rounding half to even, without leaving the integers."""
-    if exponent == 0:
-        return values
-    quotient, remainder = values >> exponent, values & ((1 << exponent) - 1)
-    half = 1 << (exponent - 1)
-    up = (remainder > half) | ((remainder == half) & (quotient & 1 == 1))
-    return np.asarray(quotient + up, dtype=np.int64)
-
-
-def _exponents(target: Target, limits: tuple[int, ...]) -> range:
-    """Exponents in units of the netlist: what lies below its unit is of no use to integers."""
-    shift = target.unit_exponent or 0
-    return range(max(limits[0] - shift, 0), max(limits[1] - shift, 0) + 1)
-
-
-def fit_bias(target: Target, bias: np.ndarray, where: str = "bias") -> np.ndarray:
-    """Round biases to the nearest ``mantissa * 2**exponent`` that the target's field holds.
-
-    Every element has its own exponent. Grids are nested, so the least exponent whose mantissa
-    fits is the nearest one.
-
-    Parameters
-    ----------
-    target : Target
-    bias : ndarray, integer
-        In the netlist's units.
-    where : str
-        What an error calls it.
-
-    Returns
-    -------
-    ndarray, int64
-        As `bias`, unchanged where the target's field is unknown.
-
-    Raises
-    ------
-    TargetError
-        When a bias is beyond the field, or the target has no biases and one is not zero.
-
-    Examples
-    --------
-    >>> fit_bias(load_target("loihi2"), np.array([4095, 4097, -70001]))
-    array([  4095,   4096, -70016])
-    """
-    fitted = np.array(bias, dtype=np.int64)
-    if target.biases is False:
-        if np.any(fitted):
-            raise TargetError(where, f"{target.title} has no biases", "train without bias, or choose another target")
-        return fitted
-    if target.bias_mantissa_bits is None or target.bias_exponent is None:
-        return fitted
-    low, high = -(2 ** (target.bias_mantissa_bits - 1)), 2 ** (target.bias_mantissa_bits - 1) - 1
-    open_ = np.ones(fitted.shape, dtype=bool)
-    exponents = _exponents(target, target.bias_exponent)
-    for exponent in exponents:
-        mantissa = _shift_round(np.asarray(bias, dtype=np.int64), exponent)
-        fits = open_ & (mantissa >= low) & (mantissa <= high)
-        fitted[fits] = mantissa[fits] << exponent
-        open_ &= ~fits
-    if np.any(open_):
-        worst = int(np.asarray(bias, dtype=np.int64)[open_][np.argmax(np.abs(np.asarray(bias)[open_]))])
-        raise TargetError(
-            where,
-            f"bias {worst} found, {target.title} holds {low} .. {high} times up to 2**{exponents[-1]} "
-            f"({int(np.count_nonzero(open_))} of {fitted.size} are beyond)",
-            "use fewer weight bits or a coarser scale: both shrink bias and threshold alike",
-        )
-    return fitted
-
-
-def fit_threshold(target: Target, threshold: np.ndarray, where: str = "threshold") -> np.ndarray:
-    """Round thresholds to the nearest that the target's field holds.
-
-    A population has one exponent: the least with which its greatest threshold fits.
-
-    Parameters
-    ----------
-    target : Target
-    threshold : ndarray, integer, at least 1
-        In the netlist's units.
-    where : str
-        What an error calls it.
-
-    Returns
-    -------
-    ndarray, int64
-        As `threshold`, unchanged where the target's field is unknown.
-
-    Raises
-    ------
-    TargetError
-        When a threshold is beyond the field, or rounds to zero.
-    """
-    exact = np.array(threshold, dtype=np.int64)
-    if target.threshold_mantissa_bits is None or target.threshold_exponent is None or exact.size == 0:
-        return exact
-    high = 2**target.threshold_mantissa_bits - 1
-    exponents = _exponents(target, target.threshold_exponent)
-    for exponent in exponents:
-        mantissa = _shift_round(exact, exponent)
-        if int(mantissa.max()) <= high:
-            if int(mantissa.min()) < 1:
-                raise TargetError(
-                    where,
-                    f"thresholds {int(exact.min())} and {int(exact.max())} do not share an exponent: "
-                    f"in steps of {2**exponent} the lesser is 0",
-                    "use fewer weight bits, which narrows the range of thresholds",
-                )
-            return mantissa << exponent
-    raise TargetError(
-        where,
-        f"threshold {int(exact.max())} found, {target.title} holds at most {high << exponents[-1]}",
-        "use fewer weight bits: threshold and weights shrink alike",
-    )

@@ -22,7 +22,7 @@ the period is the longest span from a source's first sub-step to its target's la
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,6 +66,22 @@ class Window:
 
     start: int
     stop: int
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What holds a population back until its timestep is complete.
+
+    Parameters
+    ----------
+    height : int
+        G, taken off the membrane potential while closed.
+    reach : int
+        Greatest magnitude of the potential, open or closed.
+    """
+
+    height: int
+    reach: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,25 +168,29 @@ class Unrolled:
         return Trace(self.original.content_hash, trace.backend, spikes, readouts, dict(trace.saturations))
 
 
-def unroll(netlist: Netlist, membrane_bits: int | None = None) -> Unrolled:
+def unroll(netlist: Netlist, membrane_bits: Mapping[str, int] | None = None) -> Unrolled:
     """Return a netlist whose spikes are binary and whose bursts are those of `netlist`.
 
     Parameters
     ----------
     netlist : Netlist
-    membrane_bits : int, optional
-        Width of the membrane potential on the target; the netlist's own by default.
+    membrane_bits : mapping of str to int, optional
+        Width of the membrane potential that a target gives a population, in the netlist's units;
+        nowhere more than the netlist's own.
 
     Raises
     ------
     TargetError
-        When the potentials and the gates together do not fit the membrane.
+        When the potentials and the gates together do not fit the membrane. They then could
+        saturate where the original does not.
     NetlistError
         When max-pooling could emit more than one spike per sub-step.
     """
-    bits = membrane_bits or netlist.membrane_bits
     windows = _windows(netlist)
     period = max(windows[c.target].stop - windows[c.source].start for c in netlist.connections)
+    heights = gate_heights(netlist) if period > 1 else {}
+    for overflow in gate_overflows(netlist, heights, membrane_bits or {}):
+        raise overflow
     gated = [p for p in netlist.populations if isinstance(p, AdaFire | Readout)] if period > 1 else []
     gates: dict[str, int] = {}
     for gated_population in gated:
@@ -179,10 +199,10 @@ def unroll(netlist: Netlist, membrane_bits: int | None = None) -> Unrolled:
     populations: list[Population] = [inputs]
     connections = []
     for population in netlist.populations[1:]:
-        populations.append(_binary_population(netlist, population, bits, gated=population.name in gates))
+        populations.append(_binary_population(netlist, population, heights, gated=population.name in gates))
         connections += [_binary_connection(netlist, c, planes) for c in netlist.inputs(population.name)]
         if population.name in gates:
-            connections.append(_gate_connection(netlist, population, inputs, planes, gates[population.name], bits))
+            connections.append(_gate_connection(netlist, population, inputs, planes, gates[population.name], heights))
     last = max(w.stop for w in windows.values())
     return Unrolled(
         netlist=replace(
@@ -190,7 +210,6 @@ def unroll(netlist: Netlist, membrane_bits: int | None = None) -> Unrolled:
             populations=tuple(populations),
             connections=tuple(connections),
             timesteps=(netlist.timesteps - 1) * period + last,
-            membrane_bits=bits,
             alpha=(),
             provenance={**netlist.provenance, "unrolled_from": netlist.content_hash},
         ),
@@ -262,7 +281,9 @@ def _binary_input(netlist: Netlist, period: int, gates: int) -> tuple[Input, int
     )
 
 
-def _binary_population(netlist: Netlist, population: Population, bits: int, *, gated: bool) -> Population:
+def _binary_population(
+    netlist: Netlist, population: Population, heights: Mapping[str, Gate], *, gated: bool
+) -> Population:
     match population:
         case MaxPool():
             for connection in netlist.inputs(population.name):
@@ -273,7 +294,7 @@ def _binary_population(netlist: Netlist, population: Population, bits: int, *, g
             return replace(population, max_payload=1)
         case AdaFire() if gated:
             start = per_channel(population.initial, population.shape) + per_channel(population.bias, population.shape)
-            start = start - _gate_height(netlist, population, bits)
+            start = start - heights[population.name].height
             return replace(
                 population,
                 phi=1,
@@ -287,22 +308,33 @@ def _binary_population(netlist: Netlist, population: Population, bits: int, *, g
     return population
 
 
-def _gate_height(netlist: Netlist, population: AdaFire, bits: int) -> int:
-    """Return G, a power of two above every potential, or say what it does not fit."""
-    # One timestep more than the run has: the last close adds a bias that nothing uses.
-    bound = membrane_bound(netlist, population.name, netlist.timesteps + 1)
-    low, high = int(bound.low.min()), int(bound.high.max())
-    height = 1 << max(high - int(population.threshold.min()) + 1, 1).bit_length()
-    limit = 2 ** (bits - 1) - 1
-    reach = max(height - low, high)
-    if reach > limit:
-        fewer = netlist.weight_bits - (-(-reach // limit) - 1).bit_length()
-        raise TargetError(
-            population.name,
-            f"unrolled potentials can reach {-reach}, a membrane of {bits} bits holds +-{limit}",
-            f"use --weight-bits {fewer}, a lower phi or fewer timesteps",
-        )
-    return height
+def gate_heights(netlist: Netlist) -> dict[str, Gate]:
+    """Return the gate of each AdaFire population: just above every potential that can occur."""
+    gates = {}
+    for population in netlist.populations:
+        if isinstance(population, AdaFire):
+            # One timestep more than the run has: the last close adds a bias that nothing uses.
+            bound = membrane_bound(netlist, population.name, netlist.timesteps + 1)
+            low, high = int(bound.low.min()), int(bound.high.max())
+            height = max(high - int(population.threshold.min()) + 1, 0)
+            gates[population.name] = Gate(height, max(height - low, high))
+    return gates
+
+
+def gate_overflows(
+    netlist: Netlist, gates: Mapping[str, Gate], membrane_bits: Mapping[str, int]
+) -> Iterator[TargetError]:
+    """Yield an error for each population whose potentials, gated, do not fit its membrane."""
+    for name, gate in gates.items():
+        bits = min(membrane_bits.get(name, netlist.membrane_bits), netlist.membrane_bits)
+        limit = 2 ** (bits - 1) - 1
+        if gate.reach > limit:
+            fewer = netlist.weight_bits - (-(-gate.reach // limit) - 1).bit_length()
+            yield TargetError(
+                name,
+                f"unrolled potentials can reach {gate.reach}, a membrane of {bits} bits holds +-{limit}",
+                f"use --weight-bits {fewer}, a lower phi or fewer timesteps",
+            )
 
 
 def _binary_connection(netlist: Netlist, connection: Connection, bit_channels: int) -> Connection:
@@ -340,14 +372,14 @@ def _factors(values: np.ndarray, weight_bits: int) -> tuple[list[np.ndarray], np
 
 
 def _gate_connection(
-    netlist: Netlist, population: Population, inputs: Input, bit_channels: int, gate: int, bits: int
+    netlist: Netlist, population: Population, inputs: Input, bit_channels: int, gate: int, heights: Mapping[str, Gate]
 ) -> Connection:
     """Connect the gates of a population: currents of any size from narrow weights, digit by digit."""
     bias = per_channel(population.bias, population.shape)  # type: ignore[union-attr]  # AdaFire or Readout
     whole = bias.shape == population.shape and size(bias.shape) != population.shape[0]
     neurons = bias.reshape(-1).astype(np.int64)
     if isinstance(population, AdaFire):
-        height = _gate_height(netlist, population, bits)
+        height = heights[population.name].height
         currents = np.stack([np.full_like(neurons, height), neurons - height], axis=1)
     else:
         currents = neurons[:, np.newaxis]

@@ -116,11 +116,15 @@ def _columns(matrix: np.ndarray, rows: Range) -> Range:
 
 
 def _reshaped(box: Box, after: Shape, before: Shape) -> Box:
-    """Bound the values of a box by a range of the leading axis of the shape before."""
-    first = int(np.ravel_multi_index([r[0] for r in box], after))
-    last = int(np.ravel_multi_index([r[1] - 1 for r in box], after))
-    per_row = math.prod(before[1:])
-    return ((first // per_row, last // per_row + 1), *((0, n) for n in before[1:]))
+    """Bound the values of a box, in C order, by a box of the shape before."""
+    first = np.unravel_index(np.ravel_multi_index([r[0] for r in box], after), before)
+    last = np.unravel_index(np.ravel_multi_index([r[1] - 1 for r in box], after), before)
+    ranges: list[Range] = []
+    together = True
+    for low, high, n in zip(first, last, before, strict=True):
+        ranges.append((int(low), int(high) + 1) if together else (0, n))
+        together = together and low == high
+    return tuple(ranges)
 
 
 def receptive_box(operators: tuple[Operator, ...], shape: Shape, box: Box) -> Box:

@@ -61,11 +61,6 @@ class Synapses:
     fan_in: np.ndarray
     kernel: np.ndarray | None
 
-    @property
-    def convolutional(self) -> bool:
-        """Whether every position of a channel uses the same weights."""
-        return self.kernel is not None
-
     def stored(self, box: Box, *, shared: bool) -> int:
         """Count the weights that a core holding `box` stores."""
         if shared and self.kernel is not None:
@@ -75,11 +70,11 @@ class Synapses:
     def axons(self, box: Box, *, shared: bool) -> int:
         """Count the input axons of a core holding `box`.
 
-        One per source neuron; where kernels are shared, one per source position, which carries
-        the channel as an index into the kernel.
+        One per source neuron; where axons carry an index into shared weights, one per source
+        position, the index being the channel.
         """
         sources = receptive_box(self.connection.operators, self.source_shape, box)
-        return volume(sources[1:]) if shared and self.convolutional and len(sources) > 1 else volume(sources)
+        return volume(sources[1:]) if shared and len(sources) > 1 else volume(sources)
 
 
 def _repeats(connection: Connection, shape: Shape) -> int | None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
+from hw_targets.fields import fit_bias, fit_threshold, unit_of
 from hw_targets.rules.report import Violation
-from hw_targets.target import Target, fit_bias, fit_threshold
+from hw_targets.target import Target
 from toolchain.netlist import (
     AdaFire,
     ConvTranspose,
-    Input,
-    MaxPool,
     Netlist,
     Operator,
     Readout,
@@ -129,56 +129,81 @@ def _distinct(operator: Operator) -> int:
 def threshold_field(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that thresholds are exactly what the target's field holds."""
     for population in netlist.populations:
-        if isinstance(population, AdaFire):
-            yield from _field("threshold_field", population.name, population.threshold, fit_threshold, target)
+        if isinstance(population, AdaFire) and unit_of(target, population.threshold) is None:
+            yield from _rounded("threshold_field", population, population.threshold, target, fit_threshold)
 
 
 def bias_field(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that biases are exactly what the target's field holds."""
     for population in netlist.populations:
         if isinstance(population, AdaFire | Readout):
-            yield from _field("bias_field", population.name, population.bias, fit_bias, target)
+            fit = partial(fit_bias, threshold=fitted_thresholds(population, target))
+            yield from _rounded("bias_field", population, population.bias, target, fit)
 
 
-def _field(
-    rule: str, where: str, values: np.ndarray, fit: Callable[[Target, np.ndarray, str], np.ndarray], target: Target
+def fitted_thresholds(population: AdaFire | Readout, target: Target) -> np.ndarray | None:
+    """Return the thresholds that the target would hold; None for a readout, or where it cannot."""
+    if isinstance(population, Readout):
+        return None
+    if unit_of(target, population.threshold) is not None:
+        return population.threshold
+    try:
+        return fit_threshold(target, population.threshold)
+    except TargetError:
+        return None
+
+
+def unit(population: AdaFire | Readout, target: Target) -> int:
+    """Return the exponent k of a population's unit on the target."""
+    threshold = fitted_thresholds(population, target)
+    found = None if threshold is None else unit_of(target, threshold)
+    return target.least_unit if found is None else found
+
+
+def _rounded(
+    rule: str,
+    population: AdaFire | Readout,
+    values: np.ndarray,
+    target: Target,
+    fit: Callable[[Target, np.ndarray], np.ndarray],
 ) -> Iterator[Violation]:
     try:
-        fitted = fit(target, values, where)
+        fitted = fit(target, values)
     except TargetError as error:
-        yield Violation(rule, where, error.problem, int(np.abs(values).max()), error.fix or "use fewer weight bits")
+        most = int(np.abs(values).max())
+        yield Violation(rule, population.name, error.problem, most, error.fix or "use fewer weight bits")
         return
     wrong = np.flatnonzero(fitted.ravel() != values.ravel())
     if wrong.size:
         i = wrong[np.argmax(np.abs((fitted - values).ravel()[wrong]))]
-        fix = f"convert with --target {target.name}, which rounds to what it holds"
-        yield Violation(rule, where, int(fitted.ravel()[i]), int(values.ravel()[i]), f"{fix} ({wrong.size} values)")
+        fix = f"convert with --target {target.name}, which rounds to what it holds ({wrong.size} values)"
+        yield Violation(rule, population.name, int(fitted.ravel()[i]), int(values.ravel()[i]), fix)
 
 
 def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that the chip saturates where the netlist does, or that nothing can reach the limit."""
-    bits = target.netlist_membrane_bits
-    if bits is None or bits == netlist.membrane_bits:
+    if target.membrane_bits is None:
         return
-    limit = 2 ** (min(bits, netlist.membrane_bits) - 1) - 1
     for population in netlist.populations:
-        if isinstance(population, AdaFire):
-            magnitude = membrane_bound(netlist, population.name).magnitude
-            if magnitude > limit:
-                fewer = bits_for_headroom(netlist, magnitude, limit)
-                fix = f"convert with --target {target.name} (it saturates as the chip does) or --weight-bits {fewer}"
-                yield Violation("membrane_range", population.name, limit, magnitude, fix)
+        if not isinstance(population, AdaFire):
+            continue
+        bits = target.membrane_bits - unit(population, target)
+        limit = 2 ** (min(bits, netlist.membrane_bits) - 1) - 1
+        magnitude = membrane_bound(netlist, population.name).magnitude
+        if bits != netlist.membrane_bits and magnitude > limit:
+            fewer = bits_for_headroom(netlist, magnitude, limit)
+            fix = f"convert with --weight-bits {fewer}, or fewer timesteps"
+            yield Violation("membrane_range", population.name, limit, magnitude, fix)
 
 
 def accumulator_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that the sum of one timestep's synapses fits the accumulator, which wraps."""
-    bits = target.netlist_accumulator_bits
-    if bits is None:
+    if target.accumulator_bits is None:
         return
-    limit = 2 ** (bits - 1) - 1
     for population in netlist.populations:
-        if isinstance(population, Input | MaxPool):
+        if not isinstance(population, AdaFire | Readout):
             continue
+        limit = 2 ** (target.accumulator_bits - unit(population, target) - 1) - 1
         magnitude = total_current_bound(netlist, population.name).magnitude
         if magnitude > limit:
             fewer = bits_for_headroom(netlist, magnitude, limit)

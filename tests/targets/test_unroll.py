@@ -133,8 +133,8 @@ def test_without_bursts_only_the_input_changes(small_resnet):
 
 def test_a_membrane_without_room_for_the_gates_is_refused(small_resnet):
     with pytest.raises(TargetError, match=r"a membrane of 12 bits holds \+-2047; use --weight-bits") as caught:
-        unroll(small_resnet, membrane_bits=12)
-    assert caught.value.where in {p.name for p in small_resnet.populations}
+        unroll(small_resnet, membrane_bits={"b": 12})
+    assert caught.value.where == "b"
 
 
 def test_max_pooling_of_sums_is_refused(small_resnet):

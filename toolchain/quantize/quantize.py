@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hw_targets.target import Target, fit_bias, fit_threshold
+from hw_targets.fields import fit_bias, fit_threshold
+from hw_targets.target import Target
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -212,7 +213,7 @@ def quantize_unit(
     drift = firing.drift * (per_channel(theta, unit.shape) if bias.shape == unit.shape else theta)
     rounded = np.rint(bias + drift).astype(np.int64)
     if target is not None:
-        rounded = _fit(name, "biases", rounded, fit_bias(target, rounded, name), notes)
+        rounded = _fit(name, "biases", rounded, fit_bias(target, rounded, name, threshold=theta), notes)
     initial_theta = per_channel(theta, unit.shape) if firing.initial.shape == unit.shape else theta
     population = AdaFire(
         name=name,
@@ -272,7 +273,8 @@ def check_precision(precision: Precision, network: FloatNetwork, phis: Mapping[s
             f"weights of {precision.weight_bits} bits asked, the target holds {max(target.weight_bits)}",
             f"use --weight-bits {max(target.weight_bits)} or fewer",
         )
-    if target.max_payload is not None:
+    # Where spikes are binary, bursts can be unrolled: `adafire check --unroll` says whether they fit then.
+    if target.max_payload is not None and not target.binary:
         for name, phi in phis.items():
             if phi > target.max_payload:
                 raise TargetError(

@@ -1,0 +1,167 @@
+"""The fields of a chip that hold thresholds and biases: what fits, and the nearest that does.
+
+A chip stores a threshold or bias as ``mantissa * 2**exponent`` in units of its own membrane. One unit
+of the netlist is ``2**k`` of these; each population has its own k, within `Target.unit_exponents`
+(the weight exponent of its synapses makes it so). Everything here is exact integers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hw_targets.target import Target
+from toolchain.netlist.errors import TargetError
+
+#: A unit is wide enough when rounding moves no threshold by more than half of this part of it.
+_COARSENESS = 8
+
+
+def _shift_round(values: np.ndarray, exponent: int) -> np.ndarray:
+    """Divide int64 by 2**exponent, rounding half to even, without leaving the integers."""
+    if exponent == 0:
+        return values
+    quotient, remainder = values >> exponent, values & ((1 << exponent) - 1)
+    half = 1 << (exponent - 1)
+    up = (remainder > half) | ((remainder == half) & (quotient & 1 == 1))
+    return np.asarray(quotient + up, dtype=np.int64)
+
+
+def _units(target: Target) -> range:
+    low, high = target.unit_exponents or (0, 0)
+    return range(low, high + 1)
+
+
+def _steps(limits: tuple[int, ...], unit: int) -> range:
+    """Return the exponents of a field in the netlist's units; fractions of a unit are of no use."""
+    return range(max(limits[0] - unit, 0), max(limits[1] - unit, 0) + 1)
+
+
+def unit_of(target: Target, threshold: np.ndarray) -> int | None:
+    """Return the least k with which a population's thresholds are exactly what the field holds.
+
+    None when there is none. The least k leaves the membrane potential the most range.
+    """
+    if target.threshold_mantissa_bits is None or target.threshold_exponent is None:
+        return target.least_unit
+    values = np.asarray(threshold, dtype=np.int64)
+    high = 2**target.threshold_mantissa_bits - 1
+    for unit in _units(target):
+        for step in _steps(target.threshold_exponent, unit):
+            if not np.any(values & ((1 << step) - 1)) and int(values.max()) >> step <= high:
+                return unit
+    return None
+
+
+def fit_threshold(target: Target, threshold: np.ndarray, where: str = "threshold") -> np.ndarray:
+    """Round a population's thresholds to what the target's field holds.
+
+    The population's unit is the least that moves no threshold by more than 1/16, so that the
+    membrane potential keeps the most range.
+
+    Parameters
+    ----------
+    target : Target
+    threshold : ndarray, integer, at least 1
+        In the netlist's units.
+    where : str
+        What an error calls it.
+
+    Returns
+    -------
+    ndarray, int64
+        As `threshold`, unchanged where the target's field is unknown.
+
+    Raises
+    ------
+    TargetError
+        When a threshold is beyond the field, or rounds to zero.
+    """
+    exact = np.array(threshold, dtype=np.int64)
+    if target.threshold_mantissa_bits is None or target.threshold_exponent is None or exact.size == 0:
+        return exact
+    high, least, most = 2**target.threshold_mantissa_bits - 1, int(exact.min()), int(exact.max())
+    coarse: np.ndarray | None = None
+    for unit in _units(target):
+        for step in _steps(target.threshold_exponent, unit):
+            mantissa = _shift_round(exact, step)
+            if int(mantissa.max()) > high:
+                continue
+            if step == 0 or least >= _COARSENESS << step:
+                return mantissa << step
+            coarse = mantissa << step
+            break
+    if coarse is None:
+        top = high << _steps(target.threshold_exponent, target.least_unit)[-1]
+        raise TargetError(
+            where,
+            f"threshold {most} found, {target.title} holds at most {top}",
+            "use fewer weight bits: threshold and weights shrink alike",
+        )
+    if int(coarse.min()) < 1:
+        raise TargetError(
+            where,
+            f"thresholds {least} and {most} do not share an exponent: rounded alike, the lesser is 0",
+            "use fewer weight bits, which narrows the range of thresholds",
+        )
+    return coarse
+
+
+def fit_bias(
+    target: Target, bias: np.ndarray, where: str = "bias", *, threshold: np.ndarray | None = None
+) -> np.ndarray:
+    """Round biases to the nearest ``mantissa * 2**exponent`` that the target's field holds.
+
+    Every element has its own exponent. Grids are nested, so the least exponent whose mantissa
+    fits is the nearest one.
+
+    Parameters
+    ----------
+    target : Target
+    bias : ndarray, integer
+        In the netlist's units.
+    where : str
+        What an error calls it.
+    threshold : ndarray, integer, optional
+        The population's thresholds, as `fit_threshold` returned them: they decide its unit.
+
+    Returns
+    -------
+    ndarray, int64
+        As `bias`, unchanged where the target's field is unknown.
+
+    Raises
+    ------
+    TargetError
+        When a bias is beyond the field, or the target has no biases and one is not zero.
+
+    Examples
+    --------
+    >>> from hw_targets.target import load_target
+    >>> fit_bias(load_target("loihi2"), np.array([4095, 4097, -70001]))
+    array([  4095,   4096, -70016])
+    """
+    exact = np.array(bias, dtype=np.int64)
+    if target.biases is False:
+        if np.any(exact):
+            raise TargetError(where, f"{target.title} has no biases", "train without bias, or choose another target")
+        return exact
+    if target.bias_mantissa_bits is None or target.bias_exponent is None:
+        return exact
+    unit = None if threshold is None else unit_of(target, threshold)
+    steps = _steps(target.bias_exponent, target.least_unit if unit is None else unit)
+    low, high = -(2 ** (target.bias_mantissa_bits - 1)), 2 ** (target.bias_mantissa_bits - 1) - 1
+    fitted, beyond = exact.copy(), np.ones(exact.shape, dtype=bool)
+    for step in steps:
+        mantissa = _shift_round(exact, step)
+        fits = beyond & (mantissa >= low) & (mantissa <= high)
+        fitted[fits] = mantissa[fits] << step
+        beyond &= ~fits
+    if np.any(beyond):
+        worst = int(exact[beyond][np.argmax(np.abs(exact[beyond]))])
+        raise TargetError(
+            where,
+            f"bias {worst} found, {target.title} holds {low} .. {high} times up to 2**{steps[-1]} "
+            f"({int(np.count_nonzero(beyond))} of {exact.size} are beyond)",
+            "use fewer weight bits or a coarser scale: both shrink bias and threshold alike",
+        )
+    return fitted
