@@ -1,6 +1,5 @@
 """Converted networks compute what their modules compute, to the rounding of float64."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,8 @@
 """What to do instead of an operation that does not convert."""
 
+#: Where to look when nothing better is known.
+LIST = "docs/layers.md lists what converts"
+
 _RELU = "use ReLU or ReLU6 and train again"
 _ADVICE = {
     "leaky_relu": _RELU,
@@ -25,16 +28,27 @@ _ADVICE = {
     "group_norm": "use BatchNorm, which is a fixed scale after training",
     "instance_norm": "use BatchNorm, which is a fixed scale after training",
     "rms_norm": "use BatchNorm, which is a fixed scale after training",
+    "_native_batch_norm_legit": "use BatchNorm with running statistics",
     "argmax": "return the logits; every report takes the argmax itself",
     "scaled_dot_product_attention": "attention multiplies activations; use convolutions and ReLU",
     "bmm": "it multiplies two activations; use fixed weights",
-    "lstm": "recurrent layers are not supported; use convolutions over time and ReLU",
-    "gru": "recurrent layers are not supported; use convolutions over time and ReLU",
     "embedding": "feed real-valued inputs",
     "max_pool2d_with_indices": "return_indices is not supported; use the maxima alone",
+}
+
+_RECURRENT = "use convolutions over time and ReLU; the spiking network has its own time axis"
+#: Layers of torch.nn that consist of many operations, refused as what they are.
+UNSUPPORTED_LAYERS = {
+    "LSTM": _RECURRENT,
+    "GRU": _RECURRENT,
+    "RNN": _RECURRENT,
+    "LSTMCell": _RECURRENT,
+    "GRUCell": _RECURRENT,
+    "RNNCell": _RECURRENT,
+    "MultiheadAttention": "attention multiplies activations; use convolutions and ReLU",
 }
 
 
 def advice(operation: str) -> str:
     """Return what would work instead of an unsupported operation."""
-    return _ADVICE.get(operation, "docs/layers.md lists the operations that convert")
+    return _ADVICE.get(operation, LIST)

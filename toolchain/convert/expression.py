@@ -175,7 +175,7 @@ class Pooled:
     def refusal(self) -> Refusal:
         """Return the error for any other use."""
         return Refusal(
-            f"uses the max pool {self.path!r} of values that may be negative",
+            f"uses the max pool{f' {self.path!r}' if self.path else ''} of values that may be negative",
             "put a ReLU before the max pool or directly after it, or use average pooling",
         )
 

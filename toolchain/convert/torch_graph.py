@@ -13,6 +13,7 @@ The exported graph is then interpreted: tensors that depend on the input are exp
 from __future__ import annotations
 
 import hashlib
+import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from toolchain.convert.advice import advice
+from toolchain.convert.advice import LIST, UNSUPPORTED_LAYERS, advice
 from toolchain.convert.aten import BATCH, Operation
 from toolchain.convert.aten_layers import LAYERS
 from toolchain.convert.aten_moves import MOVES
@@ -93,12 +94,24 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
             m.training = was
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch.export's warnings and graph dumps off stderr: what matters is in the error."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def _export(module: nn.Module, input_shape: tuple[int, ...]) -> torch.export.ExportedProgram:
     dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
     example = torch.zeros(BATCH, *input_shape, dtype=dtypes[0] if dtypes else torch.float32)
     where = type(module).__name__
-    with _eval_mode(module), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _eval_mode(module), torch.no_grad(), _quiet():
         try:
             module(example)
         except Exception as error:
@@ -182,6 +195,9 @@ def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: Netwo
         return _constant(node, args, kwargs)
     if node.target is operator.getitem:
         return args[0][args[1]]
+    for layer in _layers(node):
+        if layer in UNSUPPORTED_LAYERS:
+            raise Refusal(f"is part of {layer}, which is not supported", UNSUPPORTED_LAYERS[layer])
     operation: Operation | None = ATEN.get(_operation_name(node))
     if operation is None:
         raise Refusal("is not supported", advice(_operation_name(node)))
@@ -221,11 +237,16 @@ def _operation_name(node: Node) -> str:
 
 
 def _spelling(node: Node) -> str:
+    """Return what the user wrote: the class of a torch.nn layer, else the ATen operation."""
+    layers = _layers(node)
+    return layers[-1] if layers and layers[-1] not in ("", "Sequential", "ModuleList") else _operation_name(node)
+
+
+def _layers(node: Node) -> list[str]:
+    """Return the classes of the modules around a node, the outermost first; "" for those not of torch.nn."""
     stack = node.meta.get("nn_module_stack") or {}
-    layer = list(stack.values())[-1][1] if stack else ""
-    kind = str(layer).rpartition(".")[2] if str(layer).startswith("torch.nn.") else ""
-    name = _operation_name(node)
-    return kind if kind and kind not in ("Sequential", "ModuleList") else name
+    kinds = [str(kind) for _, kind in stack.values()]
+    return [kind.rpartition(".")[2] if kind.startswith("torch.nn.") else "" for kind in kinds]
 
 
 def _module_path(node: Node) -> str:
@@ -241,4 +262,4 @@ def refusals(path: str, operation: str) -> Iterator[None]:
     except Refusal as refusal:
         raise UnsupportedError(path, f"{operation} {refusal.problem}", refusal.fix) from None
     except NetlistError as error:
-        raise UnsupportedError(path, f"{operation}: {error.problem}", error.fix) from error
+        raise UnsupportedError(path, f"{operation}: {error.problem}", error.fix or LIST) from error
