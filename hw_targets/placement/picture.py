@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from toolchain.netlist.atomic import replacing
+
 if TYPE_CHECKING:
     from hw_targets.placement.placement import Placement
 
@@ -42,4 +44,5 @@ def draw(placement: Placement, path: Path) -> None:
             axis.axvline(boundary, color="black", linewidth=1)
     axes[-1].set_xlabel("core (lines part chips; colours tell populations apart)")
     figure.suptitle(f"{placement.target.title}: {placement.cores} cores on {placement.chip_count} chips")
-    figure.savefig(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lstrip(".") or "png")

@@ -18,6 +18,7 @@ from hw_targets.rules.numbers import (
     payload_width,
     signed_bits,
     threshold_field,
+    unit,
     weight_products,
     weight_values,
     weight_width,
@@ -35,6 +36,7 @@ from hw_targets.rules.structure import (
     skip_delay,
 )
 from hw_targets.target import Target
+from hw_targets.unroll import gate_heights, gate_overflows, unroll
 from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Weighted, membrane_bound
 
 Rule = Callable[[Netlist, Target], Iterator[Violation]]
@@ -77,32 +79,76 @@ RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
 )
 
 
-def check(netlist: Netlist, target: Target) -> CheckReport:
+#: Rules that unrolling answers in its own way: it proves that no potential leaves the membrane.
+_UNROLLED = frozenset({membrane_range})
+#: Rules that cannot be judged on the original when bursts are to be unrolled.
+_CHANGED = frozenset({payload_width, burst_length, input_payload, membrane_range, accumulator_range, core_resources})
+
+
+def check(netlist: Netlist, target: Target, *, unrolled: bool = False) -> CheckReport:
     """Run every rule.
 
     Parameters
     ----------
     netlist : Netlist
     target : Target
+    unrolled : bool
+        Check the netlist with its bursts unrolled to binary spikes (see `hw_targets.unroll`).
 
     Returns
     -------
     CheckReport
         All violations at once.
     """
-    violations = tuple(v for rule, _ in RULES for v in rule(netlist, target))
+    subject, rules = netlist, [rule for rule, _ in RULES]
+    violations: list[Violation] = []
+    if unrolled:
+        violations += unroll_room(netlist, target)
+        rules = [rule for rule in rules if rule not in (_CHANGED if violations else _UNROLLED)]
+        subject = netlist if violations else unroll(netlist, membrane_bits(netlist, target)).netlist
+    violations += [v for rule in rules for v in rule(subject, target)]
     return CheckReport(
         target=target.name,
         title=target.title,
         netlist_hash=netlist.content_hash,
-        violations=violations,
-        utilization=_utilization(netlist, target, violations),
-        notes=tuple(_notes(netlist, target)),
+        unrolled=unrolled,
+        violations=tuple(violations),
+        utilization=_utilization(subject, target, tuple(violations), _membrane(netlist, target, unrolled=unrolled)),
+        notes=tuple(_notes(subject, target)),
     )
 
 
+def unroll_room(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that potentials and gates of the unrolled network fit the membrane together."""
+    gates = gate_heights(netlist)
+    for error in gate_overflows(netlist, gates, membrane_bits(netlist, target)):
+        limit = 2 ** (min(membrane_bits(netlist, target)[error.where], netlist.membrane_bits) - 1) - 1
+        yield Violation("unroll_room", error.where, limit, gates[error.where].reach, error.fix or "")
+
+
+def membrane_bits(netlist: Netlist, target: Target) -> dict[str, int]:
+    """Return the width of each population's membrane potential on the target, in the netlist's units."""
+    bits = target.membrane_bits
+    firing = [p for p in netlist.populations if isinstance(p, AdaFire)]
+    return {p.name: netlist.membrane_bits if bits is None else bits - unit(p, target) for p in firing}
+
+
+def _membrane(netlist: Netlist, target: Target, *, unrolled: bool) -> tuple[int, int | None]:
+    """Return (bits needed, bits there) of the population with the least room."""
+    there = membrane_bits(netlist, target)
+    gates = gate_heights(netlist) if unrolled else {}
+    needed = {
+        name: (gates[name].reach if unrolled else membrane_bound(netlist, name).magnitude).bit_length() + 1
+        for name in there
+    }
+    tightest = min(there, key=lambda name: there[name] - needed[name], default=None)
+    if tightest is None:
+        return 0, target.netlist_membrane_bits
+    return needed[tightest], None if target.membrane_bits is None else there[tightest]
+
+
 def _utilization(
-    netlist: Netlist, target: Target, violations: tuple[Violation, ...]
+    netlist: Netlist, target: Target, violations: tuple[Violation, ...], membrane: tuple[int, int | None]
 ) -> Mapping[str, tuple[Number, Number | None]]:
     placement, _ = placed(netlist, target)
     if placement is not None:
@@ -111,8 +157,6 @@ def _utilization(
         needed = [v.actual for v in violations if v.rule == "core_cores" and isinstance(v.actual, int)]
         cores = {"cores": (needed[0], target.cores)} if needed else {}
     weights = [o.weight for c in netlist.connections for o in c.operators if isinstance(o, Weighted)]
-    firing = [p for p in netlist.populations if isinstance(p, AdaFire)]
-    membrane = max((membrane_bound(netlist, p.name).magnitude for p in firing), default=0)
     waits = [
         netlist.depths[c.target] - netlist.depths[c.source] - 1
         for c in netlist.connections
@@ -123,10 +167,10 @@ def _utilization(
         **totals(netlist, target),
         "payload": (max((p.payload_range[1] for p in netlist.spiking), default=0), target.max_payload),
         "weight_bits": (
-            max(signed_bits(int(w.min()), int(w.max())) for w in weights),
+            max((signed_bits(int(w.min()), int(w.max())) for w in weights), default=0),
             max(target.weight_bits) if target.weight_bits else None,
         ),
-        "membrane_bits": (membrane.bit_length() + 1, target.netlist_membrane_bits),
+        "membrane_bits": membrane,
         "delay": (max(waits, default=0), target.delay),
         "fan_in": (max(greatest_fan_in(netlist, p.name) for p in netlist.populations[1:]), target.fan_in),
     }
@@ -144,4 +188,4 @@ def _notes(netlist: Netlist, target: Target) -> Iterator[str]:
             yield f"{rule.__name__}: no limit for {name} ({reason})"
 
 
-__all__ = ["RULES", "CheckReport", "Rule", "Violation", "check"]
+__all__ = ["RULES", "CheckReport", "Rule", "Violation", "check", "membrane_bits"]

@@ -57,6 +57,8 @@ class CheckReport:
         The target's name.
     title : str
     netlist_hash : str
+    unrolled : bool
+        Whether the netlist was checked with its bursts unrolled.
     violations : tuple of Violation
         All of them; none when the netlist passes.
     utilization : mapping of str to (used, max)
@@ -68,6 +70,7 @@ class CheckReport:
     target: str
     title: str
     netlist_hash: str
+    unrolled: bool
     violations: tuple[Violation, ...]
     utilization: Mapping[str, tuple[Number, Number | None]]
     notes: tuple[str, ...]
@@ -82,6 +85,7 @@ class CheckReport:
         return {
             "target": self.target,
             "netlist_hash": self.netlist_hash,
+            "unrolled": self.unrolled,
             "passed": self.passed,
             "violations": [v.to_json() for v in self.violations],
             "utilization": {name: list(pair) for name, pair in self.utilization.items()},
@@ -94,7 +98,9 @@ class CheckReport:
         from rich.table import Table
 
         verdict = "fits" if self.passed else f"does not fit: {len(self.violations)} violations"
-        usage = Table("resource", "used", "max", "share", title=f"{self.title}: {verdict}")
+        usage = Table(
+            "resource", "used", "max", "share", title=f"{self.title}{', unrolled' * self.unrolled}: {verdict}"
+        )
         for name, (used, most) in self.utilization.items():
             share = "" if not most else f"{100 * used / most:.0f} %"
             usage.add_row(name.replace("_", " "), f"{used:,}", "" if most is None else f"{most:,}", share)

@@ -29,11 +29,13 @@ INTERRUPTED = 130
 def _register() -> None:
     """Import the command modules; each adds its command to `app`."""
     from toolchain.cli import (  # noqa: F401
+        check,
         convert,
         demo,
         energy,
         export,
         info,
+        report,
         simulate,
         verify,
     )

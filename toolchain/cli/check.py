@@ -1,0 +1,79 @@
+"""``adafire check``, ``adafire place`` and ``adafire targets``: does it fit, and where does it go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli import app
+from toolchain.cli.console import CHECK_FAILED, Json, show
+
+TargetName = Annotated[str, typer.Option("--target", help="Hardware target, or the path of a target file.")]
+Unroll = Annotated[bool, typer.Option("--unroll", help="With bursts unrolled to binary spikes.")]
+
+
+@app.command()
+def check(
+    netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
+    target: TargetName,
+    unroll: Unroll = False,
+    as_json: Json = False,
+) -> None:
+    """Check a netlist against a hardware target's design rules.
+
+    Every violation is shown at once, with what would make it fit. Exit status 1 when there is one.
+    """
+    from hw_targets.rules import check as check_netlist
+    from hw_targets.target import load_target
+    from toolchain.netlist.hdf5 import read_netlist
+
+    chosen = load_target(target)
+    report = check_netlist(read_netlist(netlist), chosen, unrolled=unroll)
+    show(report, report.to_json() if as_json else None)
+    if not report.passed:
+        raise typer.Exit(CHECK_FAILED)
+
+
+@app.command()
+def place(
+    netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
+    target: TargetName,
+    unroll: Unroll = False,
+    data: Annotated[Path | None, typer.Option(help="Samples (.npz) to weigh traffic with measured spikes.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Use the first samples only.")] = 16,
+    picture: Annotated[Path | None, typer.Option(help="Write a picture of the cores (.png, .svg, .pdf).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Place a netlist on the cores and chips of a hardware target."""
+    from hw_targets.placement import place as place_netlist
+    from hw_targets.rules import membrane_bits
+    from hw_targets.target import load_target
+    from hw_targets.unroll import unroll as unroll_netlist
+    from toolchain.netlist.hdf5 import read_netlist
+    from toolchain.traffic import measure_traffic
+
+    chosen, subject = load_target(target), read_netlist(netlist)
+    traffic = None if data is None else measure_traffic(subject, data, limit)
+    if unroll:
+        # A burst of n is n spikes either way: what was measured holds unrolled too, but for the input's bits.
+        traffic = traffic and {name: spikes for name, spikes in traffic.items() if name != subject.input.name}
+        subject = unroll_netlist(subject, membrane_bits(subject, chosen)).netlist
+    placement = place_netlist(subject, chosen, traffic)
+    if picture is not None:
+        placement.draw(picture)
+    show(placement, placement.to_json() if as_json else None)
+
+
+@app.command()
+def targets(
+    name: Annotated[str | None, typer.Argument(help="Show this target's numbers and their sources.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the hardware targets, or show one with the source of every number."""
+    from hw_targets.catalogue import Catalogue, Sheet
+    from hw_targets.target import load_target
+
+    found = Catalogue() if name is None else Sheet(load_target(name))
+    show(found, found.to_json() if as_json else None)
