@@ -1,7 +1,7 @@
 """From a foreign network's real numbers to the integers of a netlist.
 
 Exact where the numbers allow it: weights that are integers, or integer multiples of a power of two, stay as
-they are. Otherwise one scale per population rounds its weights to the width, and the report says by
+they are. Otherwise one scale per channel rounds its weights to the width, and the report says by
 how much.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from toolchain.exchange.loss_report import Loss
-from toolchain.netlist import Connection, FormatError, Operator, Scale, Shape, Weighted
+from toolchain.netlist import Connection, Conv, FormatError, Linear, Operator, Scale, Shape, Weighted, per_channel
 
 #: A power of two finer than this is no fixed-point scale of 8 to 16 bits.
 FINEST = 24
@@ -51,7 +51,7 @@ class IntegerCurrent:
     connections : tuple of Connection
     bias : ndarray (C,) or full shape, int64
     threshold, initial : ndarray (C,) and (C,) or full shape, int64; None for a readout
-    scale : float
+    scale : ndarray (C,), float64
     losses : tuple of Loss
     """
 
@@ -59,7 +59,7 @@ class IntegerCurrent:
     bias: np.ndarray
     threshold: np.ndarray | None
     initial: np.ndarray | None
-    scale: float
+    scale: np.ndarray
     losses: tuple[Loss, ...]
 
 
@@ -82,9 +82,10 @@ def to_integers(current: Current, weight_bits: int, *, exactly: bool = False) ->
     paths = [(source, _merge_factors(operators)) for source, operators in current.paths]
     numbers = [o.weight for _, operators in paths for o in operators if isinstance(o, Weighted)]
     others = [v for v in (current.bias, current.threshold, current.initial) if v is not None]
+    channels = current.shape[0]
     common = 1.0 if exactly else _common_power([*numbers, *others], numbers, top)
-    coarsest = max((float(np.abs(n).max()) for n in numbers), default=1.0) / top or 1.0
-    scale = coarsest if common is None else common
+    scale = _coarsest(paths, channels, top) if common is None else np.full(channels, common)
+    wide = per_channel(scale, current.shape)
     losses: list[Loss] = []
     connections = []
     for source, operators in paths:
@@ -93,7 +94,7 @@ def to_integers(current: Current, weight_bits: int, *, exactly: bool = False) ->
         if error > 0:
             losses.append(Loss(f"{source}->{current.name}", "adafire", f"weights rounded by up to {error:.3g}"))
     rounded = [
-        None if v is None else np.rint(v / scale).astype(np.int64)
+        None if v is None else np.rint(v / wide).astype(np.int64)
         for v in (current.bias, current.threshold, current.initial)
     ]
     for what, real, whole in zip(
@@ -101,7 +102,7 @@ def to_integers(current: Current, weight_bits: int, *, exactly: bool = False) ->
     ):
         if real is None or whole is None:
             continue
-        error = float(np.abs(whole * scale - real).max())
+        error = float(np.abs(whole * wide - real).max())
         if error > 0 and exactly:
             raise FormatError(current.name, f"{what} is not made of integers")
         if error > 0:
@@ -119,6 +120,24 @@ def to_integers(current: Current, weight_bits: int, *, exactly: bool = False) ->
         scale,
         tuple(losses),
     )
+
+
+def _coarsest(paths: Sequence[tuple[str, tuple[Operator, ...]]], channels: int, top: int) -> np.ndarray:
+    """Return the scale on which the largest weight of each channel is `top`, (C,).
+
+    Channels have scales of their own where every path ends in weights whose rows they are.
+    """
+    ends = [operators[-1] for _, operators in paths if operators]
+    rows = np.zeros(channels)
+    for end in ends:
+        if not isinstance(end, Conv | Linear | Scale):
+            largest = max(
+                (float(np.abs(o.weight).max()) for _, ops in paths for o in ops if isinstance(o, Weighted)), default=0
+            )
+            return np.full(channels, largest / top or 1.0)
+        rows = np.maximum(rows, np.abs(end.weight).reshape(channels, -1).max(axis=1))
+    rows[rows == 0] = rows.max() or top
+    return rows / top
 
 
 def _narrow(values: np.ndarray) -> np.ndarray:
@@ -160,21 +179,23 @@ def _merge_factors(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
 
 
 def _rounded(
-    where: str, operators: tuple[Operator, ...], scale: float, top: int, *, exactly: bool
+    where: str, operators: tuple[Operator, ...], scale: np.ndarray, top: int, *, exactly: bool
 ) -> tuple[tuple[Operator, ...], float]:
     """Round the weights of a chain whose product is to be on `scale`; return them and the greatest error."""
     weighted = {i: o for i, o in enumerate(operators) if isinstance(o, Weighted)}
     out, worst, left = list(operators), 0.0, scale
     for i, operator in weighted.items():
+        step: float | np.ndarray
         if exactly:
             step = 1.0
         elif i == max(weighted):
-            step = left
+            uniform = bool(np.all(left == left[0]))
+            step = float(left[0]) if uniform else left.reshape(-1, *(1 for _ in operator.weight.shape[1:]))
         else:
             whole = np.array_equal(operator.weight, np.rint(operator.weight))
             step = 1.0 if whole else float(np.abs(operator.weight).max()) / top
-            left /= step
-        rounded = np.rint(operator.weight / step)
+            left = left / step
+        rounded = np.clip(np.rint(operator.weight / step), -top - 1, top)
         worst = max(worst, float(np.abs(rounded * step - operator.weight).max()))
         out[i] = replace(operator, weight=rounded.astype(np.int64))
     if exactly and worst > 0:

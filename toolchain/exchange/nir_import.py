@@ -19,7 +19,7 @@ from toolchain.exchange.integers import Current, IntegerCurrent, to_integers
 from toolchain.exchange.loss_report import Loss, LossReport
 from toolchain.exchange.nir_file import as_float
 from toolchain.exchange.nir_graph import Flat, flatten_graph
-from toolchain.exchange.nir_neurons import Neuron, neuron
+from toolchain.exchange.nir_neurons import neuron, reason_against
 from toolchain.exchange.nir_nodes import LINEAR, Synapse, synapse
 from toolchain.netlist import (
     AdaFire,
@@ -40,8 +40,6 @@ from toolchain.netlist.checks import MAX_ELEMENTS
 
 #: More paths than this into one population are refused.
 MAX_PATHS = 4096
-
-_NEURONS = (nir.IF, nir.LIF, nir.CubaLIF)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +84,32 @@ class _Walk:
         self.file, self.flat, self.profile = file, flat, profile
         self.shapes: dict[str, Shape] = {}
         self.linear: dict[str, Synapse] = {}
-        self.neurons: dict[str, Neuron] = {}
         self.names: dict[str, str] = {}
         self.losses: list[Loss] = []
+        self.unit = self._unit()
+        self._refuse()
+
+    def _unit(self) -> float:
+        """Return the r that counts as 1 per timestep: NIR says no dt, and where all neurons have one r, it is 1/dt."""
+        found = {
+            float(v)
+            for name, node in self.flat.nodes.items()
+            if isinstance(node, nir.IF)
+            for v in np.unique(as_float(f"{self.file}:{name}/r", node.r))
+        }
+        if self.profile is not None or len(found) != 1 or found == {1.0} or min(found) <= 0:
+            return 1.0
+        (r,) = found
+        self.losses.append(Loss("graph", "adafire", f"r = {r:g} of all neurons is taken for 1/dt, dt = {1 / r:g} s"))
+        return r
+
+    def _refuse(self) -> None:
+        """Refuse what no netlist can express, all nodes at once."""
+        reasons = [(name, reason_against(self.flat.nodes[name])) for name in self.flat.order]
+        against = [f"node {name!r}: {reason}" for name, reason in reasons if reason is not None]
+        if against:
+            more = f"; and {len(against) - 8} more" if len(against) > 8 else ""
+            raise UnsupportedError(self.file, "; ".join(against[:8]) + more, "use IF neurons and linear nodes")
 
     def netlist(self, timesteps: int, weight_bits: int) -> Imported:
         profile = self.profile
@@ -141,7 +162,7 @@ class _Walk:
                     raise FormatError(where, f"an output of shape {shape} is too large")
             self.shapes[name] = shape
             return None, ()
-        if isinstance(node, _NEURONS):
+        if isinstance(node, nir.IF):
             return self._neuron(name, node, shape, weight_bits)
         if isinstance(node, nir.I):
             if any(not isinstance(self.flat.nodes[t], nir.Output) for t in self.flat.targets(name)):
@@ -154,16 +175,14 @@ class _Walk:
             if any(isinstance(self.flat.nodes[s], nir.I) for s in self.flat.sources(name)):
                 return None, ()
             return self._readout(name, node, shape, np.ones(shape), weight_bits)
-        kind = type(node).__name__
-        reason = "it leaks, and AdaFire neurons do not" if kind in ("LI", "CubaLI") else "a netlist has no such node"
-        raise UnsupportedError(where, f"{kind}: {reason}")
+        raise UnsupportedError(where, f"{type(node).__name__}: a netlist has no such node")
 
     def _input(self, name: str, node: nir.Input) -> Input:
         where = f"{self.file}:{name}"
         declared = np.asarray(node.input_type.get("input"))
         if declared.dtype.kind not in "iu" or declared.ndim != 1 or not 1 <= declared.size <= 4 or declared.min() < 1:
             raise FormatError(where, f"shape {declared!r:.60} found, expected one to four positive axes")
-        shape = tuple(int(n) for n in declared)
+        shape = self._without_batch(name, tuple(int(n) for n in declared))
         self.shapes[name] = shape
         self.names[name] = self._name(name, node)
         if self.profile is None:
@@ -179,6 +198,18 @@ class _Walk:
             as_float(f"{self.file}:adafire/normalize_std", self.profile.get("normalize_std")),
             self._number("coding", str),
         )
+
+    def _without_batch(self, name: str, shape: Shape) -> Shape:
+        """Drop a leading 1 that no consumer takes: some writers (norse) leave the batch in the shape."""
+        if shape[0] != 1 or len(shape) < 2:
+            return shape
+        for target in self.flat.targets(name):
+            node = self.flat.nodes[target]
+            axes = {nir.Affine: 1, nir.Linear: 1, nir.Conv1d: 2, nir.Conv2d: 3}.get(type(node))
+            if axes != len(shape) - 1:
+                return shape
+        self.losses.append(Loss(name, "adafire", f"shape {shape} is taken to begin with a batch of 1"))
+        return shape[1:]
 
     def _name(self, name: str, node: Any) -> str:
         metadata = node.metadata.get("adafire") if isinstance(node.metadata, dict) else None
@@ -197,16 +228,15 @@ class _Walk:
     def _neuron(
         self, name: str, node: Any, shape: Shape, weight_bits: int
     ) -> tuple[Population, tuple[Connection, ...]]:
-        found = neuron(f"{self.file}:{name}", node, shape)
+        found = neuron(f"{self.file}:{name}", node, shape, self.unit)
         self.names[name], self.shapes[name] = self._name(name, node), shape
         self.losses += [Loss(self.names[name], "adafire", note) for note in found.notes]
         current = self._current(name, shape, found.threshold, found.initial)
         integers = self._integers(current, weight_bits)
         if integers.threshold is None or integers.initial is None or integers.threshold.ndim > 1:
             raise UnsupportedError(f"{self.file}:{name}", "thresholds differ from neuron to neuron of a channel")
-        scale = np.full(shape[0], integers.scale)
         population = AdaFire(
-            self.names[name], shape, found.phi, integers.threshold, integers.bias, integers.initial, scale
+            self.names[name], shape, found.phi, integers.threshold, integers.bias, integers.initial, integers.scale
         )
         return population, integers.connections
 
@@ -223,7 +253,10 @@ class _Walk:
         return population, integers.connections
 
     def _integers(self, current: Current, weight_bits: int) -> IntegerCurrent:
-        integers = to_integers(current, weight_bits, exactly=self.profile is not None)
+        try:
+            integers = to_integers(current, weight_bits, exactly=self.profile is not None)
+        except FormatError as error:
+            raise FormatError(f"{self.file}:{error.where}", error.problem, error.fix) from None
         self.losses += integers.losses
         return integers
 

@@ -31,27 +31,33 @@ class Neuron:
     notes: tuple[str, ...]
 
 
-def neuron(where: str, node: Any, shape: Shape) -> Neuron:
-    """Translate a spiking node.
+def reason_against(node: Any) -> str | None:
+    """Return why no netlist can express a node, by its type; None where one may."""
+    match node:
+        case nir.LIF() | nir.LI():
+            return f"{type(node).__name__} leaks (tau {float(np.max(node.tau)):g}), and AdaFire neurons do not"
+        case nir.CubaLIF() | nir.CubaLI():
+            return f"{type(node).__name__} leaks (tau_mem {float(np.max(node.tau_mem)):g}), and AdaFire neurons do not"
+        case nir.Delay():
+            return "Delay: a netlist has none beyond the balance of its paths"
+        case nir.Threshold():
+            return "Threshold: a netlist fires in AdaFire populations only"
+    return None
 
-    ``v += r * I`` with threshold and initial potential is, divided by a positive r, ``u += I``.
+
+def neuron(where: str, node: Any, shape: Shape, unit: float = 1.0) -> Neuron:
+    """Translate an IF node.
+
+    ``v += r / unit * I`` with threshold and initial potential is, divided by a positive ``r / unit``, ``u += I``.
 
     Raises
     ------
     FormatError
         When a parameter is damaged or has another shape than what arrives.
     UnsupportedError
-        When the neuron leaks, resets to another value than 0, or r is not positive.
+        When the neuron resets to another value than 0, or r is not positive.
     """
-    if not isinstance(node, nir.IF):
-        tau = node.tau if isinstance(node, nir.LIF) else node.tau_mem
-        slowest = float(np.max(as_float(f"{where}/tau", tau)))
-        raise UnsupportedError(
-            where,
-            f"{type(node).__name__} leaks with a time constant of {slowest:g}, and AdaFire neurons do not leak",
-            "train or convert with IF neurons",
-        )
-    r = _full(f"{where}/r", node.r, shape)
+    r = _full(f"{where}/r", node.r, shape) / unit
     threshold = _full(f"{where}/v_threshold", node.v_threshold, shape)
     reset = _full(f"{where}/v_reset", node.v_reset, shape)
     if not np.all(r > 0):
