@@ -2,8 +2,8 @@
 
 Chosen by the computed bound of the partial sums, the connection's shape and the processor:
 
-- `ByteCurrent`, oneDNN on uint8 payloads and int8 weights, where one convolution or matrix does the
-  work and the sums stay below 2**24, the integers of its float32 result;
+- `ByteConv` and `ByteMatrix`, oneDNN on uint8 payloads and int8 weights, where one convolution or
+  matrix does the work and the sums stay below 2**24, the integers of its float32 result;
 - `FloatCurrent`, any chain of operators, in float32 below 2**24 and in float64 below 2**53;
 - `Diagonal`, one synapse per neuron (a residual identity): no current at all, the neuron scan
   multiplies.
@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sim import scan
 from sim.kernels import apply_chain
-from sim.processor import convolve_bytes, has_byte_kernels, pack
+from sim.processor import convolve_bytes, has_byte_kernels, multiply_bytes, pack, pack_matrix
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -90,12 +90,8 @@ class FloatCurrent:
 
 
 @dataclass(frozen=True, eq=False)
-class ByteCurrent:
-    """A convolution of uint8 payloads by int8 weights, after structural operators on the bytes.
-
-    A `Linear`, and a convolution over a map of fewer pixels than its kernel has (which would mostly
-    multiply padding), run as a 1x1 convolution of the flattened, channels-last payload.
-    """
+class ByteConv:
+    """A convolution of uint8 payloads by int8 weights, between structural operators."""
 
     before: tuple[Operator, ...]
     packed: Tensor
@@ -105,7 +101,6 @@ class ByteCurrent:
     padding: list[int]
     dilation: list[int]
     groups: int
-    flat: bool
     shape: Shape
     after: tuple[Operator, ...]
     bound: int
@@ -113,13 +108,33 @@ class ByteCurrent:
     def __call__(self, payload: Tensor) -> Tensor:
         """Return the current (B, *target shape), float32, channels-last."""
         x = arrange(self.before, payload)
-        if self.flat:
-            x = x.movedim(1, -1).reshape(x.shape[0], -1, 1, 1)
-        elif x.ndim == 3:
+        if x.ndim == 3:
             x = x.unsqueeze(2)
         y = convolve_bytes(x, self.packed, self.ones, self.zeros, self.stride, self.padding, self.dilation, self.groups)
-        y = y.movedim(1, -1).reshape(x.shape[0], *self.shape[1:], self.shape[0]).movedim(-1, 1)
-        return apply_chain(self.after, y)
+        return apply_chain(self.after, y.squeeze(2) if len(self.shape) == 2 else y)
+
+
+@dataclass(frozen=True, eq=False)
+class ByteMatrix:
+    """A matrix of int8 weights on uint8 payloads as they lie in memory, channels-last.
+
+    Serves `Linear`, and convolutions over a map of fewer pixels than the kernel has, which would
+    mostly multiply padding.
+    """
+
+    before: tuple[Operator, ...]
+    packed: Tensor
+    ones: Tensor
+    zeros: Tensor
+    shape: Shape
+    after: tuple[Operator, ...]
+    bound: int
+
+    def __call__(self, payload: Tensor) -> Tensor:
+        """Return the current (B, *target shape), float32, channels-last."""
+        x = arrange(self.before, payload).movedim(1, -1).flatten(1)
+        y = multiply_bytes(x, self.packed, self.ones, self.zeros)
+        return apply_chain(self.after, y.reshape(-1, *self.shape[1:], self.shape[0]).movedim(-1, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +201,8 @@ def _flattened(conv: Conv, shape: Shape) -> np.ndarray:
     """Write a convolution of (C, spatial...) out as a matrix between channels-last payloads."""
     out = conv.output_shape(shape)
     per_group = conv.weight.shape[1]
-    matrix = np.zeros((*out[1:], out[0], *shape[1:], shape[0]), np.int64)
+    weight: Any = conv.weight
+    matrix: Any = np.zeros((*out[1:], out[0], *shape[1:], shape[0]), np.int64)
     for target in np.ndindex(*out[1:]):
         for k in product(*(range(n) for n in conv.weight.shape[2:])):
             source = tuple(
@@ -197,12 +213,11 @@ def _flattened(conv: Conv, shape: Shape) -> np.ndarray:
                 for group in range(conv.groups):
                     rows = slice(group * out[0] // conv.groups, (group + 1) * out[0] // conv.groups)
                     columns = slice(group * per_group, (group + 1) * per_group)
-                    block = conv.weight[(slice(None), slice(None), *k)]
-                    matrix[(*target, rows, *source, columns)] = block[rows]
-    return matrix.reshape(prod(out), prod(shape))
+                    matrix[(*target, rows, *source, columns)] = weight[(rows, slice(None), *k)]
+    return np.asarray(matrix.reshape(prod(out), prod(shape)))
 
 
-def _compile_bytes(connection: Connection, source: Source, bound: int) -> ByteCurrent | None:
+def _compile_bytes(connection: Connection, source: Source, bound: int) -> ByteConv | ByteMatrix | None:
     """Compile for the byte kernels; None where they do not serve the connection."""
     low, high = source.payload_range
     if low < 0 or bound > EXACT[torch.float32] or not has_byte_kernels():
@@ -212,16 +227,16 @@ def _compile_bytes(connection: Connection, source: Source, bound: int) -> ByteCu
     if not rest or any(isinstance(o, Weighted | SumPool) for o in rest[1:]):
         return None
     operator, after = rest[0], rest[1:]
-    if not isinstance(operator, Conv | Linear) or not _fits_byte(operator.weight):
+    if not isinstance(operator, Conv | Linear) or operator.weight.min() < -128 or operator.weight.max() > 127:
         return None
     shape = chain_shapes(before, source.shape)[-1]
     out = operator.output_shape(shape)
-    if isinstance(operator, Linear):
-        return _byte_current(before, operator.weight, after, out, bound)
     if len(shape) > 3:
         return None
-    if prod(shape[1:]) < prod(operator.weight.shape[2:]):
-        return _byte_current(before, _flattened(operator, shape), after, out, bound)
+    if isinstance(operator, Linear) or prod(shape[1:]) < prod(operator.weight.shape[2:]):
+        matrix = operator.weight if isinstance(operator, Linear) else _flattened(operator, shape)
+        ones, zeros = torch.ones(len(matrix)), torch.zeros(len(matrix), dtype=torch.int32)
+        return ByteMatrix(before, pack_matrix(_bytes(matrix)), ones, zeros, out, after, bound)
     if any(a != b for a, b in operator.padding):
         before = (*before, Pad(((0, 0), *operator.padding)))
         operator = replace(operator, padding=tuple((0, 0) for _ in operator.padding))
@@ -230,22 +245,7 @@ def _compile_bytes(connection: Connection, source: Source, bound: int) -> ByteCu
     padding = list(pair(tuple(p for p, _ in operator.padding), 0))
     packed = pack(_bytes(weight), stride, padding, dilation, operator.groups)
     ones, zeros = torch.ones(out[0]), torch.zeros(out[0], dtype=torch.int32)
-    return ByteCurrent(
-        before, packed, ones, zeros, stride, padding, dilation, operator.groups, False, out, after, bound
-    )
-
-
-def _byte_current(
-    before: tuple[Operator, ...], matrix: np.ndarray, after: tuple[Operator, ...], out: Shape, bound: int
-) -> ByteCurrent:
-    stride, padding, dilation = [1, 1], [0, 0], [1, 1]
-    packed = pack(_bytes(matrix[:, :, np.newaxis, np.newaxis]), stride, padding, dilation, 1)
-    ones, zeros = torch.ones(len(matrix)), torch.zeros(len(matrix), dtype=torch.int32)
-    return ByteCurrent(before, packed, ones, zeros, stride, padding, dilation, 1, True, out, after, bound)
-
-
-def _fits_byte(weight: np.ndarray) -> bool:
-    return int(weight.min()) >= -128 and int(weight.max()) <= 127
+    return ByteConv(before, packed, ones, zeros, stride, padding, dilation, operator.groups, out, after, bound)
 
 
 def _bytes(weight: np.ndarray) -> Tensor:

@@ -69,6 +69,22 @@ def _dot_products() -> bool:
     return any(found.get(name, False) for name in ("avx512_vnni", "avx_vnni"))
 
 
+def multiply_bytes(
+    payload: torch.Tensor, packed: torch.Tensor, ones: torch.Tensor, zeros: torch.Tensor
+) -> torch.Tensor:
+    """Multiply uint8 payloads (B, K) by a packed int8 matrix (M, K): (B, M) float32, as `convolve_bytes`."""
+    result: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+        payload, 1.0, 0, packed, ones, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return result
+
+
+def pack_matrix(matrix: torch.Tensor) -> torch.Tensor:
+    """Lay an int8 matrix (M, K) out as this processor's kernels want it."""
+    packed: torch.Tensor = torch.ops.onednn.qlinear_prepack(matrix, None)
+    return packed
+
+
 @cache
 def has_byte_kernels() -> bool:
     """Return whether int8 convolutions are fast and exact here: VNNI or AMX, and a probe agrees.
