@@ -12,8 +12,8 @@ import numpy as np
 from hw_targets.target import Target
 from toolchain.netlist.errors import TargetError
 
-#: A unit is wide enough when rounding moves no threshold by more than half of this part of it.
-_COARSENESS = 8
+#: Rounding may move a threshold by one part in this many for the sake of a wider membrane.
+_PRECISION = 16
 
 
 def _shift_round(values: np.ndarray, exponent: int) -> np.ndarray:
@@ -79,28 +79,28 @@ def fit_threshold(target: Target, threshold: np.ndarray, where: str = "threshold
     exact = np.array(threshold, dtype=np.int64)
     if target.threshold_mantissa_bits is None or target.threshold_exponent is None or exact.size == 0:
         return exact
-    high, least, most = 2**target.threshold_mantissa_bits - 1, int(exact.min()), int(exact.max())
+    high = 2**target.threshold_mantissa_bits - 1
     coarse: np.ndarray | None = None
     for unit in _units(target):
         for step in _steps(target.threshold_exponent, unit):
             mantissa = _shift_round(exact, step)
             if int(mantissa.max()) > high:
                 continue
-            if step == 0 or least >= _COARSENESS << step:
-                return mantissa << step
             coarse = mantissa << step
+            if np.all(np.abs(coarse - exact) * _PRECISION <= exact):
+                return coarse
             break
     if coarse is None:
         top = high << _steps(target.threshold_exponent, target.least_unit)[-1]
         raise TargetError(
             where,
-            f"threshold {most} found, {target.title} holds at most {top}",
+            f"threshold {int(exact.max())} found, {target.title} holds at most {top}",
             "use fewer weight bits: threshold and weights shrink alike",
         )
     if int(coarse.min()) < 1:
         raise TargetError(
             where,
-            f"thresholds {least} and {most} do not share an exponent: rounded alike, the lesser is 0",
+            f"thresholds {int(exact.min())} and {int(exact.max())} do not share an exponent: rounded alike, the lesser is 0",
             "use fewer weight bits, which narrows the range of thresholds",
         )
     return coarse

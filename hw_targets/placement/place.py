@@ -216,7 +216,8 @@ def _metis(cores: int, parts: int, flows: Mapping[tuple[int, int], float]) -> tu
         recursive=False,
         options=pymetis.Options(seed=0, ufactor=1),
     )
-    return tuple(int(m) for m in membership)
+    order = {part: chip for chip, part in enumerate(dict.fromkeys(membership))}
+    return tuple(order[part] for part in membership)
 
 
 def _sum_traffic(flows: Mapping[tuple[int, int], float], chips: tuple[int, ...]) -> Traffic:

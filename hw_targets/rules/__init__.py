@@ -16,6 +16,7 @@ from hw_targets.rules.numbers import (
     input_payload,
     membrane_range,
     payload_width,
+    roomier,
     signed_bits,
     threshold_field,
     unit,
@@ -122,8 +123,10 @@ def unroll_room(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that potentials and gates of the unrolled network fit the membrane together."""
     gates = gate_heights(netlist)
     for error in gate_overflows(netlist, gates, membrane_bits(netlist, target)):
+        population = netlist[error.where]
+        fix = (isinstance(population, AdaFire) and roomier(netlist, population, target)) or error.fix or ""
         limit = 2 ** (min(membrane_bits(netlist, target)[error.where], netlist.membrane_bits) - 1) - 1
-        yield Violation("unroll_room", error.where, limit, gates[error.where].reach, error.fix or "")
+        yield Violation("unroll_room", error.where, limit, gates[error.where].reach, fix)
 
 
 def membrane_bits(netlist: Netlist, target: Target) -> dict[str, int]:

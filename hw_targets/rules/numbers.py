@@ -160,6 +160,19 @@ def unit(population: AdaFire | Readout, target: Target) -> int:
     return target.least_unit if found is None else found
 
 
+def roomier(netlist: Netlist, population: AdaFire | Readout, target: Target) -> str | None:
+    """Return the advice to convert for the target, where its thresholds would leave more bits above them."""
+    if isinstance(population, Readout) or netlist.provenance.get("target") in (target.name, target.chip):
+        return None
+    try:
+        fitted = unit_of(target, fit_threshold(target, population.threshold))
+    except TargetError:
+        return None
+    if fitted is None or fitted >= unit(population, target):
+        return None
+    return f"convert with --target {target.name}: thresholds in coarser steps leave potentials more bits"
+
+
 def _rounded(
     rule: str,
     population: AdaFire | Readout,
@@ -192,7 +205,7 @@ def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
         magnitude = membrane_bound(netlist, population.name).magnitude
         if bits != netlist.membrane_bits and magnitude > limit:
             fewer = bits_for_headroom(netlist, magnitude, limit)
-            fix = f"convert with --weight-bits {fewer}, or fewer timesteps"
+            fix = roomier(netlist, population, target) or f"convert with --weight-bits {fewer}, or fewer timesteps"
             yield Violation("membrane_range", population.name, limit, magnitude, fix)
 
 
@@ -207,5 +220,6 @@ def accumulator_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
         magnitude = total_current_bound(netlist, population.name).magnitude
         if magnitude > limit:
             fewer = bits_for_headroom(netlist, magnitude, limit)
-            fix = f"lower phi of what feeds it, or quantise to {fewer} bits (--weight-bits {fewer})"
+            bits = f"lower phi of what feeds it, or quantise to {fewer} bits (--weight-bits {fewer})"
+            fix = roomier(netlist, population, target) or bits
             yield Violation("accumulator_range", population.name, limit, magnitude, fix)
