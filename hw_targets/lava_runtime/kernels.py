@@ -99,11 +99,15 @@ def build_kernel(netlist: Netlist, connection: Connection) -> tuple[Kernel, int]
         What no partial sum exceeds.
     """
     low, high = netlist.payload_range(connection.source)
-    bound = chain_bound(connection.operators, max(-low, high))
+    return build_chain(connection.operators, netlist[connection.source].shape, max(-low, high))
+
+
+def build_chain(operators: Sequence[Operator], shape: Shape, magnitude: int) -> tuple[Kernel, int]:
+    """Prepare operators for payloads of `shape` and up to `magnitude`; returns as `build_kernel`."""
+    bound = chain_bound(operators, magnitude)
     dtype = exact_dtype(bound)
-    shape = netlist[connection.source].shape
     stages: list[Kernel] = []
-    for operator in connection.operators:
+    for operator in operators:
         stages.append(_prepare(operator, shape, dtype))
         shape = operator.output_shape(shape)
 

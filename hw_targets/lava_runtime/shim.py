@@ -1,4 +1,4 @@
-"""What Lava needs before it can be imported, and a clear error where it is not installed.
+"""What Lava and lava-dl need before they can be imported, and a clear error where they are not installed.
 
 Lava 0.10 was written for Python 3.10. From 3.11 on, dataclasses refuse unhashable default values,
 and one class of Lava's is used as such.
@@ -10,13 +10,14 @@ import dataclasses
 import importlib
 import importlib.util
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
 from toolchain.netlist import BackendError
 
 #: How to install Lava where plain pip refuses its metadata.
-INSTALL = "pip install --no-deps --ignore-requires-python lava-nc==0.10.0"
+INSTALL = "pip install --no-deps --ignore-requires-python lava-nc==0.10.0 lava-dl==0.6.0"
 
 _MODULE = "lava.magma.compiler.var_model"
 
@@ -74,3 +75,28 @@ def load_lava() -> None:
         importlib.import_module(_MODULE)
     finally:
         dataclasses.dataclass = original
+
+
+def load_lava_dl() -> None:
+    """Make ``import lava.lib.dl.netx...`` work in this process.
+
+    It imports all of slayer, whose object detection wants OpenCV and torchvision: an empty module
+    stands in for that part while the rest loads.
+
+    Raises
+    ------
+    BackendError
+        When Lava or lava-dl is not installed.
+    """
+    load_lava()
+    if importlib.util.find_spec("lava.lib") is None or importlib.util.find_spec("lava.lib.dl") is None:
+        raise BackendError("lava", "lava-dl is not installed", INSTALL)
+    unwanted = "lava.lib.dl.slayer.object_detection"
+    stands_in = unwanted not in sys.modules
+    if stands_in:
+        sys.modules[unwanted] = types.ModuleType(unwanted)
+    try:
+        importlib.import_module("lava.lib.dl.netx.hdf5")
+    finally:
+        if stands_in:
+            del sys.modules[unwanted]
