@@ -7,6 +7,7 @@ drawing. Nothing here needs JavaScript.
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -100,8 +101,17 @@ class Chart:
             text = text.replace(colour, f"var({variable})")
         for key, title in self._titles.items():
             text = text.replace(f'<g id="{key}">', f'<g class="mark"><title>{escape(title)}</title>')
+        text = _own_ids(text, label)
         head = f'<svg role="img" aria-label="{escape(label, quote=True)}" '
         return text.replace("<svg ", head, 1)
+
+
+def _own_ids(text: str, label: str) -> str:
+    """Make a drawing's ids its own on a page of many, and drop those that nothing refers to."""
+    prefix = "c" + hashlib.sha256(label.encode()).hexdigest()[:8]
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", text)
+    return re.sub(r'(url\(|href=")#', rf"\1#{prefix}", text)
 
 
 @contextmanager
@@ -146,8 +156,8 @@ def accuracy_chart(m: Measurement) -> str | None:
         )
 
 
-def energy_chart(m: Measurement) -> str:
-    """Energy per sample against timesteps in the paper's model, with the baselines."""
+def spent_by_timestep(m: Measurement) -> np.ndarray:
+    """Return the energy per sample spent up to each timestep in the paper's model, µJ (T,)."""
     counts = m.energy.counts
     per_step = np.zeros(counts.timesteps)
     for connection in counts.connections:
@@ -155,7 +165,14 @@ def energy_chart(m: Measurement) -> str:
             per_step += np.array(connection.sops_by_timestep, dtype=float)
     add = float(m.energy.prices["fp32_add"].value)
     first = float(m.energy.e_snn) - add * m.energy.sops
-    spent = (first * _first_share(m) + add * np.cumsum(per_step)) / counts.samples / 1e6
+    spent: np.ndarray = (first * _first_share(m) + add * np.cumsum(per_step)) / counts.samples / 1e6
+    return spent
+
+
+def energy_chart(m: Measurement) -> str:
+    """Energy per sample against timesteps in the paper's model, with the baselines."""
+    counts = m.energy.counts
+    spent = spent_by_timestep(m)
     with _styled():
         chart = Chart(5.2, 3.0)
         (axes,) = chart.axes
@@ -209,6 +226,25 @@ def _bars(
         axes.annotate(text, (value, position), xytext=(5, 0), textcoords="offset points", va="center", color=MUTED)
     axes.set_yticks(positions, names)
     axes.grid(visible=False, axis="y")
+
+
+def overlay_chart(series: Sequence[tuple[str, Sequence[float]]], label: str, unit: str) -> str:
+    """Draw one line per netlist against timesteps."""
+    with _styled():
+        chart = Chart(5.2, 3.2)
+        (axes,) = chart.axes
+        for (name, values), colour, marker in zip(series, (SNN, THIRD, WARN, ANN), "osD^", strict=False):
+            steps = range(1, len(values) + 1)
+            axes.plot(steps, values, color=colour, linewidth=2)
+            axes.plot([], [], color=colour, marker=marker, linewidth=2, label=name)
+            for t, value in zip(steps, values, strict=True):
+                (dot,) = axes.plot([t], [value], marker, color=colour, markersize=6)
+                chart.title(dot, f"{name}, timestep {t}: {value:.4g} {unit}")
+        axes.set(xlabel="timesteps", ylabel=f"{label} ({unit})")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(loc="best")
+        ends = ", ".join(f"{name} ends at {values[-1]:.4g} {unit}" for name, values in series)
+        return chart.svg(f"{label} against timesteps: {ends}")
 
 
 def readings_chart(m: Measurement) -> str:

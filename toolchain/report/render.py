@@ -70,9 +70,8 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
     drawn = _charts(m, table)
     return template("report.html.j2").render(
         m=m,
-        version=version("adafire"),
-        style=Markup(page_file("style.css")),
-        script=Markup(page_file("script.js")),
+        title=m.name,
+        **frame(),
         neurons=sum(size(p.shape) for p in m.netlist.spiking),
         sections=_sections(m, drawn),
         cards=_cards(m),
@@ -94,11 +93,11 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         provenance=_provenance(m, command),
         notes=[str(note) for note in m.netlist.provenance.get("notes", [])],
         data=data,
-        downloads={
-            "json": _encoded(json.dumps(data, indent=1, allow_nan=False)),
-            "csv": _encoded(to_csv(m)),
-            "markdown": _encoded(to_markdown(m)),
-        },
+        downloads=[
+            download("JSON", "report.json", "application/json", json.dumps(data, indent=1, allow_nan=False)),
+            download("CSV", "layers.csv", "text/csv", to_csv(m)),
+            download("Markdown", "report.md", "text/markdown", to_markdown(m)),
+        ],
     )
 
 
@@ -107,8 +106,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def _encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode("ascii")
+def frame() -> dict[str, Any]:
+    """Return what every page holds: style, script, version."""
+    return {
+        "version": version("adafire"),
+        "style": Markup(page_file("style.css")),
+        "script": Markup(page_file("script.js")),
+    }
+
+
+def download(name: str, file: str, media: str, text: str) -> dict[str, str]:
+    """Return a link that carries its whole content."""
+    return {"name": name, "file": file, "media": media, "content": base64.b64encode(text.encode()).decode("ascii")}
 
 
 def _charts(m: Measurement, table: Sequence[Row]) -> dict[str, str | None]:

@@ -1,0 +1,123 @@
+"""``adafire report``: one run as a page that needs no other file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolchain.cli import app
+from toolchain.cli.console import Json, progress, results
+
+if TYPE_CHECKING:
+    from hw_targets.target import Target
+    from toolchain.netlist import Netlist
+    from toolchain.report import Measurement
+
+#: What a report can be written as, by the suffix of the file.
+FORMATS = (".html", ".json", ".csv", ".md")
+
+
+@app.command()
+def report(
+    netlists: Annotated[list[Path], typer.Argument(help="A netlist (.h5), or several to compare side by side.")],
+    data: Annotated[Path, typer.Option(help="Samples, and labels for the accuracy (.npz).")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The file to write: .html, .json, .csv or .md.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
+    ann: Annotated[
+        str | None, typer.Option(help="The network it was converted from, to compare with: as SPEC of `convert`.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights of that network.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Hardware target to check and place on; the one it was converted for by default.")
+    ] = None,
+    lava: Annotated[
+        int | None, typer.Option(min=0, help="Samples to verify on Lava: 4 by default where Lava is installed.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a netlist, verify it on Lava, check it on its target, and write one page with everything.
+
+    Example: adafire report resnet20.h5 --data val.npz --limit 256 -o report.html
+    """
+    from toolchain.netlist.atomic import check_writable, write_bytes
+    from toolchain.netlist.data_file import read_data
+    from toolchain.netlist.errors import InputError
+    from toolchain.netlist.hdf5 import read_netlist
+    from toolchain.report import run_report
+
+    if output is None and not as_json:
+        raise InputError("--output", "no file found", "name one with -o report.html, or print the numbers with --json")
+    if output is not None:
+        formats = FORMATS if len(netlists) == 1 else FORMATS[:2]
+        if output.suffix not in formats:
+            raise InputError("--output", f"{output.name} found, expected a name that ends in {', '.join(formats)}")
+        check_writable(output)
+    samples = read_data(data, limit=limit)
+    network = None
+    if ann is not None:
+        from toolchain.convert import convert, load_module, load_weights
+
+        module = load_module(ann)
+        if weights is not None:
+            load_weights(module, weights)
+        network = convert(module, samples.shape)
+    elif weights is not None:
+        raise InputError("--weights", "weights found without a network", "name it with --ann")
+    names = _names(netlists)
+    measured = []
+    for path, name in zip(netlists, names, strict=True):
+        netlist = read_netlist(path)
+        measured.append(
+            run_report(
+                netlist,
+                samples,
+                name=name,
+                ann=network,
+                target=_target(netlist, target),
+                lava=lava,
+                progress=progress,
+            )
+        )
+    if output is not None:
+        command = " ".join(["adafire report", *(p.name for p in netlists), "--data", data.name])
+        command += "" if limit is None else f" --limit {limit}"
+        write_bytes(output, _written(measured, output.suffix, command).encode())
+        if not as_json:
+            results.print(f"{output}: report of {', '.join(names)} on {len(samples)} samples", soft_wrap=True)
+    if as_json:
+        sys.stdout.write(_written(measured, ".json", ""))
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Return what the report calls each netlist: its file's name, or the whole path where two are alike."""
+    stems = [path.stem for path in paths]
+    return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+
+
+def _target(netlist: Netlist, name: str | None) -> Target | None:
+    """Load the target that was asked for, or the one that the netlist was converted for."""
+    from hw_targets.target import load_target
+
+    if name is None:
+        recipe = netlist.provenance.get("recipe")
+        found = recipe.get("target") if isinstance(recipe, dict) else None
+        name = found if isinstance(found, str) else None
+    return None if name is None else load_target(name)
+
+
+def _written(measured: list[Measurement], suffix: str, command: str) -> str:
+    from toolchain.report import compare_html, to_csv, to_html, to_json, to_markdown
+
+    first = measured[0]
+    if suffix == ".html":
+        return to_html(first, command=command) if len(measured) == 1 else compare_html(measured, command=command)
+    if suffix == ".json":
+        value = to_json(first) if len(measured) == 1 else {"reports": [to_json(m) for m in measured]}
+        return json.dumps(value, indent=2, allow_nan=False) + "\n"
+    return to_csv(first) if suffix == ".csv" else to_markdown(first)

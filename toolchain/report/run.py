@@ -1,0 +1,72 @@
+"""Do everything that a report of one netlist needs: run, verify, check, place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hw_targets.lava_runtime import lava_is_installed
+from hw_targets.rules import check
+from hw_targets.rules.capacity import placed
+from hw_targets.target import Target
+from toolchain.equivalence import EquivalenceReport
+from toolchain.netlist import Netlist
+from toolchain.netlist.data_file import Dataset
+from toolchain.network import FloatNetwork
+from toolchain.progress import Progress, silent
+from toolchain.report.measure import Measurement, measure
+from toolchain.verification import verify
+
+#: Samples that a report runs on Lava by default.
+LAVA_SAMPLES = 4
+
+
+def run_report(
+    netlist: Netlist,
+    data: Dataset,
+    *,
+    name: str,
+    ann: FloatNetwork | None = None,
+    target: Target | None = None,
+    lava: int | None = None,
+    progress: Progress = silent,
+) -> Measurement:
+    """Measure a netlist, verify it on Lava, and check and place it on a target.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    data : Dataset
+    name : str
+        How the report calls the netlist.
+    ann : FloatNetwork, optional
+        The network that it was converted from, to compare with.
+    target : Target, optional
+        What to check and place it on; nothing without.
+    lava : int, optional
+        Samples to run on Lava. By default `LAVA_SAMPLES` where Lava is installed, and none otherwise.
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist.
+    BackendError
+        When Lava was asked for and is not installed, or died.
+    """
+    if lava is None:
+        lava = LAVA_SAMPLES if lava_is_installed() else 0
+    equivalence = _on_lava(netlist, data, lava, progress) if lava else None
+    return measure(
+        netlist,
+        data,
+        name=name,
+        ann=ann,
+        equivalence=equivalence,
+        check=None if target is None else check(netlist, target),
+        placement=None if target is None else placed(netlist, target)[0],
+        progress=progress,
+    )
+
+
+def _on_lava(netlist: Netlist, data: Dataset, samples: int, progress: Progress) -> EquivalenceReport:
+    return verify(netlist, data.select(np.arange(min(samples, len(data)))), "lava", progress=progress)
