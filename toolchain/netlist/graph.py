@@ -16,6 +16,7 @@ import numpy as np
 from toolchain.netlist.errors import NetlistError
 from toolchain.netlist.operators import Operator, Weighted, chain_shapes
 from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout, Spiking
+from toolchain.netlist.records import digest, hashed_fields
 from toolchain.netlist.shapes import Shape
 
 #: Longest run that a netlist may ask for; bounds what a corrupted file can cost.
@@ -201,9 +202,16 @@ class Netlist:
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 (hex) of everything but the provenance."""
-        from toolchain.netlist.records import content_hash
-
-        return content_hash(self)
+        values: list[Any] = []
+        for key in ("timesteps", "weight_bits", "membrane_bits", "alpha"):
+            values += [key, getattr(self, key)]
+        for population in self.populations:
+            values += hashed_fields(population)
+        for connection in self.connections:
+            values.append((connection.source, connection.target, len(connection.operators)))
+            for operator in connection.operators:
+                values += hashed_fields(operator)
+        return digest(values)
 
 
 def check_graph(populations: tuple[Any, ...], connections: tuple[Connection, ...]) -> dict[str, int]:

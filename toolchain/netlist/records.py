@@ -9,17 +9,14 @@ from __future__ import annotations
 import hashlib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from toolchain.netlist.errors import FormatError
-
-if TYPE_CHECKING:
-    from toolchain.netlist.graph import Netlist
 
 Record = Mapping[str, Any]
 
@@ -112,23 +109,15 @@ def _feed(value: Any) -> Iterator[bytes]:
         yield f"{type(value).__name__} {value!r};".encode()
 
 
-def content_hash(netlist: Netlist) -> str:
-    """Return the SHA-256 (hex) of a netlist's content: everything but its provenance."""
-    digest = hashlib.sha256()
-
-    def feed(value: Any) -> None:
+def digest(values: Iterable[Any]) -> str:
+    """Return the SHA-256 (hex) of a sequence of record values, types and shapes included."""
+    sha = hashlib.sha256()
+    for value in values:
         for part in _feed(value):
-            digest.update(part)
+            sha.update(part)
+    return sha.hexdigest()
 
-    for key in ("timesteps", "weight_bits", "membrane_bits", "alpha"):
-        feed(key)
-        feed(getattr(netlist, key))
-    for population in netlist.populations:
-        feed(type(population).__name__)
-        feed(tuple(to_record(population).items()))
-    for connection in netlist.connections:
-        feed((connection.source, connection.target, len(connection.operators)))
-        for operator in connection.operators:
-            feed(type(operator).__name__)
-            feed(tuple(to_record(operator).items()))
-    return digest.hexdigest()
+
+def hashed_fields(item: Any) -> tuple[Any, ...]:
+    """Return what the digest of an operator or population covers: its kind and its fields."""
+    return (type(item).__name__, tuple(to_record(item).items()))
