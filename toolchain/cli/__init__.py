@@ -34,6 +34,8 @@ def _register() -> None:
         demo,
         energy,
         export,
+        import_file,
+        import_file,
         info,
         report,
         simulate,

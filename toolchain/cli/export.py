@@ -8,17 +8,25 @@ from typing import Annotated, Literal
 import typer
 
 from toolchain.cli import app
-from toolchain.cli.console import results
+from toolchain.cli.console import Json, show
 
 
 @app.command()
 def export(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
-    to: Annotated[Literal["nir"], typer.Option("--to", help="Format.")],
+    to: Annotated[
+        Literal["nir", "nir-explicit", "netx"],
+        typer.Option("--to", help="NIR with metadata, NIR in standard nodes only, or lava-dl's netx."),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
+    as_json: Json = False,
 ) -> None:
     """Write a netlist in another tool's format, and say what that format cannot carry."""
+    from toolchain.exchange.netx import write_netx
     from toolchain.exchange.nir_compact import write_nir
+    from toolchain.exchange.nir_explicit import write_nir_explicit
     from toolchain.netlist.hdf5 import read_netlist
 
-    results.print(write_nir(read_netlist(netlist), output))
+    write = {"nir": write_nir, "nir-explicit": write_nir_explicit, "netx": write_netx}[to]
+    report = write(read_netlist(netlist), output)
+    show(str(report), report.to_json() if as_json else None)

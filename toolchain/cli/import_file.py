@@ -1,0 +1,32 @@
+"""``adafire import``: a netlist from another tool's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli import app
+from toolchain.cli.console import Json, show
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A NIR graph or a netx network.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The netlist to write (.h5).")],
+    timesteps: Annotated[int | None, typer.Option(min=1, max=4096, help="T, for files that do not say.")] = None,
+    weight_bits: Annotated[int, typer.Option(min=2, max=16, help="Width of weights that must be rounded.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Make a netlist of another tool's file, and say what was assumed or lost."""
+    from toolchain.exchange.imports import import_file as read
+    from toolchain.netlist.atomic import check_writable
+    from toolchain.netlist.hdf5 import write_netlist
+
+    check_writable(output)
+    imported = read(file, timesteps=timesteps, weight_bits=weight_bits)
+    write_netlist(imported.netlist, output)
+    show(
+        str(imported.report), {"hash": imported.netlist.content_hash, **imported.report.to_json()} if as_json else None
+    )
