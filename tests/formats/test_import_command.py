@@ -60,5 +60,5 @@ def test_a_file_that_is_neither(tmp_path, capsys):
     (tmp_path / "a.net").write_bytes(b"nothing")
     assert run(["import", str(tmp_path / "a.net"), "-o", str(tmp_path / "a.h5")]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "is no HDF5 file, expected a netx file" in line
+    assert "is no HDF5 file, expected a NIR or netx file" in line
     assert not (tmp_path / "a.h5").exists()

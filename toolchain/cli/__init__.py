@@ -35,7 +35,6 @@ def _register() -> None:
         energy,
         export,
         import_file,
-        import_file,
         info,
         report,
         simulate,
