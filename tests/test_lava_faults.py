@@ -155,7 +155,8 @@ netlist = Netlist(
 run.WORKER = (sys.executable, "-c", {worker!r})
 run_on_lava(netlist, np.ones((1, 1), np.int8), time_limit=60)
 """
-    process = subprocess.Popen([sys.executable, "-c", caller])
+    # Its temporary folder is left behind, as that of any process that is killed: here, in this test's own.
+    process = subprocess.Popen([sys.executable, "-c", caller], env={**os.environ, "TMPDIR": str(tmp_path)})
     try:
         assert eventually(shared.exists, 30)
         assert remaining_processes(mark)
