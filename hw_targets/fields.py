@@ -100,7 +100,8 @@ def fit_threshold(target: Target, threshold: np.ndarray, where: str = "threshold
     if int(coarse.min()) < 1:
         raise TargetError(
             where,
-            f"thresholds {int(exact.min())} and {int(exact.max())} do not share an exponent: rounded alike, the lesser is 0",
+            f"thresholds {int(exact.min())} and {int(exact.max())} do not share an exponent: "
+            "rounded alike, the lesser is 0",
             "use fewer weight bits, which narrows the range of thresholds",
         )
     return coarse

@@ -210,8 +210,7 @@ def _metis(cores: int, parts: int, flows: Mapping[tuple[int, int], float]) -> tu
     starts = np.cumsum([0, *(len(w) for w in weights)])
     _, membership = pymetis.part_graph(
         parts,
-        xadj=starts.tolist(),
-        adjncy=[n for w in weights for n in w],
+        pymetis.CSRAdjacency(starts.tolist(), [n for w in weights for n in w]),
         eweights=[e for w in weights for e in w.values()],
         recursive=False,
         options=pymetis.Options(seed=0, ufactor=1),
