@@ -14,6 +14,7 @@ from rich.table import Table
 
 from hw_targets.lava_runtime import run_on_lava
 from sim import simulate, simulate_early_exit
+from toolchain.display import Displayed
 from toolchain.energy import Counts, count
 from toolchain.netlist import InputError, Netlist, Readout, Trace
 from toolchain.netlist.data_file import Dataset, check_data
@@ -25,7 +26,7 @@ Backend = Literal["reference", "lava"]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Displayed):
     """What a netlist did on a data set.
 
     Parameters

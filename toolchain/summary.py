@@ -9,13 +9,14 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from toolchain.display import Displayed
 from toolchain.netlist import AdaFire, Connection, Input, MaxPool, Netlist, Population, Readout, Weighted
 from toolchain.netlist.bounds import can_saturate
 from toolchain.netlist.hdf5 import SCHEMA
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Displayed):
     """A netlist in numbers; see `summarize`."""
 
     fields: Mapping[str, Any]

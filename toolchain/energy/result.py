@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from toolchain.display import Displayed
 from toolchain.energy.counts import Counts
 from toolchain.energy.neurobench import neurobench
 from toolchain.energy.prices import Price, Prices
@@ -54,7 +55,7 @@ class LayerEnergy:
 
 
 @dataclass(frozen=True)
-class EnergyReport:
+class EnergyReport(Displayed):
     """Energies of a run; all counts and energies are sums over `samples`.
 
     Parameters

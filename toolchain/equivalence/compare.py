@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Group, RenderableType
 
+from toolchain.display import Displayed
 from toolchain.netlist import InputError, Trace
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Divergence:
 
 
 @dataclass(frozen=True)
-class EquivalenceReport:
+class EquivalenceReport(Displayed):
     """Outcome of a comparison.
 
     Parameters

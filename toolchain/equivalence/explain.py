@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from toolchain.display import Displayed
 from toolchain.equivalence.compare import Divergence, EquivalenceReport, compare
 from toolchain.equivalence.faults import Bench, Fault, Replay, faults
 from toolchain.netlist import AdaFire, Input, Netlist, Readout, Trace, adjoint, chain_shapes, per_channel
@@ -68,7 +69,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Displayed):
     """The first divergence with the arithmetic around it.
 
     Parameters

@@ -1,0 +1,127 @@
+"""The users' jobs in a line each: what `import toolchain` offers.
+
+Each is a thin face of the modules that do the work, with files and named options resolved.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from hw_targets.target import load_target
+from toolchain.build import Recipe, build_netlist
+from toolchain.convert import convert as convert_module
+from toolchain.encoding import parse_normalization
+from toolchain.energy import EnergyReport, estimate_energy
+from toolchain.evaluation import Backend, Evaluation, count_operations, evaluate
+from toolchain.netlist import InputError, Netlist
+from toolchain.netlist.atomic import write_bytes
+from toolchain.netlist.data_file import Dataset, read_data
+from toolchain.progress import Progress, silent
+from toolchain.report import Measurement, run_report, to_html
+
+Data = Dataset | str | Path | np.ndarray
+
+
+def dataset(data: Data, labels: np.ndarray | None = None, *, limit: int | None = None) -> Dataset:
+    """Return samples from a file or an array.
+
+    Parameters
+    ----------
+    data : Dataset, path or ndarray
+        A .npz file; or pictures (N, H, W, C) uint8; or numbers (N, C, ...) that are taken as they are.
+    labels : ndarray (N,), optional
+        For an array.
+    limit : int, optional
+        Use the first samples only.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be used, or labels and samples differ in number.
+    """
+    if isinstance(data, str | Path):
+        return read_data(Path(data), limit=limit)
+    if isinstance(data, np.ndarray):
+        values = np.moveaxis(data, -1, 1) if data.dtype == np.uint8 and data.ndim == 4 else data
+        if labels is not None and len(labels) != len(values):
+            raise InputError("data", f"{len(values)} samples and {len(labels)} labels found, expected as many of both")
+        data = Dataset("array", values, None if labels is None else np.asarray(labels, np.int64))
+    return data if limit is None else data.select(np.arange(min(limit, len(data))))
+
+
+def to_netlist(
+    module: nn.Module,
+    calibration: Data,
+    *,
+    normalize: str = "none",
+    target: str | None = None,
+    progress: Progress = silent,
+    **recipe: Any,
+) -> Netlist:
+    """Convert a trained network into a spiking netlist, without training.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Trained, in eval mode.
+    calibration : Dataset, path or ndarray
+        Unlabelled data.
+    normalize : str
+        cifar10, imagenet, none or MEAN/STD.
+    target : str, optional
+        Hardware target whose field widths are respected.
+    progress : Progress
+    **recipe
+        Fields of `toolchain.build.Recipe`: timesteps, phi, init, weight_bits, seed and so on.
+
+    Raises
+    ------
+    UnsupportedError
+        When the network holds a layer that cannot be converted; it is named.
+    InputError
+        When the data do not fit, or an option is unknown.
+    """
+    unknown = recipe.keys() - Recipe.__dataclass_fields__.keys()
+    if unknown:
+        known = ", ".join(sorted(Recipe.__dataclass_fields__))
+        raise InputError("to_netlist", f"option {sorted(unknown)[0]!r} found, expected one of {known}")
+    data = dataset(calibration)
+    chosen = Recipe(target=None if target is None else load_target(target), **recipe)
+    normalization = parse_normalization(normalize, data.shape[0])
+    return build_netlist(convert_module(module, data.shape), data, normalization, chosen, progress=progress)
+
+
+def run(netlist: Netlist, data: Data, *, backend: Backend = "reference", progress: Progress = silent) -> Evaluation:
+    """Run a netlist on data, on the reference simulator or on Lava: accuracy, spikes, time."""
+    return evaluate(netlist, dataset(data), backend=backend, progress=progress)
+
+
+def price(netlist: Netlist, data: Data, *, progress: Progress = silent) -> EnergyReport:
+    """Count the operations of a run and price them."""
+    return estimate_energy(count_operations(netlist, dataset(data), progress=progress))
+
+
+def write_report(
+    netlist: Netlist,
+    data: Data,
+    path: str | Path,
+    *,
+    target: str | None = None,
+    lava: int | None = None,
+    progress: Progress = silent,
+) -> Measurement:
+    """Measure, verify and check a netlist, and write one self-contained page."""
+    measurement = run_report(
+        netlist,
+        dataset(data),
+        name=Path(path).stem,
+        target=None if target is None else load_target(target),
+        lava=lava,
+        progress=progress,
+    )
+    write_bytes(Path(path), to_html(measurement).encode())
+    return measurement
