@@ -1,0 +1,182 @@
+"""The reference simulator against the float network's forward pass and against other simulators.
+
+    python benchmarks/simulator.py [--json] [--rounds 7] [--threads N] [--no-peers] [--no-scaling]
+
+VGG16, 32x32, batch 32, T = 8, interleaved in one process; spikes are checked against the golden
+integer step in the same run. `ratio_to_ann` is the median over rounds of the simulator's time over
+that of the float32 ANN; `peers` holds each peer's time over the simulator's.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from measure import finish, interleave, print_table, ratio
+from peers import PEERS
+from vgg16 import Benchmark, vgg16
+
+from sim import compile_netlist, golden, simulate
+from toolchain.netlist import AdaFire, Netlist
+
+
+def with_phi(netlist: Netlist, phi: int) -> Netlist:
+    """Return the netlist with another longest burst, thresholds as they are."""
+    populations = tuple(dataclasses.replace(p, phi=phi) if isinstance(p, AdaFire) else p for p in netlist.populations)
+    return dataclasses.replace(netlist, populations=populations)
+
+
+def check_against_golden(netlist: Netlist, payloads: np.ndarray) -> int:
+    """Compare every payload and readout of some samples with the golden step; return how many."""
+    expected, got = golden.simulate(netlist, payloads), simulate(netlist, payloads)
+    for name, values in expected.populations.items():
+        if not np.array_equal(values, got.populations[name]):
+            sys.exit(f"benchmarks/simulator.py: {name} differs from the golden step")
+    return sum(v.size for v in expected.populations.values())
+
+
+def ann_modes(benchmark: Benchmark) -> dict[str, Any]:
+    """Return the float network's forward pass, eager and frozen; the faster one counts."""
+    frozen = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(benchmark.ann, benchmark.pictures)))
+
+    def run(module: Any) -> Any:
+        with torch.inference_mode():
+            return module(benchmark.pictures)
+
+    return {"eager": lambda: run(benchmark.ann), "frozen": lambda: run(frozen)}
+
+
+def best_ann(benchmark: Benchmark) -> tuple[str, Any]:
+    modes = ann_modes(benchmark)
+    seconds = interleave(modes, 3)
+    name = min(modes, key=lambda n: min(seconds[n]))
+    return name, modes[name]
+
+
+def measure_peers(benchmark: Benchmark, rounds: int) -> dict[str, Any]:
+    """Time each peer against the simulator on the same netlist; say how much of its output agrees."""
+    results: dict[str, Any] = {}
+    payloads = torch.from_numpy(benchmark.payloads).float()
+    for name, (make, bursts) in PEERS.items():
+        netlist = benchmark.netlist if bursts else with_phi(benchmark.netlist, 1)
+        try:
+            peer = make(netlist)
+        except ImportError:
+            print(f"{name} is not installed (extra: peers)", file=sys.stderr)
+            continue
+        simulator = compile_netlist(netlist)
+
+        def run_peer(peer: Any = peer) -> Any:
+            with torch.inference_mode():
+                return peer.run(payloads)
+
+        last = netlist.spiking[-1].name
+        ours = simulator.run(benchmark.payloads, record=[last])
+        sums, spikes = run_peer()
+        if bursts and not (
+            np.array_equal(sums.numpy(), ours.readout[-1]) and np.array_equal(spikes.numpy(), ours.spikes[last])
+        ):
+            sys.exit(f"benchmarks/simulator.py: {name} computes another result than the simulator")
+        seconds = interleave({"ours": lambda s=simulator: s.run(benchmark.payloads), name: run_peer}, rounds)
+        results[name] = {
+            "slower": ratio(seconds, name, "ours"),
+            "seconds": min(seconds[name]),
+            "phi": netlist.spiking[0].phi,
+            "equal_spikes": float(np.mean(spikes.numpy() == ours.spikes[last])),
+        }
+    return results
+
+
+def measure_scaling(benchmark: Benchmark, rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """Time the simulator over T, batch, longest burst and spike rate."""
+    netlist, payloads = benchmark.netlist, benchmark.payloads
+    tables: dict[str, list[dict[str, Any]]] = {}
+
+    def row(key: str, value: Any, netlist: Netlist, payloads: np.ndarray, **more: Any) -> None:
+        simulator = compile_netlist(netlist)
+        seconds = min(interleave({"run": lambda: simulator.run(payloads)}, rounds)["run"])
+        per_step = 1e3 * seconds / (len(payloads) * netlist.timesteps)
+        tables.setdefault(key, []).append(
+            {
+                key: value,
+                "ms": 1e3 * seconds,
+                "ms per picture": 1e3 * seconds / len(payloads),
+                **more,
+                "ms per picture and timestep": per_step,
+            }
+        )
+
+    for timesteps in (1, 2, 4, 8, 16, 32, 64):
+        samples = payloads[: min(32, max(4, 256 // timesteps))]
+        row("timesteps", timesteps, dataclasses.replace(netlist, timesteps=timesteps), samples, batch=len(samples))
+    for batch in (1, 2, 4, 8, 16, 32):
+        row("batch", batch, netlist, payloads[:batch])
+    for phi in (1, 2, 4, 15):
+        row("phi", phi, with_phi(netlist, phi), payloads)
+    for factor in (4, 2, 1, 0.5):
+        scaled = tuple(
+            dataclasses.replace(p, threshold=np.maximum(1, np.rint(p.threshold * factor)).astype(np.int64))
+            if isinstance(p, AdaFire)
+            else p
+            for p in netlist.populations
+        )
+        changed = dataclasses.replace(netlist, populations=scaled)
+        activity = compile_netlist(changed).run(payloads, activity=True).activity
+        neurons = sum(activity.payloads[p.name].size for p in changed.spiking)
+        rate = sum(int(activity.payloads[p.name].sum()) for p in changed.spiking) / (neurons * activity.steps)
+        row("thresholds times", factor, changed, payloads, **{"spikes per neuron and timestep": rate})
+    return tables
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, help="threads of torch and of the simulator")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--no-scaling", action="store_true")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+
+    benchmark = vgg16(32)
+    compared = check_against_golden(benchmark.netlist, benchmark.payloads[:2])
+    mode, ann = best_ann(benchmark)
+    simulator = compile_netlist(benchmark.netlist)
+    seconds = interleave({"ann": ann, "simulator": lambda: simulator.run(benchmark.payloads)}, options.rounds)
+    result: dict[str, Any] = {
+        "network": "VGG16, 32x32, batch 32, T 8, phi 4",
+        "weights": benchmark.weights,
+        "ratio_to_ann": ratio(seconds, "simulator", "ann"),
+        "ratio_of_best": min(seconds["simulator"]) / min(seconds["ann"]),
+        "seconds": {name: statistics.median(s) for name, s in seconds.items()},
+        "best_seconds": {name: min(s) for name, s in seconds.items()},
+        "ann_mode": mode,
+        "payloads_equal_to_golden": compared,
+        "peers": {},
+    }
+    print_table(
+        "VGG16, batch 32, T = 8",
+        [
+            {"what": name, "best ms": 1e3 * min(s), "median ms": 1e3 * statistics.median(s)}
+            for name, s in seconds.items()
+        ],
+    )
+    print(f"ratio to the ANN's forward pass: {result['ratio_to_ann']:.2f} (golden: equal)", file=sys.stderr)
+    if not options.no_peers:
+        details = measure_peers(benchmark, max(2, options.rounds // 3))
+        result["peers"] = {name: d["slower"] for name, d in details.items()}
+        result["peer_details"] = details
+        print_table("peers, times slower than the simulator", [{"peer": n, **d} for n, d in details.items()])
+    if not options.no_scaling:
+        result["scaling"] = measure_scaling(benchmark, max(2, options.rounds // 3))
+        for key, rows in result["scaling"].items():
+            print_table(f"scaling: {key}", rows)
+    finish("simulator", result, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

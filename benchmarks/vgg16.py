@@ -1,0 +1,92 @@
+"""The network of the simulator's benchmark: VGG16 on 32x32 pictures, converted by the project itself."""
+
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from toolchain.build import Recipe, build_netlist
+from toolchain.convert import convert, load_module, load_weights
+from toolchain.encoding import parse_normalization
+from toolchain.netlist import Netlist
+from toolchain.netlist.data_file import Dataset, read_data
+
+ROOT = Path(__file__).parent.parent
+
+
+class Benchmark(NamedTuple):
+    """The float network, its netlist, and pictures as both take them."""
+
+    ann: nn.Module
+    netlist: Netlist
+    pictures: Tensor
+    payloads: np.ndarray
+    weights: str
+
+
+def _random_pictures(samples: int) -> Dataset:
+    """Return seeded pictures with large smooth areas, as photographs have."""
+    small = np.random.default_rng(0).uniform(0, 255, (samples, 3, 8, 8))
+    return Dataset("random", np.kron(small, np.ones((1, 1, 4, 4))).astype(np.uint8), None)
+
+
+def _scale_to_unit_variance(module: nn.Module, x: Tensor) -> None:
+    """Set the statistics of every BatchNorm to those of `x`, so that random weights keep activations alive."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None
+    module.train()
+    with torch.no_grad():
+        module(x)
+    module.eval()
+
+
+def vgg16(samples: int, *, timesteps: int = 8, phi: int = 4) -> Benchmark:
+    """Build the benchmark's network: trained weights where ADAFIRE_DATA has them, else seeded random ones.
+
+    Parameters
+    ----------
+    samples : int
+        Pictures to return; 64 more calibrate.
+    timesteps, phi : int
+    """
+    torch.manual_seed(0)
+    module = load_module(f"{ROOT / 'examples' / 'vgg16.py'}:vgg16").eval()
+    normalization = parse_normalization("cifar10", 3)
+    folder = os.environ.get("ADAFIRE_DATA")
+    if folder:
+        load_weights(module, Path(folder) / "models" / "vgg16_cifar10.safetensors")
+        calibration = read_data(Path(folder) / "cifar10" / "train_10k.npz", limit=64)
+        data = read_data(Path(folder) / "cifar10" / "val_5k.npz", limit=samples)
+    else:
+        everything = _random_pictures(samples + 64)
+        calibration, data = everything.select(np.arange(64)), everything.select(np.arange(64, 64 + samples))
+        x = calibration.normalized(normalization.mean, normalization.std)
+        _scale_to_unit_variance(module, torch.from_numpy(x.astype(np.float32)))
+    print("converting VGG16", file=sys.stderr)
+    recipe = Recipe(timesteps=timesteps, phi=phi, samples=64)
+    netlist = build_netlist(convert(module, data.shape), calibration, normalization, recipe)
+    pictures = torch.from_numpy(data.normalized(normalization.mean, normalization.std).astype(np.float32))
+    return Benchmark(
+        _fold(module),
+        netlist,
+        pictures.contiguous(memory_format=torch.channels_last),
+        data.payloads(netlist.input),
+        "trained" if folder else "random",
+    )
+
+
+def _fold(module: nn.Module) -> nn.Module:
+    """Return the float network as it runs fastest: BatchNorm folded, channels-last."""
+    features: list[nn.Module] = []
+    for layer in module.features:
+        if isinstance(layer, nn.BatchNorm2d):
+            features[-1] = torch.nn.utils.fuse_conv_bn_eval(features[-1], layer)
+        else:
+            features.append(layer)
+    folded = nn.Sequential(*features, nn.Flatten(), module.classifier).eval()
+    return folded.to(memory_format=torch.channels_last)
