@@ -150,8 +150,8 @@ def test_a_threshold_below_one_unit_is_raised_and_named():
 def test_a_target_that_is_too_narrow_is_named(residual):
     with pytest.raises(TargetError, match="weights of 16 bits asked"):
         quantize(spiking(residual), Precision(16, load_target("loihi2")))
-    with pytest.raises(TargetError, match=r"bursts of 4 asked.*--phi 1"):
-        quantize(spiking(residual), Precision(8, load_target("loihi1")))
+    with pytest.raises(TargetError, match=r"bursts of 4 asked.*--phi 3"):
+        quantize(spiking(residual), Precision(8, replace(load_target("loihi2"), payload_bits=2)))
 
 
 def test_thresholds_of_one_window_must_agree():
