@@ -26,6 +26,27 @@ INTERNAL_ERROR = 70
 INTERRUPTED = 130
 
 
+#: The commands in the order in which one needs them, as the help lists them; others follow.
+WORKFLOW = (
+    "demo",
+    "convert",
+    "info",
+    "simulate",
+    "verify",
+    "targets",
+    "check",
+    "place",
+    "energy",
+    "report",
+    "export",
+    "import",
+)
+
+
+def _position(name: str) -> int:
+    return WORKFLOW.index(name) if name in WORKFLOW else len(WORKFLOW)
+
+
 def _register() -> None:
     """Import the command modules; each adds its command to `app`."""
     from toolchain.cli import (  # noqa: F401
@@ -40,6 +61,8 @@ def _register() -> None:
         simulate,
         verify,
     )
+
+    app.registered_commands.sort(key=lambda c: _position(c.name or getattr(c.callback, "__name__", "")))
 
 
 def main(arguments: list[str] | None = None) -> None:
