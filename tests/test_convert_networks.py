@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from toolchain.convert import convert, outputs
+from toolchain.convert import convert, convert_onnx, outputs
 from toolchain.netlist.checks import NAME
 from toolchain.netlist.operators import Weighted
 from toolchain.network import MaxUnit, Output
@@ -553,5 +553,23 @@ def test_network_computes_what_the_module_computes(name):
     make, shape = NETWORKS[name]
     module = randomised(make())
     network = convert(module, shape)
+    assert_well_formed(network)
+    assert_equal_functions(module, shape, network)
+
+
+#: What torch.onnx.export cannot write.
+NOT_IN_ONNX = {"average_divisor", "adaptive_average_growing", "adaptive_average_overlapping", "channel_shuffle"}
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in NOT_IN_ONNX])
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_file_computes_what_the_module_computes(name, tmp_path):
+    torch.manual_seed(0)
+    make, shape = NETWORKS[name]
+    module = randomised(make()).eval()
+    path = tmp_path / "net.onnx"
+    x = torch.zeros(2, *shape, dtype=torch.float64)
+    torch.onnx.export(module, (x,), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n"}})
+    network = convert_onnx(path)
     assert_well_formed(network)
     assert_equal_functions(module, shape, network)

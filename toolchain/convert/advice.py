@@ -52,3 +52,36 @@ UNSUPPORTED_LAYERS = {
 def advice(operation: str) -> str:
     """Return what would work instead of an unsupported operation."""
     return _ADVICE.get(operation, LIST)
+
+
+#: ONNX operators by the ATen operation whose advice holds for them too.
+_ONNX_AS_ATEN = {
+    "LeakyRelu": "leaky_relu",
+    "PRelu": "prelu",
+    "Elu": "elu",
+    "Selu": "selu",
+    "Celu": "celu",
+    "Gelu": "gelu",
+    "Erf": "gelu",
+    "Mish": "mish",
+    "HardSwish": "hardswish",
+    "Softplus": "softplus",
+    "Tanh": "tanh",
+    "Abs": "abs",
+    "Sigmoid": "sigmoid",
+    "HardSigmoid": "hardsigmoid",
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+    "LayerNormalization": "layer_norm",
+    "GroupNormalization": "group_norm",
+    "InstanceNormalization": "instance_norm",
+    "ArgMax": "argmax",
+    "Einsum": "bmm",
+}
+
+
+def onnx_advice(operator: str) -> str:
+    """Return what would work instead of an unsupported ONNX operator."""
+    if operator in ("LSTM", "GRU", "RNN"):
+        return _RECURRENT
+    return advice(_ONNX_AS_ATEN.get(operator, ""))

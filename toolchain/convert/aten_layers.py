@@ -19,7 +19,7 @@ from toolchain.convert.aten import (
     per_side,
 )
 from toolchain.convert.builder import NetworkBuilder
-from toolchain.convert.expression import Expression, Refusal, Value
+from toolchain.convert.expression import Refusal, Value
 from toolchain.netlist import Pairs
 
 LAYERS = Table()
@@ -165,13 +165,7 @@ def _hardtanh(builder: NetworkBuilder, x: Value, low: float = -1, high: float = 
 
 @LAYERS.operation("clamp", "clip")
 def _clamp(builder: NetworkBuilder, x: Value, low: Any = None, high: Any = None) -> Value:
-    bounds = [None if b is None else _scalar(b) for b in (low, high)]
-    if bounds[0] is None:
-        # min(x, high) needs a lower limit: 0 serves a value that is never negative.
-        bounds[0] = 0.0 if isinstance(x, Expression) and builder.is_non_negative(x) else None
-    if bounds[0] is None:
-        raise Refusal("has no lower limit", "clip at 0 from below, as ReLU and ReLU6 do")
-    return builder.clip(x, bounds[0], inf if bounds[1] is None else bounds[1])
+    return layers.clamp(builder, x, *(None if b is None else _scalar(b) for b in (low, high)))
 
 
 @LAYERS.operation("clamp_min", "maximum")

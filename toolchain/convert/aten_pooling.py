@@ -5,30 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from toolchain.convert import layers
-from toolchain.convert.aten import (
-    Table,
-    is_value,
-    per_axis,
-    sample_axes,
-)
+from toolchain.convert.aten import Table, is_value, per_axis, per_side, sample_axes
 from toolchain.convert.builder import NetworkBuilder
 from toolchain.convert.expression import Refusal, Value
-from toolchain.netlist import Pairs, SumPool
+from toolchain.netlist import SumPool
 
 POOLING = Table()
-
-
-def _floor_windows(
-    x: Value, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], ceil_mode: bool
-) -> Pairs:
-    """Return the padding; with `ceil_mode`, what makes floor mode see the same windows."""
-    pairs = []
-    for n, k, s, p in zip(x.shape[1:], kernel, stride, padding, strict=True):
-        count = (n + 2 * p - k) // s + 1
-        if ceil_mode and (n + 2 * p - k) % s and count * s < n + p:
-            count += 1  # a partial window counts when it starts inside the input or the left padding
-        pairs.append((p, max(p, (count - 1) * s + k - n - p)))
-    return tuple(pairs)
 
 
 def _pool_arguments(
@@ -52,8 +34,8 @@ def _avg_pool(
     divisor_override: float | None = None,
 ) -> Value:
     size, steps, pads = _pool_arguments(x, kernel, stride, padding, len(x.shape) - 1)
-    pairs = _floor_windows(x, size, steps, pads, ceil_mode)
-    if pairs != tuple((p, p) for p in pads):
+    pairs = per_side(pads, len(pads))
+    if layers.ceil_padding(x.shape, size, steps, pairs, ceil_mode) != pairs:
         raise Refusal("has ceil_mode with a partial window at the border", "choose a size that the stride divides")
     if any(pads) and not count_include_pad and divisor_override is None:
         raise Refusal("averages over fewer values at the border", "use count_include_pad=True, or no padding")
@@ -74,7 +56,8 @@ def _max_pool(
     size, steps, pads = _pool_arguments(x, kernel, stride, padding, n)
     if set(per_axis(dilation, n)) != {1}:
         raise Refusal(f"has dilation {dilation}", "use a max pool without dilation")
-    return builder.maximum(x, SumPool(size, steps, _floor_windows(x, size, steps, pads, ceil_mode)))
+    pairs = layers.ceil_padding(x.shape, size, steps, per_side(pads, n), ceil_mode)
+    return builder.maximum(x, SumPool(size, steps, pairs))
 
 
 @POOLING.operation("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d")

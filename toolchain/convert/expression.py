@@ -9,6 +9,7 @@ So residual sums, linear bottlenecks and concatenations need no units of their o
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from toolchain.netlist import (
     SumPool,
     per_channel,
 )
+
+#: No tensor of a network may hold more values (1 GiB as float64).
+MAX_ELEMENTS = 2**27
 
 
 class Refusal(Exception):
@@ -84,6 +88,8 @@ class Expression:
     def through(self, operator: Operator) -> Expression:
         """Apply a linear operator."""
         shape = operator.output_shape(self.shape)
+        if prod(shape) > MAX_ELEMENTS:
+            raise Refusal(f"makes {shape}, more than {MAX_ELEMENTS} values", "make the network or its input smaller")
         bias = _apply(operator, self.bias) if self.bias.any() else np.broadcast_to(np.float64(0), shape)
         terms = tuple(Term(t.source, (*t.operators, operator)) for t in self.terms)
         return replace(self, shape=shape, terms=terms, bias=bias)

@@ -7,7 +7,7 @@ here either returns the exact equivalent or raises `Refusal`.
 from __future__ import annotations
 
 from itertools import pairwise
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
@@ -125,12 +125,34 @@ def take(x: Value, axis: int, start: int, stop: int, step: int) -> Value:
     return x if (start, stop, step) == (0, x.shape[axis], 1) else x.through(Slice(axis, start, stop, step))
 
 
+def clamp(builder: NetworkBuilder, x: Value, low: float | None, high: float | None) -> Value:
+    """Clip; without a lower limit 0 serves a value that is never negative."""
+    if low is None:
+        if not isinstance(x, Expression) or not builder.is_non_negative(x):
+            raise Refusal("has no lower limit", "clip at 0 from below, as ReLU and ReLU6 do")
+        low = 0.0
+    return builder.clip(x, low, inf if high is None else high)
+
+
 def average_pool(
     x: Value, kernel: tuple[int, ...], stride: tuple[int, ...], padding: Pairs, divisor: float | None = None
 ) -> Value:
     """Average over windows, padding counted."""
     x = settled(x).through(SumPool(kernel, stride, padding))
     return x.through(Scale(np.full(x.shape[0], 1.0 / (divisor or prod(kernel)))))
+
+
+def ceil_padding(
+    shape: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: Pairs, ceil_mode: bool
+) -> Pairs:
+    """Return the padding with which plain (floor) windows are those of `ceil_mode`; `shape` is (C, ...)."""
+    pairs = []
+    for n, k, s, (before, after) in zip(shape[1:], kernel, stride, padding, strict=True):
+        count = (n + before + after - k) // s + 1
+        if ceil_mode and (n + before + after - k) % s and count * s < n + before:
+            count += 1  # a partial window counts when it starts inside the input or the padding before it
+        pairs.append((before, max(after, (count - 1) * s + k - n - before)))
+    return tuple(pairs)
 
 
 def adaptive_average_pool(x: Value, output: tuple[int, ...]) -> Value:
