@@ -75,11 +75,9 @@ def build_network(
             counters=counters[index],
             messenger=messenger,
         )
-        types: Types = {
-            f"in_{i}": LavaPyType(PyInPort.VEC_DENSE, records[source].dtype.type) for i, source in enumerate(lines)
-        }
+        types: Types = {f"in_{i}": _payload_type(netlist, source, PyInPort.VEC_DENSE) for i, source in enumerate(lines)}
         if population.emits:
-            types["out"] = LavaPyType(PyOutPort.VEC_DENSE, records[population.name].dtype.type)
+            types["out"] = _payload_type(netlist, population.name, PyOutPort.VEC_DENSE)
         common: dict[str, Any] = {
             "population": population,
             "lanes": batch.lanes,
@@ -92,6 +90,12 @@ def build_network(
             processes[source].out.connect(getattr(process, f"in_{i}"))
         processes[population.name] = process
     return processes
+
+
+def _payload_type(netlist: Netlist, source: str, port: type) -> LavaPyType:
+    """Return the Lava type of a port that carries a population's payload: 8 bits, and how many of them it uses."""
+    low, high = netlist.payload_range(source)
+    return LavaPyType(port, np.int8 if low < 0 else np.uint8, precision=max(-low, high).bit_length() + (low < 0))
 
 
 def _lines(netlist: Netlist, population: Population, windows: Mapping[str, Window]) -> tuple[dict[str, Line], int]:
@@ -121,7 +125,8 @@ def _process(
         case AdaFire():
             reach = bound + int(np.abs(population.bias).max()) + netlist.membrane_limit
             width = np.int32 if reach < 2**31 else np.int64
-            types.update({n: LavaPyType(np.ndarray, width) for n in ("u", "threshold", "bias", "initial")})
+            names = ("u", "threshold", "bias", "initial")
+            types.update({n: LavaPyType(np.ndarray, width, precision=netlist.membrane_bits) for n in names})
             return AdaFireProcess(**common)
         case MaxPool():
             width = np.int32 if bound * netlist.timesteps < 2**31 else np.int64
