@@ -40,6 +40,7 @@ WORKFLOW = (
     "report",
     "export",
     "import",
+    "run",
 )
 
 
@@ -57,12 +58,13 @@ def _register() -> None:
         export,
         import_file,
         info,
+        pipeline,
         report,
         simulate,
         verify,
     )
 
-    app.registered_commands.sort(key=lambda c: _position(c.name or getattr(c.callback, "__name__", "")))
+    app.registered_commands.sort(key=lambda c: _position(str(c.name or getattr(c.callback, "__name__", ""))))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -25,11 +25,37 @@ def convert(
         Literal["mse", "max", "percentile"], typer.Option(help="How thresholds are chosen (mse: eq. 13).")
     ] = "mse",
     threshold_per_layer: Annotated[bool, typer.Option(help="One threshold for all channels of a layer.")] = False,
-    calibrate: Annotated[Literal["light", "none"], typer.Option(help="Bias calibration (light: eq. 14).")] = "light",
+    calibrate: Annotated[
+        Literal["light", "advanced", "none"],
+        typer.Option(help="light: biases (eq. 14); advanced: weights, thresholds and initial potentials as well."),
+    ] = "light",
     samples: Annotated[int, typer.Option(min=1, help="Size of the calibration set.")] = 1024,
     weight_bits: Annotated[int, typer.Option(min=2, max=16)] = 8,
     target: Annotated[str | None, typer.Option(help="Hardware target, or the path of a target file.")] = None,
     seed: Annotated[int, typer.Option(help="Draws the calibration set.")] = 0,
+    search: Annotated[bool, typer.Option("--search", help="Search how layers fire, within --budget.")] = False,
+    phi_max: Annotated[
+        int | None, typer.Option(min=1, max=255, help="Longest burst a search may use.  [default: twice --phi]")
+    ] = None,
+    phi_min: Annotated[int, typer.Option(min=1, max=255, help="Least phi of a layer (--strategy layers).")] = 1,
+    budget: Annotated[float, typer.Option(help="Operations that --search may spend, relative to uniform --phi.")] = 1.0,
+    compress: Annotated[bool, typer.Option("--compress", help="Save operations within --tolerance.")] = False,
+    tolerance: Annotated[
+        float, typer.Option(help="Divergence from the ANN that --compress may add, as measured.")
+    ] = 0.02,
+    strategy: Annotated[
+        Literal["channels", "layers"],
+        typer.Option(
+            help="channels: thresholds per channel at one price; layers: phi and rho per layer, as the paper."
+        ),
+    ] = "channels",
+    early_exit: Annotated[bool, typer.Option("--early-exit", help="Let sure samples stop early.")] = False,
+    executor: Annotated[
+        str, typer.Option(help="Where --strategy layers measures: local, local:N or dask://HOST:PORT.")
+    ] = "local",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of measurements, to resume from.  [default: the user's cache folder]")
+    ] = None,
 ) -> None:
     """Convert a trained network into a spiking netlist, without training.
 
@@ -44,6 +70,7 @@ def convert(
     from toolchain.netlist.atomic import check_writable
     from toolchain.netlist.data_file import read_data
     from toolchain.netlist.hdf5 import write_netlist
+    from toolchain.search import MeasurementCache, Measuring, default_folder
 
     check_writable(output)
     recipe = Recipe(
@@ -57,6 +84,15 @@ def convert(
         target=None if target is None else load_target(target),
         samples=samples,
         seed=seed,
+        search=search,
+        phi_max=phi_max,
+        phi_min=phi_min,
+        budget=budget,
+        compress=compress,
+        tolerance=tolerance,
+        strategy=strategy,
+        early_exit=early_exit,
+        measuring=Measuring(executor=executor, cache=MeasurementCache(cache or default_folder())),
     )
     data = read_data(calibration)
     normalization = parse_normalization(normalize, data.shape[0])

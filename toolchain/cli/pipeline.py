@@ -1,0 +1,204 @@
+"""``adafire run``: a whole pipeline from one file, doing only what is not there yet.
+
+A TOML file has a table per step with the options of the command of that name, and on top what all
+steps share::
+
+    netlist = "resnet20.h5"
+    data = "test.npz"
+
+    [convert]
+    spec = "examples/resnet20.py:resnet20"
+    weights = "resnet20.safetensors"
+    calibration = "train.npz"
+    normalize = "imagenet"
+
+    [check]
+    target = "loihi2"
+
+    [verify]
+    limit = 16
+
+    [report]
+    output = "report.html"
+
+Paths are relative to the file. Results of steps that print go to ``STEM.STEP.json``, STEM being the
+netlist's. Beside the file, ``NAME.done.json`` remembers by content what each step was made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import io
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolchain.cli import app
+from toolchain.cli.console import CHECK_FAILED, messages, results
+from toolchain.netlist import InputError
+
+#: The steps in the order they run; whether they take the shared data; whether they write `output` themselves.
+STEPS = {
+    "convert": (False, True),
+    "check": (False, False),
+    "verify": (True, False),
+    "simulate": (True, False),
+    "energy": (True, False),
+    "export": (False, True),
+    "report": (True, True),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a pipeline.
+
+    Parameters
+    ----------
+    name : str
+    arguments : tuple of str
+        Of the command, `--json` or `-o` included.
+    output : Path
+        What it leaves behind.
+    captured : bool
+        Whether `output` is what the command prints.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    output: Path
+    captured: bool
+
+    def key(self) -> str:
+        """Return a hash of everything that the output depends on: the command and the files it names."""
+        sha = hashlib.sha256(version("adafire").encode())
+        for word in (self.name, *self.arguments):
+            sha.update(b"\0" + word.encode())
+            named = Path(word.rsplit(":", 1)[0] if ".py:" in word else word)
+            if named != self.output and named.is_file():
+                sha.update(hashlib.sha256(named.read_bytes()).digest())
+        return sha.hexdigest()
+
+
+def _options(table: Mapping[str, Any]) -> list[str]:
+    words: list[str] = []
+    for name, value in table.items():
+        option = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words += [option] if value else []
+        elif isinstance(value, str | int | float):
+            words += [option, str(value)]
+        else:
+            raise InputError(name, f"{value!r} found, expected text, a number or true")
+    return words
+
+
+def _step(name: str, table: dict[str, Any], netlist: str, data: str | None) -> Step:
+    takes_data, writes = STEPS[name]
+    table = dict(table)
+    if takes_data and data is not None:
+        table.setdefault("data", data)
+    if name == "convert":
+        if not isinstance(table.get("spec"), str):
+            raise InputError("[convert]", "no spec found", "name the network: spec = 'file.py:callable'")
+        return Step(name, (table.pop("spec"), *_options(table), "-o", netlist), Path(netlist), False)
+    output = table.pop("output", None if writes else f"{Path(netlist).stem}.{name}.json")
+    if not isinstance(output, str):
+        raise InputError(f"[{name}]", "no output found", "name the file to write: output = '...'")
+    end = ("-o", output) if writes else ("--json",)
+    return Step(name, (netlist, *_options(table), *end), Path(output), not writes)
+
+
+def read_pipeline(path: Path) -> tuple[Step, ...]:
+    """Read a pipeline file.
+
+    Raises
+    ------
+    InputError
+        When it is no TOML, names an unknown step, or lacks something.
+    """
+    try:
+        document = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(str(path), f"is no readable TOML file ({error})") from None
+    for name in document.keys() - STEPS.keys() - {"netlist", "data"}:
+        near = difflib.get_close_matches(name, [*STEPS, "netlist", "data"], n=1)
+        raise InputError(str(path), f"unknown entry {name!r}", f"did you mean {near[0]!r}?" if near else None)
+    netlist, data = document.get("netlist"), document.get("data")
+    if not isinstance(netlist, str) or not isinstance(data, str | None):
+        raise InputError(str(path), "expected netlist = 'FILE.h5' and, where steps need it, data = 'FILE.npz'")
+    tables = {name: document[name] for name in STEPS if name in document}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise InputError(str(path), f"{name} is no table", f"write it as [{name}]")
+    return tuple(_step(name, table, netlist, data) for name, table in tables.items())
+
+
+def _perform(step: Step) -> int:
+    """Run one step; write what it printed, if that is its output."""
+    from toolchain.cli import run
+    from toolchain.netlist.atomic import write_bytes
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        status = run([step.name, *step.arguments])
+    if step.captured and status in (0, CHECK_FAILED):
+        write_bytes(step.output, printed.getvalue().encode())
+    return status
+
+
+def _read_done(path: Path) -> dict[str, list[Any]]:
+    try:
+        done = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return done if isinstance(done, dict) else {}
+
+
+def run_steps(steps: tuple[Step, ...], memory: Path) -> int:
+    """Run the steps that are not up to date, in order; return the exit status of the whole.
+
+    A failed check does not stop the pipeline, everything else does.
+    """
+    from toolchain.netlist.atomic import write_bytes
+
+    done, worst = _read_done(memory), 0
+    for step in steps:
+        key = step.key()
+        kept = done.get(step.name)
+        if step.output.is_file() and isinstance(kept, list) and kept[:1] == [key]:
+            status, how = int(kept[1]), "up to date"
+        else:
+            status, how = _perform(step), "done"
+            if status not in (0, CHECK_FAILED):
+                messages.print(f"{step.name} failed; the steps before it are kept", style="red")
+                return status
+            done[step.name] = [key, status]
+            write_bytes(memory, json.dumps(done, indent=1, sort_keys=True).encode())
+        verdict = ", CHECK FAILED" if status else ""
+        results.print(f"{step.name}: {step.output} ({how}{verdict})", markup=False, soft_wrap=True)
+        worst = max(worst, status)
+    return worst
+
+
+@app.command("run")
+def run_pipeline(pipeline: Annotated[Path, typer.Argument(help="The pipeline (.toml).")]) -> None:
+    """Do a whole pipeline: convert, check, verify, simulate, energy, export, report.
+
+    Steps whose inputs have not changed since the last run are skipped.
+    """
+    if not pipeline.is_file():
+        raise InputError(str(pipeline), "no such file", "name a pipeline (.toml)")
+    with contextlib.chdir(pipeline.parent):
+        steps = read_pipeline(Path(pipeline.name))
+        status = run_steps(steps, Path(f"{pipeline.stem}.done.json"))
+    if status:
+        raise typer.Exit(status)
