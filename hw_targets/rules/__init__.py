@@ -13,6 +13,7 @@ from hw_targets.rules.numbers import (
     accumulator_range,
     bias_field,
     burst_length,
+    greatest_potential,
     input_payload,
     membrane_range,
     payload_width,
@@ -38,7 +39,7 @@ from hw_targets.rules.structure import (
 )
 from hw_targets.target import Target
 from hw_targets.unroll import gate_heights, gate_overflows, unroll
-from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Weighted, membrane_bound
+from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Weighted
 
 Rule = Callable[[Netlist, Target], Iterator[Violation]]
 
@@ -141,8 +142,7 @@ def _membrane(netlist: Netlist, target: Target, *, unrolled: bool) -> tuple[int,
     there = membrane_bits(netlist, target)
     gates = gate_heights(netlist) if unrolled else {}
     needed = {
-        name: (gates[name].reach if unrolled else membrane_bound(netlist, name).magnitude).bit_length() + 1
-        for name in there
+        name: (gates[name].reach if unrolled else greatest_potential(netlist, name)).bit_length() + 1 for name in there
     }
     tightest = min(there, key=lambda name: there[name] - needed[name], default=None)
     if tightest is None:

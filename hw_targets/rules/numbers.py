@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -193,6 +193,12 @@ def _rounded(
         yield Violation(rule, population.name, int(fitted.ravel()[i]), int(values.ravel()[i]), fix)
 
 
+@lru_cache(maxsize=256)
+def greatest_potential(netlist: Netlist, name: str) -> int:
+    """Return the greatest magnitude that a population's potential can reach."""
+    return membrane_bound(netlist, name).magnitude
+
+
 def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that the chip saturates where the netlist does, or that nothing can reach the limit."""
     if target.membrane_bits is None:
@@ -202,7 +208,7 @@ def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
             continue
         bits = target.membrane_bits - unit(population, target)
         limit = 2 ** (min(bits, netlist.membrane_bits) - 1) - 1
-        magnitude = membrane_bound(netlist, population.name).magnitude
+        magnitude = greatest_potential(netlist, population.name)
         if bits != netlist.membrane_bits and magnitude > limit:
             fewer = bits_for_headroom(netlist, magnitude, limit)
             fix = roomier(netlist, population, target) or f"convert with --weight-bits {fewer}, or fewer timesteps"

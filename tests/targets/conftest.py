@@ -1,6 +1,7 @@
 """Netlists of the shapes that the targets are judged with, with random weights."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,16 @@ def small_resnet() -> Netlist:
     x = b.adafire("b", b.conv(x, 4), Connection(x, "", (Scale(np.full(4, 90)),)))
     b.readout(x, 3, pool=3)
     return b.build(timesteps=3)
+
+
+@pytest.fixture(scope="session")
+def fits_loihi1(small_resnet: Netlist) -> Netlist:
+    """`small_resnet` with thresholds that Loihi 1 holds in its coarsest steps."""
+    populations = [
+        replace(p, threshold=p.threshold // 64 * 64, initial=p.threshold // 128 * 64) if isinstance(p, AdaFire) else p
+        for p in small_resnet.populations
+    ]
+    return replace(small_resnet, populations=tuple(populations))
 
 
 @pytest.fixture(scope="session")

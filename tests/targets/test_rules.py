@@ -42,16 +42,6 @@ def with_operators(netlist: Netlist, source: str, target: str, *operators) -> Ne
     return replace(netlist, connections=connections)
 
 
-@pytest.fixture(scope="module")
-def fits_loihi1(small_resnet) -> Netlist:
-    """`small_resnet` with thresholds that Loihi 1 holds and bursts of 4 and 3."""
-    for p in small_resnet.populations:
-        if isinstance(p, AdaFire):
-            theta = p.threshold // 64 * 64
-            small_resnet = change(small_resnet, p.name, threshold=theta, initial=theta // 2)
-    return small_resnet
-
-
 def test_each_rule_is_named_once_and_looks_at_numbers_that_exist():
     names = [rule.__name__ for rule, _ in RULES]
     assert len(set(names)) == len(names)
