@@ -115,7 +115,7 @@ def test_light_calibration_removes_the_mean_error_of_every_channel(network, data
         network, collect_histograms(network, ann), {u.name: 2 for u in network.activations}, Thresholds(4)
     )
     spiking = SpikingNetwork(network, choose_encoding(data, x, normalization), firing, 4)
-    payload = data.payloads(input_population(spiking))
+    payload = data.payloads(input_population(spiking.network, spiking.encoding))
     calibrated = calibrate_biases(spiking, CalibrationData(ann, torch.from_numpy(payload)[None]), Precision())
     logits = activations(network, ann)["fc"].double().numpy()
 

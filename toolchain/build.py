@@ -1,12 +1,13 @@
 """From a float network and calibration data to a netlist: the passes in order.
 
-thresholds (eq. 13) -> biases (eq. 14, on the quantised spiking network) -> quantise.
+thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
+(semantics, section 7; every network that a search weighs is calibrated first).
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -14,14 +15,22 @@ import numpy as np
 import torch
 
 from hw_targets.target import Target
-from toolchain.calibrate import CalibrationData, Thresholds, calibrate_biases, collect_histograms, fire_with
+from toolchain.calibrate import CalibrationData, Thresholds, collect_histograms
 from toolchain.calibrate.thresholds import Init, Method
+from toolchain.conversion import CalibrationMethod, Conversion
+from toolchain.early_exit import EarlyExitCalibration
 from toolchain.encoding import Normalization, choose_encoding
 from toolchain.netlist import InputError, Netlist
 from toolchain.netlist.data_file import Dataset
-from toolchain.network import FloatNetwork, SpikingNetwork
+from toolchain.network import Encoding, FloatNetwork
 from toolchain.progress import Progress, silent
 from toolchain.quantize import Precision, input_population, quantize
+from toolchain.search import Judge, Measuring
+from toolchain.search.channels import ChannelSearch
+from toolchain.search.layers import LayerSearch
+
+#: Samples that a search needs besides those it calibrates on, to measure what it promises.
+LEAST_HELD_OUT = 64
 
 
 @dataclass(frozen=True)
@@ -39,12 +48,30 @@ class Recipe:
         How thresholds are chosen: eq. 13, the largest activation, its 99.9th percentile.
     threshold_per_layer : bool
         One threshold for all channels of a layer.
-    calibrate : {"light", "none"}
+    calibrate : {"light", "advanced", "none"}
     weight_bits : int
     target : Target, optional
     samples : int
-        Size of the calibration set, drawn from the data by `seed`.
+        Size of the calibration set, drawn from the data by `seed`; searches measure on as many more.
     seed : int
+    search : bool
+        Whether to search how layers fire, within `budget`.
+    phi_max : int, optional
+        Longest burst that a search may use; twice `phi` by default.
+    phi_min : int
+        Shortest longest burst of a layer, for strategy "layers".
+    budget : float
+        Synaptic operations relative to uniform `phi`.
+    compress : bool
+        Whether to save operations within `tolerance`.
+    tolerance : float
+        Increase of the divergence from the ANN that compression may cost, as measured.
+    strategy : {"channels", "layers"}
+        Thresholds per channel at one price, or phi and rho per layer as in the paper.
+    early_exit : bool
+        Whether samples may stop early.
+    measuring : Measuring
+        Where sensitivities are measured, for strategy "layers".
     """
 
     timesteps: int = 8
@@ -52,11 +79,44 @@ class Recipe:
     init: Init = "half"
     threshold: Method = "mse"
     threshold_per_layer: bool = False
-    calibrate: Literal["light", "none"] = "light"
+    calibrate: CalibrationMethod = "light"
     weight_bits: int = 8
     target: Target | None = None
     samples: int = 1024
     seed: int = 0
+    search: bool = False
+    phi_max: int | None = None
+    phi_min: int = 1
+    budget: float = 1.0
+    compress: bool = False
+    tolerance: float = 0.02
+    strategy: Literal["channels", "layers"] = "channels"
+    early_exit: bool = False
+    measuring: Measuring = field(default_factory=Measuring)
+
+    def __post_init__(self) -> None:
+        if self.longest_burst < self.phi:
+            raise InputError("--phi-max", f"{self.phi_max} found, expected at least --phi, {self.phi}")
+        if not 1 <= self.phi_min <= self.phi:
+            raise InputError("--phi-min", f"{self.phi_min} found, expected 1 to --phi, {self.phi}")
+
+    @property
+    def longest_burst(self) -> int:
+        """Longest burst that a search may use."""
+        return 2 * self.phi if self.phi_max is None else self.phi_max
+
+    @property
+    def searches(self) -> bool:
+        """Whether anything is decided by measuring on held-out samples."""
+        return self.search or self.compress
+
+    @property
+    def search_pass(self) -> ChannelSearch | LayerSearch:
+        """The search that `search`, `compress` and `strategy` ask for."""
+        budget, tolerance = self.budget if self.search else None, self.tolerance if self.compress else None
+        if self.strategy == "channels":
+            return ChannelSearch(self.phi, self.longest_burst, budget, tolerance)
+        return LayerSearch(self.phi, self.longest_burst, self.phi_min, budget, tolerance, self.measuring)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -81,6 +141,16 @@ class Recipe:
             "target": self.target.name if self.target else None,
             "samples": self.samples,
             "seed": self.seed,
+            "early_exit": self.early_exit,
+            **(self._search_settings() if self.searches else {}),
+        }
+
+    def _search_settings(self) -> dict[str, Any]:
+        return {
+            "strategy": self.strategy,
+            "phi_max": self.longest_burst,
+            "budget": self.budget if self.search else None,
+            "tolerance": self.tolerance if self.compress else None,
         }
 
 
@@ -129,28 +199,62 @@ def build_netlist(
         raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.timesteps}")
     if len(data) == 0:
         raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
-    data = choose_samples(data, recipe.samples, recipe.seed)
-    x = data.normalized(normalization.mean, normalization.std)
+    calibration, held_out = _split(data, recipe)
+    x = calibration.normalized(normalization.mean, normalization.std)
     if not np.all(np.isfinite(x)):
         raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
-    ann_input = torch.from_numpy(x[:, : recipe.timesteps].mean(axis=1) if data.is_frames else x).float()
-
-    histograms = collect_histograms(network, ann_input, progress=progress)
-    phi = {unit.name: recipe.phi for unit in network.activations}
-    spiking = SpikingNetwork(
+    encoding = choose_encoding(calibration, x, normalization)
+    prepared = _prepare(network, calibration, encoding, recipe)
+    judged = _prepare(network, held_out, encoding, recipe) if held_out is not None else prepared
+    conversion = Conversion(
         network,
-        choose_encoding(data, x, normalization),
-        fire_with(network, histograms, phi, recipe.thresholds),
-        recipe.timesteps,
+        encoding,
+        collect_histograms(network, prepared.x, progress=progress),
+        prepared,
+        Judge(network, judged, recipe.precision),
+        recipe.precision,
+        recipe.thresholds,
+        recipe.calibrate,
+        progress,
     )
-    if recipe.calibrate == "light":
-        payload = torch.from_numpy(data.payloads(input_population(spiking)))
-        held = payload[: recipe.timesteps] if data.is_frames else payload[None]
-        spiking = calibrate_biases(spiking, CalibrationData(ann_input, held), recipe.precision, progress=progress)
-    provenance = {
+    provenance: dict[str, Any] = {
         "network": dict(network.origin),
-        "calibration_data": hashlib.sha256(np.ascontiguousarray(data.values).tobytes()).hexdigest(),
+        "calibration_data": hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest(),
         "recipe": recipe.settings(),
         "adafire": version("adafire"),
     }
-    return quantize(spiking, recipe.precision, provenance)
+    if recipe.searches:
+        found = recipe.search_pass(conversion)
+        spiking, provenance["search"] = found.spiking, dict(found.report)
+    else:
+        spiking = conversion.calibrate(conversion.fire({u.name: recipe.phi for u in network.activations}))
+    netlist = quantize(spiking, recipe.precision, provenance)
+    return EarlyExitCalibration()(netlist, network, judged.x) if recipe.early_exit else netlist
+
+
+def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """Draw the calibration set, and as many other samples to measure on where the recipe needs them."""
+    if not (recipe.searches or recipe.early_exit):
+        return choose_samples(data, recipe.samples, recipe.seed), None
+    drawn = choose_samples(data, 2 * recipe.samples, recipe.seed)
+    # Half and half, or three to one where samples are few.
+    calibrated = recipe.samples if len(drawn) == 2 * recipe.samples else len(drawn) * 3 // 4
+    if len(drawn) - calibrated < LEAST_HELD_OUT:
+        raise InputError(
+            data.name,
+            f"{len(data)} samples found, expected at least {4 * LEAST_HELD_OUT} to search and to measure the result",
+            "give more calibration data",
+        )
+    order = np.random.default_rng(recipe.seed).permutation(len(drawn))
+    return drawn.select(np.sort(order[:calibrated])), drawn.select(np.sort(order[calibrated:]))
+
+
+def _prepare(network: FloatNetwork, data: Dataset, encoding: Encoding, recipe: Recipe) -> CalibrationData:
+    """Return what ANN and SNN see of samples; of frames, the ANN sees their mean."""
+    x = data.normalized(encoding.mean, encoding.std)
+    payload = torch.from_numpy(data.payloads(input_population(network, encoding)))
+    if data.is_frames:
+        return CalibrationData(
+            torch.from_numpy(x[:, : recipe.timesteps].mean(axis=1)).float(), payload[: recipe.timesteps]
+        )
+    return CalibrationData(torch.from_numpy(x).float(), payload[None])

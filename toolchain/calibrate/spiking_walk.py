@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sim.layer import compile_layer
-from toolchain.convert.evaluate import value_of
-from toolchain.netlist import AdaFire, InputError, Population, Readout
-from toolchain.network import MaxUnit, SpikingNetwork
+from toolchain.convert.evaluate import current, value_of
+from toolchain.netlist import AdaFire, InputError, Population, Readout, per_channel
+from toolchain.network import MaxUnit, Source, SpikingNetwork
 from toolchain.quantize import Precision, QuantizedUnit, quantize_source, quantize_unit
 
 #: Samples that one call of a layer takes; bounds the memory of its currents.
@@ -42,6 +43,13 @@ class CalibrationData:
             raise InputError("calibration data", f"{tuple(self.x.shape)} data for {tuple(self.payload.shape)} payloads")
         if self.x.shape[0] < 1:
             raise InputError("calibration data", "no samples found, expected at least one")
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def part(self, start: int, stop: int) -> CalibrationData:
+        """Return the samples from `start` up to `stop`."""
+        return CalibrationData(self.x[start:stop], self.payload[:, start:stop])
 
 
 def channel_mean(values: Tensor) -> Tensor:
@@ -74,6 +82,28 @@ class Walk:
     def quantized(self, name: str) -> QuantizedUnit:
         """Quantise a unit as the network stands."""
         return quantize_unit(self.spiking, name, self._amplitudes, self._precision)
+
+    def current(self, name: str) -> Tensor:
+        """Return the ANN's current into a unit, bias included, (N, *current shape): before the activation function."""
+        unit = self._ann[name]
+        total = current(self._ann, unit, self._values)
+        if isinstance(unit, MaxUnit | Source):
+            return total
+        return total + torch.from_numpy(per_channel(unit.bias, unit.shape)).to(total)
+
+    def average(self, name: str) -> Tensor:
+        """Return what a unit stands for on average over a run, in real numbers, (N, *shape) float32."""
+        spikes = self._spikes[name]
+        amplitude = torch.from_numpy(np.ascontiguousarray(self._amplitudes[name], dtype=np.float32))
+        return spikes.sum(0, dtype=torch.float32) / spikes.shape[0] * amplitude
+
+    def spikes(self, name: str) -> Tensor:
+        """Return what a unit that is already calibrated emits, (T or 1, N, *shape)."""
+        return self._spikes[name]
+
+    def population(self, name: str) -> Population:
+        """Return a unit that is already calibrated, in integers."""
+        return self._populations[name]
 
     def run(self, unit: QuantizedUnit) -> Tensor:
         """Run one quantised unit on the spikes of its sources, (T, N, *shape)."""

@@ -29,7 +29,7 @@ from toolchain.netlist import (
     chain_shapes,
 )
 from toolchain.netlist.shapes import per_channel
-from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork
+from toolchain.network import Activation, Encoding, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork
 from toolchain.quantize.amplitude import channelwise, fold, largest_weight, output_channels, through_structure
 from toolchain.quantize.scales import FoldedChain, channel_scales, split_chain
 
@@ -85,9 +85,9 @@ class QuantizedUnit:
     notes: tuple[str, ...] = field(default=())
 
 
-def input_population(spiking: SpikingNetwork) -> Input:
+def input_population(network: FloatNetwork, encoding: Encoding) -> Input:
     """Return the input in integers."""
-    source, encoding = spiking.network.source, spiking.encoding
+    source = network.source
     return Input(
         source.name,
         source.shape,
@@ -102,7 +102,7 @@ def input_population(spiking: SpikingNetwork) -> Input:
 
 def quantize_source(spiking: SpikingNetwork) -> QuantizedUnit:
     """Quantise the input: nothing feeds it, and its amplitude is its scale."""
-    source = input_population(spiking)
+    source = input_population(spiking.network, spiking.encoding)
     return QuantizedUnit(source, (), np.full(source.shape, source.scale))
 
 

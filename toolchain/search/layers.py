@@ -1,0 +1,88 @@
+"""The search of the paper: phi and rho of whole layers, from sensitivities measured layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from toolchain.conversion import Conversion
+from toolchain.network import SpikingNetwork
+from toolchain.search.compression import RHO, search_compression
+from toolchain.search.firing import Found, search_firing
+from toolchain.search.sensitivity import Measuring, SensitivityTable, measure_sensitivities
+from toolchain.search.workbench import Base
+
+
+@dataclass(frozen=True)
+class LayerSearch:
+    """Firing-pattern search and spike compression, layer by layer (appendix, Algorithm 1).
+
+    Parameters
+    ----------
+    phi : int
+        Target phi; uniform phi sets the budget.
+    phi_min, phi_max : int
+        Bounds of phi per layer.
+    budget : float or None
+        Operations relative to uniform phi; None to leave phi as it is.
+    tolerance : float or None
+        Greatest increase of the divergence for the compression; None for no compression.
+    measuring : Measuring
+    """
+
+    phi: int
+    phi_max: int
+    phi_min: int = 1
+    budget: float | None = 1.0
+    tolerance: float | None = None
+    measuring: Measuring = field(default_factory=Measuring)
+
+    def __call__(self, conversion: Conversion) -> Found:
+        """Search, and return the calibrated network."""
+        uniform = conversion.calibrate(conversion.fire({u.name: self.phi for u in conversion.network.activations}))
+        report: dict[str, Any] = {"strategy": "layers"}
+        found = Found(uniform, conversion.judge.measure(uniform), report)
+        if self.budget is not None:
+            table = self._phi_table(conversion, uniform)
+            found = search_firing(
+                table,
+                uniform,
+                lambda phi: conversion.calibrate(conversion.fire(phi)),
+                conversion.judge,
+                self.budget,
+                progress=conversion.progress,
+            )
+            report |= {"firing": found.report, "firing_table": table.to_json()}
+        if self.tolerance is not None:
+            start = found.spiking
+            table = self._rho_table(conversion, start)
+
+            def build(rho: Mapping[str, float]) -> SpikingNetwork:
+                firing = {name: replace(f, rho=rho[name]) for name, f in start.firing.items()}
+                return conversion.calibrate(replace(start, firing=firing))
+
+            found = search_compression(
+                table, start, build, conversion.judge, self.tolerance, progress=conversion.progress
+            )
+            report |= {"compression": found.report, "compression_table": table.to_json()}
+        return replace(found, report=report)
+
+    def _base(self, conversion: Conversion, spiking: SpikingNetwork) -> Base:
+        part = conversion.data.part(0, max(self.measuring.samples, 1))
+        return Base(conversion.network, spiking, part, conversion.precision)
+
+    def _phi_table(self, conversion: Conversion, uniform: SpikingNetwork) -> SensitivityTable:
+        settings = range(self.phi_min, self.phi_max + 1)
+        by_phi = [conversion.fire({u.name: phi for u in conversion.network.activations}).firing for phi in settings]
+        options = {u.name: [firing[u.name] for firing in by_phi] for u in conversion.network.activations}
+        positions = [settings.index(self.phi)] * len(options)
+        base = self._base(conversion, uniform)
+        return measure_sensitivities(base, options, settings, positions, self.measuring, progress=conversion.progress)
+
+    def _rho_table(self, conversion: Conversion, start: SpikingNetwork) -> SensitivityTable:
+        options = {name: [replace(f, rho=rho) for rho in RHO] for name, f in start.firing.items()}
+        base = self._base(conversion, start)
+        return measure_sensitivities(
+            base, options, RHO, [0] * len(options), self.measuring, progress=conversion.progress
+        )

@@ -1,0 +1,134 @@
+"""What a spiking network really does on data: how far it is from the ANN, and what it spends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sim import Activity, compile_netlist
+from toolchain.calibrate import CalibrationData
+from toolchain.convert import outputs
+from toolchain.netlist import Connection, Netlist, fan_out
+from toolchain.network import FloatNetwork, SpikingNetwork
+from toolchain.quantize import Precision, quantize
+
+#: Samples of the ANN that run together.
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network measured on data.
+
+    Parameters
+    ----------
+    divergence : float
+        Sensitivity: mean symmetric Kullback-Leibler divergence of its decisions from the ANN's.
+    agreement : float
+        Share of decisions that are the ANN's.
+    operations : float
+        Synaptic operations per sample, those of the input left out.
+    """
+
+    divergence: float
+    agreement: float
+    operations: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def symmetric_divergence(logits: Tensor, reference: Tensor) -> float:
+    """Return KL(p, q) + KL(q, p) of softmax distributions along axis 1, mean over all else.
+
+    Parameters
+    ----------
+    logits, reference : Tensor (N, classes, ...)
+
+    Notes
+    -----
+    Sum over classes of ``(p - q) * (ln p - ln q)``, in float64 from the logits, so that no
+    probability is ever zero.
+    """
+    a, b = torch.log_softmax(logits.double(), 1), torch.log_softmax(reference.double(), 1)
+    return float(((a.exp() - b.exp()) * (a - b)).sum(1).mean())
+
+
+def fan_outs(connections: Sequence[Connection], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Return the number of synapses that each neuron drives, summed over its connections."""
+    total: dict[str, np.ndarray] = {}
+    for connection in connections:
+        count = fan_out(connection.operators, shapes[connection.source])
+        total[connection.source] = total.get(connection.source, 0) + count
+    return total
+
+
+def operations(netlist: Netlist, activity: Activity) -> float:
+    """Return the synaptic operations per sample, those of the input left out (semantics, section 9)."""
+    synapses = fan_outs(netlist.connections, {p.name: p.shape for p in netlist.populations})
+    spent = sum(
+        int((activity.payloads[p.name] * synapses[p.name]).sum()) for p in netlist.spiking if p.name in synapses
+    )
+    return spent / activity.samples
+
+
+@torch.inference_mode()
+def reference_outputs(network: FloatNetwork, x: Tensor) -> tuple[Tensor, ...]:
+    """Return the ANN's outputs (N, ...) on normalised data, one per output unit."""
+    parts = [outputs(network, x[start : start + _BATCH]) for start in range(0, x.shape[0], _BATCH)]
+    return tuple(torch.cat(o) for o in zip(*parts, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Measures spiking networks against the ANN they come from, on data kept for that.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+        The ANN, before any calibration.
+    data : CalibrationData
+    precision : Precision
+    """
+
+    network: FloatNetwork
+    data: CalibrationData
+    precision: Precision
+
+    @cached_property
+    def reference(self) -> tuple[Tensor, ...]:
+        """The ANN's outputs."""
+        return reference_outputs(self.network, self.data.x)
+
+    def measure(self, spiking: SpikingNetwork) -> Measured:
+        """Quantise the network and run it."""
+        return self.measure_netlist(quantize(spiking, self.precision))
+
+    def measure_netlist(self, netlist: Netlist) -> Measured:
+        """Run a netlist."""
+        payload = self.data.payload
+        held = netlist.input.coding == "direct"
+        batch = compile_netlist(netlist).run((payload[0] if held else payload).numpy(), activity=True)
+        logits = [
+            torch.from_numpy(batch.readouts[r.name][-1] * r.scale.reshape(-1, *(1 for _ in r.shape[1:])))
+            / netlist.timesteps
+            for r in netlist.readouts
+        ]
+        assert batch.activity is not None
+        return Measured(
+            divergence=sum(symmetric_divergence(o, r) for o, r in zip(logits, self.reference, strict=True)),
+            agreement=float(np.mean([same_decisions(o, r) for o, r in zip(logits, self.reference, strict=True)])),
+            operations=operations(netlist, batch.activity),
+        )
+
+
+def same_decisions(logits: Tensor, reference: Tensor) -> float:
+    """Return the share of equal argmax decisions along axis 1."""
+    return float((logits.argmax(1) == reference.argmax(1)).double().mean())
