@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from sim import scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +62,13 @@ class Counter:
 
     def count(self, name: str, values: Tensor, repeats: int = 1) -> None:
         """Add payloads (T, N, *shape), each of which was emitted `repeats` times."""
-        flat = values.flatten(0, 1)
-        magnitude = flat.to(torch.int16).abs() if values.dtype is torch.int8 else flat
-        for where, counted in ((self._payloads, magnitude), (self._events, flat != 0)):
-            total = counted.sum(0, dtype=torch.int64).cpu().numpy() * repeats
+        # As they lie in memory, channels-last: no copy.
+        flat = values.transpose(0, 1).movedim(2, -1).flatten(0, 1).cpu().numpy()
+        shape = flat.shape[1:]
+        payloads, events = np.zeros((2, prod(shape)), np.int32)
+        scan.count(np.ascontiguousarray(flat).reshape(len(flat), payloads.size), payloads, events)
+        for where, counted in ((self._payloads, payloads), (self._events, events)):
+            total = np.moveaxis(counted.reshape(shape), -1, 0).astype(np.int64) * repeats
             where[name] = where[name] + total if name in where else total
 
     def activity(self, samples: int, steps: int, saturations: Mapping[str, int]) -> Activity:

@@ -19,8 +19,8 @@ from sim.payloads import check_payloads
 from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace
 from toolchain.netlist.shapes import size
 
-#: Currents of one chunk of samples, in bytes: measured (docs/performance.md), about the second-level caches.
-CHUNK_BYTES = 16 * 2**20
+#: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run.
+CHUNK_BYTES = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +177,8 @@ def compile_netlist(
     timesteps : int, optional
         T; the netlist's own by default.
     chunk : int, optional
-        Samples that go through the network together; by default as many as keep the largest
-        layer's currents within `CHUNK_BYTES`. Bounds the memory of a run.
+        Samples that go through the network together, which bounds the memory of a run; by default
+        as many as keep their payloads within `CHUNK_BYTES`.
     device : str or torch.device
 
     Raises
@@ -192,8 +192,7 @@ def compile_netlist(
     if chunk is not None and chunk < 1:
         raise InputError("chunk", f"{chunk} found, expected at least 1")
     if chunk is None:
-        largest = max(size(p.current_shape) for p in netlist.populations if not isinstance(p, Input))
-        chunk = max(1, CHUNK_BYTES // (4 * steps * largest))
+        chunk = max(1, CHUNK_BYTES // (steps * sum(size(p.shape) for p in netlist.populations)))
     sources = {p.name: p for p in netlist.populations}
     layers = tuple(
         compile_layer(p, netlist.inputs(p.name), sources, netlist.membrane_limit, steps, device)

@@ -102,6 +102,24 @@ def fire(
 
 
 @njit(nogil=True, cache=True)
+def count(payload: np.ndarray, total: np.ndarray, events: np.ndarray) -> None:
+    """Add up |payload| and the number of non-zero payloads of each neuron.
+
+    Parameters
+    ----------
+    payload : ndarray (B, M), int8 or uint8
+    total, events : ndarray (M,), int32
+        Added to: B is below 2**23.
+    """
+    for b in range(payload.shape[0]):
+        row = payload[b]
+        for c in range(row.shape[0]):
+            value = np.int32(row[c])
+            total[c] += abs(value)
+            events[c] += value != 0
+
+
+@njit(nogil=True, cache=True)
 def sum_windows(
     x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], before: tuple[int, int], out: np.ndarray
 ) -> None:
