@@ -191,6 +191,27 @@ def test_a_job_that_cannot_be_read(monkeypatch, make_netlist, make_payloads):
         run_on_lava(netlist, make_payloads(netlist))
 
 
+def test_a_disk_that_is_full(monkeypatch, make_netlist, make_payloads):
+    """The worker reserves what it will record before it starts, so that this is an error and not a death."""
+    netlist = make_netlist("conv")
+    program = textwrap.dedent(
+        """
+        import os, sys, errno
+        from hw_targets.lava_runtime import worker
+        def full(descriptor, offset, length):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.posix_fallocate = full
+        sys.exit(worker.main(sys.argv[1]))
+        """
+    )
+    monkeypatch.setattr(run, "WORKER", (sys.executable, "-c", program))
+    with pytest.raises(BackendError, match=r"lava worker: OSError.*No space left on device; free some space"):
+        run_on_lava(netlist, make_payloads(netlist))
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(BackendError, match="No such file or directory; free some space"):
+        run_on_lava(netlist, make_payloads(netlist))
+
+
 def test_lava_is_missing(monkeypatch, make_netlist, make_payloads):
     find_spec = importlib.util.find_spec
 

@@ -7,6 +7,10 @@ recorded (.npy). Nothing big passes through Lava's ports except the payloads bet
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,8 +18,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from hw_targets.schedule import Schedule
-from toolchain.netlist import Input, Netlist, Readout, Shape
-from toolchain.netlist.hdf5 import read_netlist, write_netlist
+from toolchain.netlist import BackendError, Input, Netlist, Readout, Shape
+from toolchain.netlist.hdf5 import netlist_bytes, read_netlist
+
+#: What to do when there is no room for a run's files.
+MAKE_ROOM = "free some space for temporary files, or name another folder in TMPDIR"
 
 #: What each process counts: clipped membrane potentials, and nanoseconds per activity.
 COUNTERS = ("clips", "send_ns", "receive_ns", "compute_ns", "record_ns")
@@ -73,11 +80,12 @@ class Job:
 
     def write(self, netlist: Netlist, payloads: np.ndarray, batch: Batch) -> None:
         """Write what the worker needs."""
-        self.errors.mkdir()
-        (self.folder / "record").mkdir()
-        write_netlist(netlist, self.folder / "netlist.h5")
-        np.save(self.folder / "payloads.npy", payloads, allow_pickle=False)
-        (self.folder / "batch.json").write_text(json.dumps(asdict(batch)))
+        with disk_errors():
+            self.errors.mkdir()
+            (self.folder / "record").mkdir()
+            (self.folder / "netlist.h5").write_bytes(netlist_bytes(netlist))
+            np.save(self.folder / "payloads.npy", payloads, allow_pickle=False)
+            (self.folder / "batch.json").write_text(json.dumps(asdict(batch)))
 
     def read(self) -> tuple[Netlist, np.ndarray, Batch]:
         """Read what `write` wrote; the payloads are mapped, not loaded."""
@@ -103,7 +111,30 @@ class Job:
         return _create_mapped(self.counters, np.int64, (len(netlist.populations), len(COUNTERS)))
 
 
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn what the system says of the run's files into a `BackendError`."""
+    try:
+        yield
+    except OSError as error:
+        raise BackendError(
+            "lava", f"the run's files cannot be written or read: {error.strerror or error}", MAKE_ROOM
+        ) from error
+
+
+@contextmanager
+def job_folder() -> Iterator[Job]:
+    """Give a folder for a run, and remove it at the end."""
+    with disk_errors():
+        folder = tempfile.TemporaryDirectory(prefix="adafire-lava-")
+    with folder as path:
+        yield Job(Path(path))
+
+
 def _create_mapped(path: Path, dtype: DTypeLike, shape: Shape) -> np.ndarray:
     """Create a .npy file of zeros, mapped and shared by all processes that are forked later."""
     array: np.ndarray = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    # Now, as an error, rather than later, as the death of a process that writes to a full disk.
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
-from hw_targets.lava_runtime.job import COUNTERS, Batch, Job
+from hw_targets.lava_runtime.job import COUNTERS, Batch, Job, disk_errors, job_folder
 from hw_targets.lava_runtime.report import ACTIVITIES, LavaRun, LavaTiming, ProcessTime
 from hw_targets.lava_runtime.shim import require_lava
 from hw_targets.lava_runtime.supervise import supervise
@@ -85,16 +83,16 @@ def measure_on_lava(
     times = schedule(netlist)
     steps = times.steps(batch.rounds)
     require_lava()
-    with tempfile.TemporaryDirectory(prefix="adafire-lava-") as folder:
-        job = Job(Path(folder))
+    with job_folder() as job:
         job.write(netlist, payloads, batch)
         phases = supervise(
-            [*WORKER, folder],
+            [*WORKER, str(job.folder)],
             job,
             time_limit=time_limit,
             step=None if progress is None else lambda reached: progress(reached, steps),
         )
-        trace, processes = _collect(netlist, job)
+        with disk_errors():
+            trace, processes = _collect(netlist, job)
     timing = LavaTiming(
         samples=batch.samples,
         lanes=batch.lanes,

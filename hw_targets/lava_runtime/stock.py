@@ -8,14 +8,12 @@ same shapes, same weights, same payload, one step after the other. Run as a work
 from __future__ import annotations
 
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hw_targets.lava_runtime.job import Batch, Job
+from hw_targets.lava_runtime.job import Batch, Job, job_folder
 from hw_targets.lava_runtime.run import measure_on_lava
 from hw_targets.lava_runtime.shim import load_lava, require_lava
 from hw_targets.lava_runtime.supervise import supervise
@@ -89,10 +87,9 @@ def compare_with_stock(
     layers = _convolutions(netlist)
     require_lava()
     samples = len(payloads)
-    with tempfile.TemporaryDirectory(prefix="adafire-lava-") as folder:
-        job = Job(Path(folder))
+    with job_folder() as job:
         job.write(netlist, payloads, Batch(samples, 1))
-        phases = supervise([*WORKER, folder], job, time_limit=time_limit)
+        phases = supervise([*WORKER, str(job.folder)], job, time_limit=time_limit)
     single = measure_on_lava(netlist, payloads, lanes=1, time_limit=time_limit).timing
     several = measure_on_lava(netlist, payloads, lanes=lanes, time_limit=time_limit).timing
     return StockComparison(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from hw_targets.lava_runtime.blas import blas_environment
-from hw_targets.lava_runtime.job import Job
+from hw_targets.lava_runtime.job import MAKE_ROOM, Job
 from toolchain.netlist import BackendError
 
 #: Seconds that a process group gets to end after SIGTERM. Python's resource tracker ignores that
@@ -131,7 +132,8 @@ def _failure(name: str, job: Job) -> BackendError:
     path = job.errors / f"{name}.txt"
     trace = path.read_text().strip() if path.exists() else "(no traceback was left)"
     where = "lava worker" if name == "worker" else f"lava process of {name!r}"
-    error = BackendError(where, trace.splitlines()[-1])
+    reason = trace.splitlines()[-1]
+    error = BackendError(where, reason, MAKE_ROOM if os.strerror(errno.ENOSPC) in reason else None)
     error.add_note(trace)
     return error
 
