@@ -110,6 +110,8 @@ def _checked(where: str, data: bytes) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         lines = str(error).strip().splitlines()
         raise FormatError(where, f"is no valid ONNX graph: {lines[0] if lines else error}", "export it again") from None
+    if any(not isinstance(name, str) for name in _names(model.graph)):
+        raise FormatError(where, "has names that are no text", "export it again")
     versions = {o.domain: o.version for o in model.opset_import}
     foreign = sorted(d for d in versions if d not in ("", "ai.onnx"))
     used = sorted({n.domain for n in model.graph.node if n.domain not in ("", "ai.onnx")})
@@ -124,6 +126,15 @@ def _checked(where: str, data: bytes) -> onnx.ModelProto:
             "export it with opset_version=17",
         )
     return model
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    yield graph.name
+    for named in (*graph.input, *graph.output, *graph.initializer):
+        yield named.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (a.name for a in node.attribute)
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
@@ -186,9 +197,15 @@ class _Interpreter:
             return self.builder.network(origin)
 
     def _array(self, tensor: TensorProto) -> np.ndarray:
-        array = np.asarray(numpy_helper.to_array(tensor))
+        try:
+            array = np.asarray(numpy_helper.to_array(tensor))
+        except (TypeError, ValueError) as error:
+            raise FormatError(
+                self.where, f"the weights {tensor.name!r} are damaged: {error}", "export it again"
+            ) from None
         if array.dtype.kind == "f":
-            array = array.astype(np.float64)
+            with np.errstate(invalid="ignore"):  # a signalling NaN is found below
+                array = array.astype(np.float64)
             if not np.isfinite(array).all():
                 raise InputError(self.where, f"the weights {tensor.name!r} hold NaN or infinite values", "train again")
         return array
