@@ -25,21 +25,21 @@ def draw(placement: Placement, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    limits = {name: limit for name, limit in placement.limits.items() if limit is not None}
+    limited = [name for name in placement.used[0] if any(limit[name] is not None for limit in placement.limits)]
     names = list(dict.fromkeys(t.population for t in placement.tiles))
     main = np.zeros(placement.cores, dtype=int)
     for tile in reversed(placement.tiles):
         main[tile.core] = names.index(tile.population)
     order = np.lexsort((np.arange(placement.cores), np.asarray(placement.chips)))
     chips = np.asarray(placement.chips)[order]
-    figure = Figure(figsize=(12, 1.2 + 1.6 * len(limits)), layout="constrained")
+    figure = Figure(figsize=(12, 1.2 + 1.6 * len(limited)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(limits), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (name, limit) in zip(axes, limits.items(), strict=True):
-        share = np.asarray([placement.used[core][name] / limit for core in order])
+    axes = figure.subplots(len(limited), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, name in zip(axes, limited, strict=True):
+        share = np.asarray([placement.used[core][name] / (placement.limits[core][name] or 1) for core in order])
         axis.bar(np.arange(placement.cores), 100 * share, width=1.0, color=[f"C{main[core] % 10}" for core in order])
         axis.set_ylim(0, 105)
-        axis.set_ylabel(f"{name.replace('_', ' ')}\n% of {limit:,}")
+        axis.set_ylabel(f"{name.replace('_', ' ')}\n% of limit")
         for boundary in np.flatnonzero(np.diff(chips)) + 0.5:
             axis.axvline(boundary, color="black", linewidth=1)
     axes[-1].set_xlabel("core (lines part chips; colours tell populations apart)")

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hw_targets.placement.boxes import Box, index, intersection, receptive_box, volume
+from hw_targets.placement.boxes import Box, index, intersection, receptive_box, volume, whole
 from hw_targets.placement.footprint import RESOURCES, core_limits, footprint
+from hw_targets.placement.layers import LAYER_RESOURCES, holds_layers, layer_footprint, layer_limits, match_layers
 from hw_targets.placement.placement import HOST, Placement, Tile, Traffic
 from hw_targets.placement.split import FIXES, CapacityError, excess, split
 from hw_targets.target import Target, available_targets, load_target
@@ -24,6 +25,8 @@ from toolchain.netlist import MaxPool, Netlist, TargetError, UnsupportedError
 _ROUNDS = 24
 
 Spikes = Mapping[str, np.ndarray]
+_Key = tuple[str, Box]
+_Edges = dict[tuple[_Key, _Key], float]
 
 
 def place(netlist: Netlist, target: Target, traffic: Spikes | None = None) -> Placement:
@@ -48,6 +51,8 @@ def place(netlist: Netlist, target: Target, traffic: Spikes | None = None) -> Pl
     UnsupportedError
         When the target's file does not describe its cores.
     """
+    if holds_layers(target):
+        return _place_layers(netlist, target, traffic)
     if all(limit is None for limit in core_limits(target).values()):
         raise UnsupportedError(
             target.name, f"no source describes the cores of {target.title}, so nothing can be placed"
@@ -57,11 +62,7 @@ def place(netlist: Netlist, target: Target, traffic: Spikes | None = None) -> Pl
     tiles = _fill_cores(netlist, target, boxes, edges)
     if target.cores is not None and (needed := max(t.core for t in tiles) + 1) > target.cores:
         raise CapacityError("netlist", "cores", needed, target.cores, target.title, larger_system(target, needed))
-    core_of = {(t.population, t.box): t.core for t in tiles}
-    flows: dict[tuple[int, int], float] = {}
-    for (source, sink), spikes in edges.items():
-        pair = (core_of.get(source, HOST), core_of[sink])
-        flows[pair] = flows.get(pair, 0.0) + spikes
+    flows = _flows(tiles, edges)
     chips = _fill_chips(max(t.core for t in tiles) + 1, target, flows)
     return Placement(
         target=target,
@@ -69,9 +70,41 @@ def place(netlist: Netlist, target: Target, traffic: Spikes | None = None) -> Pl
         tiles=tiles,
         chips=chips,
         used=_usage(netlist, target, tiles, edges),
+        limits=(core_limits(target),) * len(chips),
         traffic=_sum_traffic(flows, chips),
         measured=traffic is not None,
     )
+
+
+def _place_layers(netlist: Netlist, target: Target, traffic: Spikes | None) -> Placement:
+    """Place each population whole on a core of its own."""
+    cores = match_layers(netlist, target)
+    boxes = {name: (whole(netlist[name].shape),) for name in cores}
+    tiles = tuple(Tile(name, boxes[name][0], core) for name, core in cores.items())
+    empty = dict.fromkeys(LAYER_RESOURCES, 0)
+    on_core = {core: layer_footprint(netlist, name) for name, core in cores.items()}
+    limits = layer_limits(target)
+    chips = (0,) * len(limits)
+    return Placement(
+        target=target,
+        netlist_hash=netlist.content_hash,
+        tiles=tiles,
+        chips=chips,
+        used=tuple(on_core.get(core, empty) for core in range(len(limits))),
+        limits=limits,
+        traffic=_sum_traffic(_flows(tiles, _edges(netlist, boxes, traffic)), chips),
+        measured=traffic is not None,
+    )
+
+
+def _flows(tiles: tuple[Tile, ...], edges: _Edges) -> dict[tuple[int, int], float]:
+    """Return the spikes from core to core; the input's come from `HOST`."""
+    core_of = {(t.population, t.box): t.core for t in tiles}
+    flows: dict[tuple[int, int], float] = {}
+    for (source, sink), spikes in edges.items():
+        pair = (core_of.get(source, HOST), core_of[sink])
+        flows[pair] = flows.get(pair, 0.0) + spikes
+    return flows
 
 
 def larger_system(target: Target, cores: int) -> str:
@@ -81,10 +114,6 @@ def larger_system(target: Target, cores: int) -> str:
         best = min(systems, key=lambda t: t.cores or 0)
         return f"place it on {best.name} ({best.cores:,} cores), use fewer weight bits, or narrow the network"
     return "use fewer weight bits, or narrow the network"
-
-
-_Key = tuple[str, Box]
-_Edges = dict[tuple[_Key, _Key], float]
 
 
 def cut(netlist: Netlist, target: Target) -> dict[str, tuple[Box, ...]]:
@@ -143,7 +172,7 @@ def _edges(netlist: Netlist, boxes: Mapping[str, tuple[Box, ...]], traffic: Spik
     """Return the spikes from each box to each box that listens to it, the input included."""
     edges: _Edges = {}
     spikes = {p.name: _spikes(p.name, p.shape, traffic) for p in netlist.populations if p.emits}
-    parts = {netlist.input.name: (tuple((0, n) for n in netlist.input.shape),), **boxes}
+    parts = {netlist.input.name: (whole(netlist.input.shape),), **boxes}
     for connection in netlist.connections:
         source, shape = connection.source, netlist[connection.source].shape
         for sink in boxes[connection.target]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hw_targets.placement.boxes import Box, volume
-from hw_targets.placement.footprint import RESOURCES, core_limits
 from hw_targets.target import Target
 
 if TYPE_CHECKING:
@@ -66,7 +65,9 @@ class Placement:
     chips : tuple of int
         The chip of each core.
     used : tuple of mapping of str to int
-        Per core, what is used of each of `RESOURCES`.
+        Per core, what is used of each resource.
+    limits : tuple of mapping of str to int or None
+        Per core, how much of each resource there is; None where unlimited or unknown.
     traffic : Traffic
     measured : bool
         Whether `traffic` weighs neurons by measured spikes; otherwise each neuron spikes once.
@@ -77,13 +78,9 @@ class Placement:
     tiles: tuple[Tile, ...]
     chips: tuple[int, ...]
     used: tuple[Mapping[str, int], ...]
+    limits: tuple[Mapping[str, int | None], ...]
     traffic: Traffic
     measured: bool
-
-    @cached_property
-    def limits(self) -> Mapping[str, int | None]:
-        """Limit of each resource of a core; None where unlimited or unknown."""
-        return core_limits(self.target)
 
     @property
     def cores(self) -> int:
@@ -98,8 +95,11 @@ class Placement:
     @cached_property
     def utilization(self) -> Mapping[str, tuple[int, int | None]]:
         """(used, max) of chips and cores, and of each resource on the core that uses most of it."""
-        fullest = {f"{r}_per_core": (max(u[r] for u in self.used), self.limits[r]) for r in RESOURCES}
+        fullest = {f"{r}_per_core": max(self._pairs(r), key=lambda p: p[0] / (p[1] or 1)) for r in self.used[0]}
         return {"chips": (self.chip_count, self.target.chips), "cores": (self.cores, self.target.cores), **fullest}
+
+    def _pairs(self, resource: str) -> list[tuple[int, int | None]]:
+        return [(used[resource], limit[resource]) for used, limit in zip(self.used, self.limits, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         """Return the placement as JSON values: tiles, cores, utilization, traffic."""
@@ -108,8 +108,10 @@ class Placement:
             "netlist_hash": self.netlist_hash,
             "utilization": {name: list(pair) for name, pair in self.utilization.items()},
             "traffic": {**self.traffic.__dict__, "measured": self.measured},
-            "limits_per_core": dict(self.limits),
-            "cores": [{"core": i, "chip": self.chips[i], "used": dict(used)} for i, used in enumerate(self.used)],
+            "cores": [
+                {"core": i, "chip": self.chips[i], "used": {r: [used[r], limit[r]] for r in used}}
+                for i, (used, limit) in enumerate(zip(self.used, self.limits, strict=True))
+            ],
             "tiles": [
                 {"population": t.population, "box": [list(r) for r in t.box], "core": t.core} for t in self.tiles
             ],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import product
+from typing import Any
 
 from hw_targets.placement.boxes import Box, grid, receptive_box, volume, whole
 from hw_targets.placement.footprint import core_limits, footprint, measure_synapses
@@ -33,17 +35,22 @@ class CapacityError(TargetError):
     used, limit : int
     target : str
         The target's title.
+    whole : bool
+        Whether the whole population must fit one core, not one neuron of it.
     """
 
-    def __init__(self, where: str, resource: str, used: int, limit: int, target: str, fix: str) -> None:
-        self.resource, self.used, self.limit, self.target = resource, used, limit, target
-        what = "the network" if where == "netlist" else "one neuron"
+    def __init__(
+        self, where: str, resource: str, used: int, limit: int, target: str, fix: str, *, whole: bool = False
+    ) -> None:
+        self.resource, self.used, self.limit, self.target, self.whole = resource, used, limit, target, whole
+        what = "the network" if where == "netlist" else "the layer" if whole else "one neuron"
         has = target if where == "netlist" else f"a core of {target}"
         super().__init__(where, f"{what} takes {used:,} {resource}, {has} has {limit:,}", fix)
 
-    def __reduce__(self) -> tuple[type[CapacityError], tuple[str, str, int, int, str, str]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the constructor's arguments."""
-        return type(self), (self.where, self.resource, self.used, self.limit, self.target, self.fix or "")
+        arguments = (self.where, self.resource, self.used, self.limit, self.target, self.fix or "")
+        return partial(type(self), whole=self.whole), arguments
 
 
 def excess(used: Mapping[str, int], target: Target) -> tuple[str, int, int] | None:

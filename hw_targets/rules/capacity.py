@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from hw_targets.placement.boxes import whole
 from hw_targets.placement.footprint import footprint, state_bits
+from hw_targets.placement.layers import holds_layers, layer_footprint, layer_limits, too_large
 from hw_targets.placement.place import place
 from hw_targets.placement.placement import Placement
 from hw_targets.placement.split import CapacityError, split
@@ -48,13 +49,22 @@ def placed(netlist: Netlist, target: Target) -> tuple[Placement | None, tuple[Ca
         return None, ()
     except CapacityError as error:
         errors.append(error)
+    errors += [e for e in _misfits(netlist, target) if e.where not in {seen.where for seen in errors}]
+    return None, tuple(errors)
+
+
+def _misfits(netlist: Netlist, target: Target) -> Iterator[CapacityError]:
+    """Yield the reason for each population of which a core cannot hold even its smallest part."""
     for population in netlist.populations[1:]:
+        if holds_layers(target):
+            used = layer_footprint(netlist, population.name)
+            if not any(all(used[r] <= (most or used[r]) for r, most in core.items()) for core in layer_limits(target)):
+                yield too_large(population.name, used, target)
+            continue
         try:
             split(netlist, target, population.name)
         except CapacityError as error:
-            if error.where not in {e.where for e in errors}:
-                errors.append(error)
-    return None, tuple(errors)
+            yield error
 
 
 def totals(netlist: Netlist, target: Target) -> Mapping[str, tuple[int, int | None]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 
 import numpy as np
@@ -162,7 +162,9 @@ def unit(population: AdaFire | Readout, target: Target) -> int:
 
 def roomier(netlist: Netlist, population: AdaFire | Readout, target: Target) -> str | None:
     """Return the advice to convert for the target, where its thresholds would leave more bits above them."""
-    if isinstance(population, Readout) or netlist.provenance.get("target") in (target.name, target.chip):
+    recipe = netlist.provenance.get("recipe")
+    converted_for = recipe.get("target") if isinstance(recipe, Mapping) else None
+    if isinstance(population, Readout) or converted_for in (target.name, target.chip):
         return None
     try:
         fitted = unit_of(target, fit_threshold(target, population.threshold))

@@ -148,6 +148,7 @@ def small_targets(draw):
 def assert_within(netlist: Netlist, target: Target, placement):
     """Recount every core from its tiles, out-axons from what listens to them."""
     limits = core_limits(target)
+    assert placement.limits == (limits,) * placement.cores
     for core, used in enumerate(placement.used):
         tiles = [t for t in placement.tiles if t.core == core]
         assert tiles
@@ -307,3 +308,70 @@ def test_results_as_json_table_and_picture(small_resnet, tmp_path):
     placement.draw(tmp_path / "cores.svg")
     assert (tmp_path / "cores.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["cores.png", "cores.svg"]
+
+
+def layered(channels: tuple[int, ...], side: int, pools: tuple[int, ...]) -> Netlist:
+    """Convolutions in a row with pooling before each, and a dense readout."""
+    populations = [Input("input", (2, side, side), 1, False, 1.0, np.zeros(2), np.ones(2), "frames")]
+    connections = []
+    for n, (c, pool) in enumerate(zip(channels, pools, strict=True)):
+        source = populations[-1]
+        operators = (
+            SumPool((pool, pool), (pool, pool), ((0, 0), (0, 0))),
+            Conv(np.ones((c, source.shape[0], 3, 3), int), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+        )
+        shape = operators[1].output_shape(operators[0].output_shape(source.shape))
+        populations.append(
+            AdaFire(f"layer{n}", shape, 1, np.full(c, 64), np.zeros(c, int), np.zeros(c, int), np.ones(c))
+        )
+        connections.append(Connection(source.name, f"layer{n}", operators))
+    flat = int(np.prod(populations[-1].shape))
+    connections.append(
+        Connection(populations[-1].name, "readout", (Reshape((flat,)), Linear(np.ones((10, flat), int))))
+    )
+    populations.append(Readout("readout", (10,), np.zeros(10, int), np.ones(10)))
+    return Netlist(tuple(populations), tuple(connections), 4)
+
+
+def test_layers_take_cores_of_their_own_where_cores_hold_layers():
+    netlist, target = layered((8, 16, 8), 64, (1, 2, 4)), load_target("speck")
+    placement = place(netlist, target)
+    cores = {t.population: t.core for t in placement.tiles}
+    assert len(set(cores.values())) == 4
+    # 8 x 64 x 64 neurons fit cores 0 to 4 only; words as sinabs counts them.
+    assert cores["layer0"] <= 4
+    used = placement.used[cores["layer1"]]
+    assert used == {"kernels": 1, "kernel_words": 8 * 2 ** (4 + 4), "neuron_words": 16 * 32 * 32, "bias_words": 0}
+    assert placement.used[cores["readout"]]["kernel_words"] == 8 * 2 ** (6 + 4)
+    for used, limit in zip(placement.used, placement.limits, strict=True):
+        assert all(used[r] <= limit[r] for r in used)
+    assert_covered(netlist, placement)
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "pools", "resource"),
+    [
+        ((32, 4), 64, (1, 2), "neuron_words"),
+        ((4, 256, 256), 16, (1, 4, 1), "kernel_words"),
+        ((8,) * 9, 8, (1,) * 9, "cores"),
+        ((16, 16, 16, 16, 2), 64, (1, 1, 1, 1, 8), "large cores"),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused_naming_the_resource(channels, side, pools, resource):
+    with pytest.raises(CapacityError) as caught:
+        place(layered(channels, side, pools), load_target("speck"))
+    assert caught.value.resource == resource
+    assert caught.value.used > caught.value.limit
+
+
+def test_a_core_that_holds_a_layer_has_one_kernel(small_resnet):
+    with pytest.raises(CapacityError, match="b: the layer takes 2 kernels, a core of SynSense Speck"):
+        place(small_resnet, load_target("speck"))
+
+
+def test_a_capacity_error_survives_being_sent_between_processes():
+    import pickle
+
+    error = CapacityError("conv", "kernels", 2, 1, "a chip", "use one", whole=True)
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    assert (str(again), again.resource, again.whole) == (str(error), "kernels", True)
