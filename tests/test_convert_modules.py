@@ -221,7 +221,7 @@ def test_a_file_that_holds_something_else(tmp_path, content):
 def test_origin_names_class_and_weights():
     module = network()
     origin = convert(module, (3,)).origin
-    assert origin == {"class": "Sequential", "weights_sha256": state_hash(module)}
+    assert origin == {"class": "Sequential", "weights_sha256": state_hash(module), "ann_macs": str(3 * 4 + 4 * 2)}
     assert convert(network(), (3,)).origin != origin
 
 

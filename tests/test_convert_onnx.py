@@ -399,4 +399,4 @@ def test_names_come_from_the_modules(tmp_path):
     torch.onnx.export(net.eval(), (torch.zeros(1, 3, 8, 8),), path, dynamo=False)
     network = convert_onnx(path)
     assert [u.name for u in network.units] == ["input", "0.conv1", "0.conv2", "1.0.conv1", "1.0.conv2", "3"]
-    assert set(network.origin) == {"class", "weights_sha256"}
+    assert set(network.origin) == {"class", "weights_sha256", "ann_macs"}

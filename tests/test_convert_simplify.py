@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from toolchain.convert.macs import dense_macs
 from toolchain.convert.parallel import join_parallel
 from toolchain.convert.simplify import simplify
 from toolchain.netlist import (
@@ -114,6 +115,15 @@ def test_a_simplified_chain_computes_the_same(drawn):
     again = simplify(simple, shape)
     assert again is not None
     assert list(map(type, again)) == list(map(type, simple))
+
+
+@given(chains())
+@settings(max_examples=100, deadline=None)
+def test_macs_are_the_synapses_of_a_layer(drawn):
+    shape, chain = drawn
+    for operator, before in zip(chain, chain_shapes(chain, shape), strict=False):
+        if isinstance(operator, Conv | ConvTranspose | Linear):
+            assert dense_macs(operator, before) == fan_out((operator,), before).sum()
 
 
 @given(chains())

@@ -129,7 +129,8 @@ class FloatNetwork:
     connections : tuple of Connection
         Every chain into an `Activation` or `Output` holds at least one weighted operator (float64).
     origin : mapping of str to str
-        Where the network came from: class, hash of its weights.
+        Where the network came from: `class`, `weights_sha256`, and `ann_macs`, the original's
+        multiply-accumulates per sample (conversion may compose layers and read a value twice).
     """
 
     units: tuple[Unit, ...]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
+from toolchain.convert.builder import NetworkBuilder
 from toolchain.convert.expression import Expression, Pooled, Refusal, Value
 from toolchain.netlist import Pairs
 
@@ -35,12 +36,14 @@ class Operation:
     convert: Callable[..., Any]
     role: str = ""
 
-    def label(self, result: Any, position: int, path: str) -> Any:
-        """Note the layer's path in its result."""
+    def label(self, builder: NetworkBuilder, result: Any, position: int, path: str) -> Any:
+        """Note the layer's path in its result, and count it."""
         if not self.role:
             return result
         if isinstance(result, tuple):  # the first of several results is the layer's own
-            return (self.label(result[0], position, path), *result[1:])
+            return (self.label(builder, result[0], position, path), *result[1:])
+        if self.role == "weighted":
+            builder.count(result)
         return result.passed(position, path, weighted=self.role == "weighted")
 
 

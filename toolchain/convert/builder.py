@@ -9,6 +9,7 @@ from math import inf
 import numpy as np
 
 from toolchain.convert.expression import Expression, Pooled, Refusal, Term, Value, value_of
+from toolchain.convert.macs import dense_macs
 from toolchain.convert.parallel import join_parallel
 from toolchain.convert.simplify import Chain, simplify
 from toolchain.netlist import (
@@ -41,10 +42,13 @@ class NetworkBuilder:
     ----------
     path : str
         Path of the module that is being converted; front-ends keep it up to date.
+    macs : int
+        Multiply-accumulates of the layers counted so far, for one sample.
     """
 
     def __init__(self, input_shape: Shape) -> None:
         self.path = ""
+        self.macs = 0
         self._units: dict[str, Unit] = {INPUT: Source(INPUT, input_shape)}
         self._connections: list[Connection] = []
         self._depths: dict[str, int] = {INPUT: 0}
@@ -55,7 +59,7 @@ class NetworkBuilder:
         return self._value(INPUT)
 
     def network(self, origin: Mapping[str, str]) -> FloatNetwork:
-        """Return the finished network, without the units that no output depends on."""
+        """Return the finished network, without the units that no output depends on; `origin` gains `ann_macs`."""
         needed = {u.name for u in self._units.values() if isinstance(u, Output)} | {INPUT}
         for connection in reversed(self._connections):
             if connection.target in needed:
@@ -63,8 +67,17 @@ class NetworkBuilder:
         return FloatNetwork(
             tuple(u for u in self._units.values() if u.name in needed),
             tuple(c for c in self._connections if c.target in needed),
-            origin,
+            {**origin, "ann_macs": str(self.macs)},
         )
+
+    def count(self, value: Value) -> None:
+        """Count the layer that a value has just gone through."""
+        if isinstance(value, Expression) and value.terms:
+            term = value.terms[0]
+            index = max(i for i, o in enumerate(term.operators) if isinstance(o, Weighted))
+            operator = term.operators[index]
+            if isinstance(operator, Weighted):
+                self.macs += dense_macs(operator, self._shapes(term)[index])
 
     # Clipping ------------------------------------------------------------------------------------
 

@@ -226,7 +226,7 @@ class _Interpreter:
                 node = Node(proto, inputs, self.version, self.batch)
                 result = operation.convert(self.builder, node)
                 named = _module(proto.input) or self.builder.path or proto.op_type
-                results = operation.label(result, position, named)
+                results = operation.label(self.builder, result, position, named)
             results = results if isinstance(results, tuple) else (results,)
             self.values.update(zip(proto.output, results, strict=False))
 

@@ -202,7 +202,7 @@ def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: Netwo
     if operation is None:
         raise Refusal("is not supported", advice(_operation_name(node)))
     result = operation.convert(builder, *args, **kwargs)
-    return operation.label(result, position, builder.path or node.name)
+    return operation.label(builder, result, position, builder.path or node.name)
 
 
 def _leaves(tree: Any) -> Iterator[Any]:
