@@ -7,7 +7,10 @@ from hw_targets.lava_runtime import measure_on_lava, run_on_lava
 from hw_targets.lava_runtime.stock import compare_with_stock
 from hw_targets.schedule import schedule
 from sim import golden
+from toolchain.evaluation import evaluate
 from toolchain.netlist import AdaFire, Connection, Conv, Input, InputError, Linear, Netlist, Readout, Reshape, Scale
+from toolchain.netlist.data_file import Dataset
+from toolchain.verification import verify
 
 pytestmark = pytest.mark.lava
 
@@ -204,3 +207,25 @@ def test_stock_processes_take_sequences_only(make_netlist, make_payloads):
     netlist = make_netlist("linear")
     with pytest.raises(InputError):
         compare_with_stock(netlist, make_payloads(netlist))
+
+
+def test_a_data_set_runs_batch_by_batch(make_netlist):
+    """More samples than one run takes: evaluation and verification join them, and say what Lava cost."""
+    netlist = make_netlist("conv", 1, timesteps=3)
+    rng = np.random.default_rng(0)
+    data = Dataset("random", rng.normal(size=(70, 3, 7, 9)), rng.integers(0, 5, 70))
+    found = evaluate(netlist, data, batch=40, backend="lava")
+    expected = evaluate(netlist, data)
+    cost = found.to_json().pop("lava")
+    times = schedule(netlist)
+    assert cost["samples"] == 70
+    # 40 samples are three rounds of at most 16 lanes, 30 are two.
+    assert cost["steps"] == times.steps(3) + times.steps(2)
+    assert cost["seconds_per_step"] > 0
+    assert set(cost["phases"]) == {"load", "build", "compile", "run", "stop"}
+    assert "lava" not in expected.to_json()
+    assert found.accuracy_by_timestep == expected.accuracy_by_timestep
+    assert found.spikes_per_sample == expected.spikes_per_sample
+    report = verify(netlist, data, "lava")
+    assert report.equivalent
+    assert report.samples == 70

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from rich.table import Table
 
-from hw_targets.lava_runtime import run_on_lava
+from hw_targets.lava_runtime import LavaRun, LavaTiming, add_timings, measure_on_lava
 from sim import simulate, simulate_early_exit
 from toolchain.display import Displayed
 from toolchain.energy import Counts, count
@@ -47,6 +47,8 @@ class Evaluation(Displayed):
         Wall time of the run, without reading files.
     saturations : mapping of str to int
         Clipped membrane potentials, of populations that had any.
+    lava : LavaTiming or None
+        Where the time went on Lava.
     """
 
     backend: str
@@ -59,10 +61,16 @@ class Evaluation(Displayed):
     mean_timesteps: float
     seconds: float
     saturations: Mapping[str, int]
+    lava: LavaTiming | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {**asdict(self), "accuracy_by_timestep": list(self.accuracy_by_timestep)}
+        """Return the fields as JSON values; `lava` only where Lava ran."""
+        found = {**asdict(self), "accuracy_by_timestep": list(self.accuracy_by_timestep)}
+        if self.lava is None:
+            del found["lava"]
+        else:
+            found["lava"] = self.lava.to_json()
+        return found
 
     def __rich__(self) -> Table:
         """Return a table for the terminal."""
@@ -79,6 +87,9 @@ class Evaluation(Displayed):
         table.add_row("seconds", f"{self.seconds:.2f}")
         for name, clips in self.saturations.items():
             table.add_row(f"saturations in {name}", f"{clips:,}")
+        if self.lava is not None:
+            table.add_row("Lava steps", f"{self.lava.steps:,} of {1e3 * self.lava.step:.1f} ms each")
+            table.add_row("Lava start-up and end", f"{self.lava.start_up:.2f} s")
         return table
 
 
@@ -119,7 +130,28 @@ def traces(
     backend: Backend = "reference",
     progress: Progress = silent,
 ) -> Iterator[Trace]:
-    """Yield the traces of a data set, batch by batch; Lava takes all samples in one run.
+    """Yield the traces of a data set, batch by batch.
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist.
+    BackendError
+        When Lava is not installed or died.
+    """
+    if backend == "lava":
+        for run in lava_runs(netlist, data, batch=batch, progress=progress):
+            yield run.trace
+        return
+    check_samples(netlist, data)
+    with progress("simulating", -(-len(data) // batch)) as advance:
+        for payloads in data.batches(netlist.input, batch):
+            yield simulate(netlist, payloads)
+            advance()
+
+
+def lava_runs(netlist: Netlist, data: Dataset, *, batch: int = 64, progress: Progress = silent) -> Iterator[LavaRun]:
+    """Yield the runs of a data set on Lava, `batch` samples in each.
 
     Raises
     ------
@@ -129,27 +161,23 @@ def traces(
         When Lava is not installed or died.
     """
     check_samples(netlist, data)
-    if backend == "lava":
-        yield _run_on_lava(netlist, data, progress)
-        return
-    with progress("simulating", -(-len(data) // batch)) as advance:
+    with progress("Lava timesteps", len(data) * netlist.timesteps) as advance:
         for payloads in data.batches(netlist.input, batch):
-            yield simulate(netlist, payloads)
+            samples = payloads.shape[1 if netlist.input.coding == "frames" else 0]
+            yield measure_on_lava(netlist, payloads, progress=_scaled(advance, samples * netlist.timesteps))
+
+
+def _scaled(advance: Callable[[], None], total: int) -> Callable[[int, int], None]:
+    """Return a report of (steps done, steps in all) that advances `total` times by the end."""
+    shown = 0
+
+    def report(done: int, steps: int) -> None:
+        nonlocal shown
+        for _ in range(done * total // steps - shown):
             advance()
+            shown += 1
 
-
-def _run_on_lava(netlist: Netlist, data: Dataset, progress: Progress) -> Trace:
-    steps = len(data) * netlist.timesteps + max(netlist.depths.values())
-    with progress("Lava timesteps", steps) as advance:
-        shown = 0
-
-        def report(done: int, total: int) -> None:
-            nonlocal shown
-            for _ in range(done * steps // max(total, 1) - shown):
-                advance()
-                shown += 1
-
-        return run_on_lava(netlist, data.payloads(netlist.input), progress=report)
+    return report
 
 
 def evaluate(
@@ -184,10 +212,20 @@ def evaluate(
     right = np.zeros(netlist.timesteps, dtype=np.int64)
     counts: Counts | None = None
     saturations: dict[str, int] = {}
+    timings: list[LavaTiming] = []
+
+    def stream() -> Iterator[Trace]:
+        if backend == "reference":
+            yield from traces(netlist, data, batch=batch, progress=progress)
+            return
+        for run in lava_runs(netlist, data, batch=batch, progress=progress):
+            timings.append(run.timing)
+            yield run.trace
+
     started, seconds = time.perf_counter(), 0.0
     with ExitStack() as stack:
         writer = stack.enter_context(TraceWriter(trace)) if trace is not None else None
-        for done in traces(netlist, data, batch=batch, backend=backend, progress=progress):
+        for done in stream():
             seconds += time.perf_counter() - started
             if readout is not None and data.labels is not None:
                 first = counts.samples if counts else 0
@@ -213,6 +251,7 @@ def evaluate(
         mean_timesteps=float(netlist.timesteps),
         seconds=seconds,
         saturations={name: clips for name, clips in saturations.items() if clips},
+        lava=add_timings(timings) if timings else None,
     )
 
 

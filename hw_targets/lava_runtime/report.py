@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,6 +82,30 @@ class LavaTiming:
             "activities": {name: self.busy(name) for name in ACTIVITIES},
             "processes": {name: asdict(p) for name, p in self.processes.items()},
         }
+
+
+def add_timings(timings: Sequence[LavaTiming]) -> LavaTiming:
+    """Return the sum of consecutive runs, one start-up each.
+
+    Parameters
+    ----------
+    timings : sequence of LavaTiming
+        At least one; of the same netlist.
+    """
+
+    def total(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {name: sum(v[name] for v in values) for name in values[0]}
+
+    return LavaTiming(
+        samples=sum(t.samples for t in timings),
+        lanes=max(t.lanes for t in timings),
+        steps=sum(t.steps for t in timings),
+        total=sum(t.total for t in timings),
+        phases=total([t.phases for t in timings]),
+        processes={
+            name: ProcessTime(**total([asdict(t.processes[name]) for t in timings])) for name in timings[0].processes
+        },
+    )
 
 
 @dataclass(frozen=True, eq=False)
