@@ -11,10 +11,13 @@ from time import monotonic, sleep
 
 import pytest
 
-from hw_targets.lava_runtime import lava_is_installed, run, run_on_lava
+from hw_targets.lava_runtime import lava_is_installed, run, run_on_lava, supervise
 from toolchain.netlist import BackendError
 
 pytestmark = pytest.mark.lava
+
+#: The step at which the fault below happens: population "b" of the residual netlist has depth 2.
+FAULT_STEP = 5
 
 #: A worker whose process of population "b" goes wrong in its third computation. It leaves the
 #: names of its shared memory in a file first.
@@ -110,22 +113,44 @@ def test_a_worker_that_is_killed(broken_run):
         broken_run("os.kill(os.getppid(), signal.SIGKILL)")
 
 
-def test_a_process_that_hangs(broken_run):
-    begin = monotonic()
-    with pytest.raises(BackendError, match=r"longer than its time limit of 6 s \(it was at step \d+\)"):
-        broken_run("time.sleep(1000)", time_limit=6)
-    assert monotonic() - begin < 12
+@pytest.fixture
+def time_flies(monkeypatch, tmp_path):
+    """A clock for the caller that jumps by an hour once the fault is there; as a `progress`."""
+    jump = [0.0]
+    monkeypatch.setattr(supervise, "monotonic", lambda: monotonic() + jump[0])
+
+    def progress(done, total):
+        if done >= FAULT_STEP:
+            assert eventually((tmp_path / "shared").exists, 30)
+            jump[0] = 3600.0
+
+    return progress
 
 
-def test_a_process_that_ignores_sigterm(broken_run, shared_memory):
+def test_a_process_that_hangs(broken_run, time_flies):
+    with pytest.raises(BackendError, match=r"longer than its time limit of 600 s \(it was at step \d+\)"):
+        broken_run("time.sleep(1000)", time_limit=600, progress=time_flies)
+
+
+def test_a_process_that_ignores_sigterm(broken_run, time_flies, shared_memory):
     """SIGKILL also ends Python's resource tracker, so this one case leaves shared memory behind."""
+    fault = "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
     with pytest.raises(BackendError, match="time limit"):
-        broken_run("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)", time_limit=6)
+        broken_run(fault, progress=time_flies)
+
+
+def test_the_time_limit_is_one(make_netlist, make_payloads):
+    """Without any fault, too little time is an error in time."""
+    netlist = make_netlist("residual")
+    begin = monotonic()
+    with pytest.raises(BackendError, match=r"longer than its time limit of 0\.1 s"):
+        run_on_lava(netlist, make_payloads(netlist), time_limit=0.1)
+    assert monotonic() - begin < 5
 
 
 def test_an_interrupted_caller(broken_run):
     def interrupt(done, total):
-        if done == 4:
+        if done == FAULT_STEP:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
