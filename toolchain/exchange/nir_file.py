@@ -60,8 +60,9 @@ def read_graph(path: Path | str) -> nir.NIRGraph:
 
 def graph_of(file: str, tree: dict[str, Any]) -> nir.NIRGraph:
     """Build the graph of a tree of plain values, as `nir` writes it."""
-    if tree.get("type") != "NIRGraph":
-        raise FormatError(file, f"the root is {tree.get('type')!r}, expected a NIRGraph")
+    kind = tree.get("type")
+    if not isinstance(kind, str) or kind != "NIRGraph":
+        raise FormatError(file, f"the root is {kind!r:.40}, expected a NIRGraph")
     return nir.NIRGraph(*_parts(file, tree), type_check=False)
 
 
@@ -80,7 +81,7 @@ def _node(where: str, tree: Any) -> Any:
         return nir.NIRGraph(*_parts(where, tree), type_check=False)
     try:
         return nir.dict2NIRNode(dict(tree))
-    except (AssertionError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (AssertionError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         # The package checks a node's fields by assertions and by the constructor's signature.
         reason = str(error).split("\n")[0][:200] or "unknown type or fields"
         raise FormatError(where, f"no valid {kind} node ({reason})") from None
@@ -98,12 +99,11 @@ def _tree(group: Guarded, depth: int, left: list[int]) -> dict[str, Any]:
     for name in names:
         if len(name) > MAX_NAME:
             raise FormatError(group.where, f"a name of {len(name)} characters found, expected at most {MAX_NAME}")
-        if group.is_group(name):
-            tree[name] = _tree(group.child(name), depth + 1, left)
-        elif name == "edges":
+        if name == "edges":
             tree[name] = _edges(group, name)
-        else:
-            tree[name] = group.value(name)
+            continue
+        entry = group.entry(name)
+        tree[name] = _tree(entry, depth + 1, left) if isinstance(entry, Guarded) else entry
     return tree
 
 

@@ -194,5 +194,5 @@ def first_difference(a: Any, b: Any, where: str = "") -> str | None:
     if where.endswith("/edges"):
         return None if {tuple(e) for e in a} == {tuple(e) for e in b} else where
     if isinstance(a, str) or isinstance(b, str):
-        return None if a == b else where
+        return None if isinstance(a, str) and isinstance(b, str) and a == b else where
     return None if np.array_equal(np.asarray(a), np.asarray(b)) else where

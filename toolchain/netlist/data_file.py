@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -207,12 +208,14 @@ def _read_array(path: Path, archive: zipfile.ZipFile, key: str, limit: int | Non
 def _read_header(where: str, stream: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
     headers: Any = np.lib.format  # numpy leaves these functions untyped
     version = headers.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran, dtype = headers.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, fortran, dtype = headers.read_array_header_2_0(stream)
-    else:
+    if version not in ((1, 0), (2, 0)):
         raise FormatError(where, f"version {version} of the .npy format found, expected 1.0 or 2.0")
+    read = headers.read_array_header_1_0 if version == (1, 0) else headers.read_array_header_2_0
+    try:
+        shape, fortran, dtype = read(stream)
+    except (SyntaxError, tokenize.TokenError, RecursionError, MemoryError, TypeError, AttributeError, IndexError):
+        # numpy reads the header as Python literals, with the errors of Python's parser.
+        raise FormatError(where, "the header of the array is damaged") from None
     return tuple(shape), bool(fortran), dtype
 
 

@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+#: Longest message; what a damaged file holds may be quoted in it.
+MAX_MESSAGE = 900
+
+
+def _one_line(text: str) -> str:
+    """Return a message without line breaks and control characters, and not endless."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line if len(line) <= MAX_MESSAGE else f"{line[: MAX_MESSAGE - 200]} ... {line[-190:]}"
+
 
 class AdafireError(Exception):
     """Base of all errors raised on purpose.
@@ -28,7 +37,7 @@ class AdafireError(Exception):
         self.where = where
         self.problem = problem
         self.fix = fix
-        super().__init__(f"{where}: {problem}" + (f"; {fix}" if fix else ""))
+        super().__init__(_one_line(f"{where}: {problem}" + (f"; {fix}" if fix else "")))
 
     def __reduce__(self) -> tuple[type[AdafireError], tuple[str, str, str | None]]:
         """Pickle by the constructor's arguments, so that worker processes can send errors back."""

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5t, h5z
 
-from toolchain.netlist.errors import FormatError, InputError
+from toolchain.netlist.errors import AdafireError, FormatError, InputError
 
 #: More children than this in one group, or characters in one string, are refused.
 MAX_CHILDREN = 100_000
@@ -152,8 +152,10 @@ class Guarded:
         compressed : bool
             Whether chunked and deflated arrays are accepted, not only plain ones.
         """
+        return self._array(name, self._open(name, h5d.DatasetID), compressed=compressed)
+
+    def _array(self, name: str, dataset: h5d.DatasetID, *, compressed: bool) -> np.ndarray:
         where = self.at(name)
-        dataset = self._open(name, h5d.DatasetID)
         with translated(where):
             self.check_dataset(name, dataset, compressed=compressed)
             self._budget.take(where, math.prod(dataset.shape) * dataset.dtype.itemsize)
@@ -178,16 +180,27 @@ class Guarded:
         _check_rank(where, dataset.shape)
         _check_storage(where, dataset, compressed=compressed)
 
+    def entry(self, name: str) -> Any:
+        """Open a child: a `Guarded` for a group, else the dataset's value, as `value` reads it."""
+        opened = self._open(name, object)
+        if isinstance(opened, h5g.GroupID):
+            return Guarded(self.file, h5py.Group(opened), self._budget)
+        if isinstance(opened, h5d.DatasetID):
+            return self._value(name, opened)
+        raise FormatError(self.at(name), f"{type(opened).__name__} found, expected a group or a dataset")
+
     def value(self, name: str) -> Any:
         """Read a dataset of any form: an array of numbers, or one int, float, bool or str."""
+        return self._value(name, self._open(name, h5d.DatasetID))
+
+    def _value(self, name: str, opened: h5d.DatasetID) -> Any:
         where = self.at(name)
         with translated(where):
-            dataset = h5py.Dataset(self._open(name, h5d.DatasetID))
-            if dataset.shape != ():
-                return self.array(name, compressed=True)
-            _check_type(where, dataset.id.get_type(), strings=True, variable=True)
-            _check_storage(where, dataset.id, compressed=False)
-            return _plain(where, dataset[()])
+            if opened.shape != ():
+                return self._array(name, opened, compressed=True)
+            _check_type(where, opened.get_type(), strings=True, variable=True)
+            _check_storage(where, opened, compressed=False)
+            return _plain(where, h5py.Dataset(opened)[()])
 
     def text(self, name: str) -> str:
         """Read a dataset that holds one string."""
@@ -381,7 +394,14 @@ def open_guarded(path: Path | str, what: str, *, limit: int = 1 << 33, claims: i
         access.set_file_locking(False, True)
         file = h5py.File(h5f.open(str(path).encode(), h5f.ACC_RDONLY, access))
     try:
-        yield Guarded(path.name, file["/"], _Budget(claims if claims is not None else path.stat().st_size))
+        with translated(str(path)):
+            root = Guarded(path.name, file["/"], _Budget(claims if claims is not None else path.stat().st_size))
+        yield root
+    except AdafireError:
+        raise
+    except (*_LIBRARY_ERRORS, AttributeError, IndexError, RecursionError) as error:
+        # Each value was checked; that they do not fit each other shows up in whatever the reader does with them.
+        raise FormatError(path.name, f"does not hold together ({type(error).__name__}: {error!s:.120})") from error
     finally:
         with translated(str(path)):
             file.close()
