@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sim.activity import Activity, Counter
 from sim.payloads import check_payloads
-from sim.reference import Simulator, compile_netlist
+from sim.reference import Simulator, compile_netlist, even_parts
 from toolchain.netlist import InputError, Netlist, Readout
 
 
@@ -158,8 +158,8 @@ def simulate_early_exit(
     given = torch.from_numpy(np.ascontiguousarray(check_payloads(netlist.input, payloads, simulator.timesteps)))
     run = _Run(simulator, np.asarray(alpha), given.shape[1], block)
     with torch.inference_mode():
-        for start in range(0, given.shape[1], simulator.chunk):
-            run.chunk(given[:, start : start + simulator.chunk].to(simulator.device), start)
+        for part in even_parts(given.shape[1], simulator.chunk):
+            run.chunk(given[:, part].to(simulator.device), part.start)
     return run.result()
 
 

@@ -98,8 +98,7 @@ class Simulator:
         samples = given.shape[1]
         recorder = _Recorder(self, samples, record, activity)
         with torch.inference_mode():
-            for start in range(0, samples, self.chunk):
-                part = slice(start, start + self.chunk)
+            for part in even_parts(samples, self.chunk):
                 self._run_chunk(given[:, part].to(self.device), part, recorder)
         return recorder.batch()
 
@@ -127,6 +126,12 @@ class Simulator:
                 last.setdefault(layer.population.name, position)
         last.setdefault(self.netlist.input.name, 0)
         return [[name for name, when in last.items() if when == position] for position in range(len(self.layers))]
+
+
+def even_parts(samples: int, most: int) -> list[slice]:
+    """Cut a batch into as few parts of at most `most` samples as it takes, of even size."""
+    size = -(-samples // max(1, -(-samples // most)))
+    return [slice(start, start + size) for start in range(0, samples, size)] if samples else []
 
 
 class _Recorder:

@@ -60,20 +60,21 @@ def fire(
     samples, timesteps, neurons = burst.shape
     tile = theta.shape[0]
     zero, half, top = theta.dtype.type(0), theta.dtype.type(0.5), theta.dtype.type(phi)
-    ceiling = theta.dtype.type(limit)
+    low, high = half - theta.dtype.type(limit), half + theta.dtype.type(limit)
     moving = 0 if current.shape[1] == 1 else 1
     skip_moving = 0 if skip.shape[1] == 1 else 1
     bias_moving = 0 if bias.shape[0] == tile else 1
     initial_moving = 0 if initial.shape[0] == tile else 1
-    u = np.empty(tile, theta.dtype)
     clipped = 0
+    # The membrane potential plus 0.5.
+    u = np.empty(tile, theta.dtype)
     for n in range(samples):
         for start in range(0, neurons, tile):
             size = min(tile, neurons - start)
             if resume:
-                u[:size] = potential[n, start : start + size]
+                u[:size] = potential[n, start : start + size] + half
             else:
-                u[:size] = initial[start * initial_moving : start * initial_moving + size]
+                u[:size] = initial[start * initial_moving : start * initial_moving + size] + half
             b = bias[start * bias_moving : start * bias_moving + size]
             for t in range(timesteps):
                 i = current[n, t * moving, start : start + size]
@@ -85,19 +86,19 @@ def fire(
                 if limit > 0:
                     for c in range(size):
                         free = u[c] + i[c] + b[c]
-                        v = min(max(free, -ceiling), ceiling)
+                        v = min(max(free, low), high)
                         clipped += free != v
-                        m = np.trunc(min(max((v + half) * inverse[c], zero), top))
-                        u[c] = v - m * theta[c]
-                        out[c] = np.uint8(m)
+                        spikes = np.int32(min(max(v * inverse[c], zero), top))
+                        u[c] = v - theta.dtype.type(spikes) * theta[c]
+                        out[c] = np.uint8(spikes)
                 else:
                     for c in range(size):
                         v = u[c] + i[c] + b[c]
-                        m = np.trunc(min(max((v + half) * inverse[c], zero), top))
-                        u[c] = v - m * theta[c]
-                        out[c] = np.uint8(m)
+                        spikes = np.int32(min(max(v * inverse[c], zero), top))
+                        u[c] = v - theta.dtype.type(spikes) * theta[c]
+                        out[c] = np.uint8(spikes)
             if potential.shape[0] > 0:
-                potential[n, start : start + size] = u[:size]
+                potential[n, start : start + size] = u[:size] - half
     return clipped
 
 
