@@ -41,6 +41,21 @@ def test_pretrained_network(adafire_data, name):
         assert torch.equal(logits.argmax(1), module.float()(x.float()).argmax(1))
 
 
+def test_efficientnet_lite0():
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the extra `peers` brings the network")
+    module = load_module("examples/efficientnet_lite0.py:efficientnet_lite0")
+    network = convert(module, (3, 96, 96))
+    assert len(network.activations) == 33
+    assert all(u.upper == 6 for u in network.activations)
+    # A linear bottleneck with a residual sum is no population: the next expansion reads both of its sources.
+    expand = network.inputs("_blocks.3._expand_conv")
+    assert [c.source for c in expand] == ["_blocks.1._depthwise_conv", "_blocks.2._depthwise_conv"]
+    assert all(len(c.operators) == 1 for c in expand)
+    x = torch.randn(2, 3, 96, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(outputs(network, x)[0], module.eval().double()(x), rtol=1e-9, atol=1e-9)
+
+
 def test_resnet20_structure():
     torch.manual_seed(0)
     network = convert(load_module("examples/resnet20.py:resnet20"), (3, 32, 32))

@@ -25,7 +25,15 @@ MOVES = Table()
 
 
 @MOVES.operation(
-    "dropout", "clone", "contiguous", "alias", "detach", "feature_dropout", "alpha_dropout", "lift_fresh_copy"
+    "dropout",
+    "clone",
+    "contiguous",
+    "alias",
+    "detach",
+    "feature_dropout",
+    "alpha_dropout",
+    "feature_alpha_dropout",
+    "lift_fresh_copy",
 )
 def _same(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
     return x
