@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import sim.golden as golden
+import toolchain as adafire
 from hw_targets.rules import check
 from hw_targets.rules.capacity import placed
 from hw_targets.target import load_target
@@ -23,6 +24,7 @@ from toolchain.netlist.data_file import Dataset
 from toolchain.netlist.hdf5 import write_netlist
 from toolchain.report import compare_html, measure, rows, to_csv, to_html, to_json, to_markdown
 from toolchain.report.fidelity import mean_payloads, without_spikes
+from toolchain.report.searched import read_search
 
 SAMPLES = 10
 
@@ -228,3 +230,46 @@ class TestCommand:
         assert run(self.arguments(files, *more)) == 2
         assert message in capsys.readouterr().err
         assert not (files / "r.html").exists()
+
+
+@pytest.mark.parametrize("strategy", ["layers", "channels"])
+def test_a_search_is_shown(strategy, tmp_path):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3)
+    ).eval()
+    values = np.random.default_rng(0).normal(0, 1, (560, 1, 8, 8))
+    netlist = adafire.to_netlist(
+        model, values, timesteps=4, phi=2, samples=280, search=True, compress=True, strategy=strategy, tolerance=0.5
+    )
+    search = read_search(netlist.provenance)
+    assert search.points[0].name.startswith("uniform")
+    assert len(search.points) == 3
+    m = measure(netlist, adafire.dataset(values, limit=20), name="searched")
+    page = to_html(m)
+    assert 'id="search"' in page
+    if strategy == "layers":
+        assert set(search.rho) == {p.name for p in netlist.spiking}
+        assert {t.title for t in search.tables} == {"φ", "ρ"}
+        row = rows(m)[1]
+        assert row.rho == search.rho[row.name]
+        assert row.sensitivity == search.sensitivity[row.name]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {},
+        {"firing": 3, "firing_table": {"layers": ["a"]}, "compression": {"rho": [1]}},
+        {
+            "uniform": {"operations": "x"},
+            "firing_table": {"layers": ["a"], "settings": [1], "divergence": [[1], [2]], "base": [0]},
+        },
+        {"firing_table": {"layers": ["a"], "settings": [1], "divergence": [[None]], "base": [0]}},
+        {"firing_table": {"layers": ["a"], "settings": [1], "divergence": [[1.0]], "base": [5]}},
+    ],
+)
+def test_a_search_that_is_no_such_report_does_no_harm(netlist, report):
+    hostile = replace(netlist, provenance={"search": report})
+    assert read_search(hostile.provenance).tables == ()
+    assert 'id="search"' in to_html(measure(hostile, dataset(netlist), name="net"))

@@ -102,13 +102,14 @@ def _names(paths: list[Path]) -> list[str]:
 
 def _target(netlist: Netlist, name: str | None) -> Target | None:
     """Load the target that was asked for, or the one that the netlist was converted for."""
-    from hw_targets.target import load_target
+    from hw_targets.target import available_targets, load_target
 
-    if name is None:
-        recipe = netlist.provenance.get("recipe")
-        found = recipe.get("target") if isinstance(recipe, dict) else None
-        name = found if isinstance(found, str) else None
-    return None if name is None else load_target(name)
+    if name is not None:
+        return load_target(name)
+    recipe = netlist.provenance.get("recipe")
+    found = recipe.get("target") if isinstance(recipe, dict) else None
+    # A target file of one's own is not known by its name alone.
+    return load_target(found) if found in available_targets() else None
 
 
 def _written(measured: list[Measurement], suffix: str, command: str) -> str:

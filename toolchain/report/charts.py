@@ -24,6 +24,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from toolchain.energy import energy_text, quantity
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row
+from toolchain.report.searched import Table
 
 #: Colours that no picture uses, each a stand-in for one of the page's CSS variables.
 INK, MUTED, GRID, SURFACE = "#010101", "#020202", "#030303", "#040404"
@@ -366,6 +367,26 @@ def timestep_chart(m: Measurement) -> str | None:
         bar.ax.tick_params(labelcolor=MUTED)
         bar.ax.yaxis.set_major_formatter(lambda value, _: quantity(value))
         return chart.svg("SOPs into each population at each timestep")
+
+
+def sensitivity_chart(table: Table) -> str:
+    """Increase of the divergence for each layer and setting."""
+    with _styled():
+        chart = Chart(10.4, 0.24 * len(table.layers) + 0.9)
+        (axes,) = chart.axes
+        most = float(np.abs(table.increase).max()) or 1.0
+        image = axes.imshow(
+            table.increase, aspect="auto", cmap="PuOr_r", vmin=-most, vmax=most, interpolation="nearest"
+        )
+        axes.set_yticks(range(len(table.layers)), table.layers)
+        axes.set_xticks(range(len(table.settings)), [f"{setting:g}" for setting in table.settings])
+        axes.set_xlabel(f"{table.title} of one layer, all others at their base")
+        axes.grid(visible=False)
+        bar = chart.figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
+        bar.outline.set_visible(False)
+        bar.set_label("increase of the divergence")
+        bar.ax.tick_params(labelcolor=MUTED)
+        return chart.svg(f"Sensitivity of each layer to its {table.title}")
 
 
 def exits_chart(m: Measurement) -> str | None:

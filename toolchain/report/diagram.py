@@ -125,7 +125,7 @@ def draw_cores(placement: Placement) -> tuple[Core, ...]:
             names.append(tile.population)
     found = []
     for core, used in enumerate(placement.used):
-        limited = {name: (n, limit) for name, n in used.items() if (limit := placement.limits[name])}
+        limited = {name: (n, limit) for name, n in used.items() if (limit := placement.limits[core][name])}
         share = max((100 * n / limit for n, limit in limited.values()), default=0.0)
         amounts = ", ".join(f"{name.replace('_', ' ')} {n:,} of {limit:,}" for name, (n, limit) in limited.items())
         title = f"core {core}, chip {placement.chips[core]}: {', '.join(tenants.get(core, []))}; {amounts}"

@@ -22,6 +22,7 @@ from toolchain.report.columns import layer_table
 from toolchain.report.diagram import draw_bursts, draw_cores, draw_network
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows, to_json
+from toolchain.report.searched import Search, read_search
 from toolchain.report.text import to_csv, to_markdown
 
 
@@ -68,12 +69,15 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
     columns, cells = layer_table(table)
     data = to_json(m)
     drawn = _charts(m, table)
+    search = read_search(m.netlist.provenance)
     return template("report.html.j2").render(
         m=m,
         title=m.name,
         **frame(),
         neurons=sum(size(p.shape) for p in m.netlist.spiking),
-        sections=_sections(m, drawn),
+        sections=_sections(m, drawn, search),
+        search=search,
+        sensitivities=[(t.title, charts.sensitivity_chart(t)) for t in search.tables] if search else [],
         cards=_cards(m),
         explanation=_explanation(None if m.equivalence is None else m.equivalence.explanation),
         diagram=draw_network(m.netlist, table, anchors),
@@ -133,7 +137,7 @@ def _charts(m: Measurement, table: Sequence[Row]) -> dict[str, str | None]:
     }
 
 
-def _sections(m: Measurement, drawn: dict[str, str | None]) -> list[tuple[str, str]]:
+def _sections(m: Measurement, drawn: dict[str, str | None], search: Search | None) -> list[tuple[str, str]]:
     found = [
         ("summary", "Summary"),
         ("network", "Network"),
@@ -144,6 +148,8 @@ def _sections(m: Measurement, drawn: dict[str, str | None]) -> list[tuple[str, s
     ]
     if drawn["headroom"]:
         found.append(("headroom", "Headroom"))
+    if search is not None:
+        found.append(("search", "Search"))
     found.append(("energy", "Energy"))
     if m.check is not None or m.placement is not None:
         found.append(("hardware", "Hardware"))
@@ -314,7 +320,7 @@ def _provenance(m: Measurement, command: str | None) -> list[tuple[str, str]]:
     if "adafire" in m.netlist.provenance:
         found.append(("converted by", f"adafire {m.netlist.provenance['adafire']}"))
     for key, value in sorted(m.netlist.provenance.items()):
-        if key in ("notes", "adafire"):
+        if key in ("notes", "adafire", "search"):
             continue
         if isinstance(value, dict):
             found += [(f"{key}: {inner}".replace("_", " "), _plain(v)) for inner, v in sorted(value.items())]

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolchain.energy import LayerEnergy
-from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Population, Readout
+from toolchain.netlist import AdaFire, Input, MaxPool, Population, Readout
 from toolchain.netlist.shapes import size
 from toolchain.report.measure import LayerActivity, Measurement
+from toolchain.report.searched import Search, read_search
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Row:
     ann_sqnr_db, ann_cosine : float or None
         Against the ANN.
     sensitivity : float or None
-        Of the search, if one was made.
+        Increase of the divergence from the ANN that the layer's phi causes, by the search.
     """
 
     name: str
@@ -67,12 +68,20 @@ class Row:
 def rows(measurement: Measurement) -> tuple[Row, ...]:
     """Return one row per population, in the order of the netlist."""
     layers = {layer.name: layer for layer in measurement.energy.layers}
+    search = read_search(measurement.netlist.provenance)
     return tuple(
-        _row(measurement, p, measurement.activity[p.name], layers.get(p.name)) for p in measurement.netlist.populations
+        _row(measurement, p, measurement.activity[p.name], layers.get(p.name), search)
+        for p in measurement.netlist.populations
     )
 
 
-def _row(measurement: Measurement, population: Population, activity: LayerActivity, layer: LayerEnergy | None) -> Row:
+def _row(
+    measurement: Measurement,
+    population: Population,
+    activity: LayerActivity,
+    layer: LayerEnergy | None,
+    search: Search | None,
+) -> Row:
     netlist, samples = measurement.netlist, measurement.samples
     neuron = population if isinstance(population, AdaFire) else None
     emitted = int(activity.bursts.sum()) if activity.bursts.size else 0
@@ -85,7 +94,7 @@ def _row(measurement: Measurement, population: Population, activity: LayerActivi
         neurons=size(population.shape),
         depth=netlist.depths[population.name],
         phi=_longest_burst(population),
-        rho=_searched(netlist, population.name, "rho"),
+        rho=None if search is None else search.rho.get(population.name),
         threshold_min=None if neuron is None else int(neuron.threshold.min()),
         threshold_max=None if neuron is None else int(neuron.threshold.max()),
         weight_bits=netlist.weight_bits if isinstance(population, AdaFire | Readout) else None,
@@ -103,7 +112,7 @@ def _row(measurement: Measurement, population: Population, activity: LayerActivi
         cosine=None if spiking is None or isinstance(population, Input) else spiking.cosine,
         ann_sqnr_db=None if ann is None else ann.sqnr,
         ann_cosine=None if ann is None else ann.cosine,
-        sensitivity=_searched(netlist, population.name, "sensitivity"),
+        sensitivity=None if search is None else search.sensitivity.get(population.name),
     )
 
 
@@ -114,14 +123,6 @@ def _longest_burst(population: Population) -> int | None:
         case MaxPool():
             return population.max_payload
     return None
-
-
-def _searched(netlist: Netlist, name: str, what: str) -> float | None:
-    """Read a figure that the search left in the provenance, for one population."""
-    search = netlist.provenance.get("search")
-    values = search.get(what) if isinstance(search, dict) else None
-    found = values.get(name) if isinstance(values, dict) else None
-    return float(found) if isinstance(found, int | float) else None
 
 
 def to_json(measurement: Measurement) -> dict[str, Any]:
