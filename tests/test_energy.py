@@ -285,6 +285,19 @@ def test_the_simulators_own_sums_give_the_same_counts(residual, trace):
         count(residual, Activity(1, 5, {}, {}))
 
 
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [({"ann_macs": "1234"}, 1234), ({"ann_macs": "-3"}, None), ({"ann_macs": 7}, None), ("x", None), (None, None)],
+)
+def test_the_ann_is_priced_as_it_was_written(residual, trace, network, expected):
+    counts = count(replace(residual, provenance={"network": network}), trace)
+    report = estimate_energy(counts)
+    own = sum(layer.macs for layer in report.layers)
+    assert report.ann_macs == (own if expected is None else expected * 4)
+    assert report.e_ann == Decimal("4.6") * report.ann_macs
+    assert report.to_json()["totals"]["netlist_macs"] == own
+
+
 def test_frames_cannot_be_held():
     net = Netlist(
         populations=(source((4,), coding="frames"), readout("r", (3,))),

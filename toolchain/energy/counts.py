@@ -147,6 +147,9 @@ class Counts:
     samples : int
     steps : int
         Timesteps run, summed over samples: `samples * timesteps` without early exit.
+    ann_macs : int
+        Multiply-accumulates of one forward pass of the original network, as its conversion counted
+        them; of the netlist's own connections where that is not recorded.
     held_input : bool
         Whether the input's payload is the same at every timestep (direct coding), so that the
         current of the first layer can be computed once per inference and held.
@@ -161,6 +164,7 @@ class Counts:
     timesteps: int
     samples: int
     steps: int
+    ann_macs: int
     held_input: bool
     connections: tuple[ConnectionCounts, ...]
     populations: tuple[PopulationCounts, ...]
@@ -347,6 +351,7 @@ def _count_batch(netlist: Netlist, wiring: Sequence[Synapses], run: Trace | Acti
         timesteps=run.timesteps if isinstance(run, Trace) else netlist.timesteps,
         samples=sums.samples,
         steps=sums.steps,
+        ann_macs=_ann_macs(netlist, wiring),
         held_input=netlist.input.coding == "direct",
         connections=tuple(_connection(drive, sums, by_timestep=isinstance(run, Trace)) for drive in wiring),
         populations=tuple(
@@ -361,6 +366,15 @@ def _count_batch(netlist: Netlist, wiring: Sequence[Synapses], run: Trace | Acti
         ),
         weights=weigh(netlist),
     )
+
+
+def _ann_macs(netlist: Netlist, wiring: Sequence[Synapses]) -> int:
+    """Read what the conversion counted, before it composed chains and joined branches."""
+    network = netlist.provenance.get("network")
+    recorded = network.get("ann_macs") if isinstance(network, dict) else None
+    if isinstance(recorded, str) and recorded.isdecimal() and len(recorded) < 19:
+        return int(recorded)
+    return sum(drive.counts.macs for drive in wiring)
 
 
 def _connection(drive: Synapses, sums: _Sums, *, by_timestep: bool) -> ConnectionCounts:

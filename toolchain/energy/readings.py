@@ -157,7 +157,7 @@ def baselines(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
     def value(name: str) -> Decimal:
         return prices[name].value
 
-    macs = counts.samples * sum(c.macs for c in counts.connections)
+    macs = counts.samples * counts.ann_macs
     bits = (levels(counts) - 1).bit_length()
     by_width = {8: "int8_mac", 16: "fp16_mac", 32: "fp32_mac"}
     bound = next((name for width, name in by_width.items() if bits <= width), None)

@@ -84,8 +84,8 @@ class EnergyReport(Displayed):
 
     @property
     def ann_macs(self) -> int:
-        """Dense multiply-accumulates of the ANN, all samples."""
-        return sum(layer.macs for layer in self.layers)
+        """Dense multiply-accumulates of the original network, all samples."""
+        return self.counts.ann_macs * self.counts.samples
 
     @property
     def sops(self) -> int:
@@ -206,6 +206,7 @@ def _totals(report: EnergyReport) -> dict[str, Any]:
     baselines = {r.name: r.energy for r in report.baselines}
     return {
         "ann_macs": report.ann_macs,
+        "netlist_macs": sum(layer.macs for layer in report.layers),
         "ann_macs_with_padding": counts.samples * sum(c.padded_macs for c in counts.connections),
         "first_layer_macs_held": macs * counts.samples if counts.held_input else None,
         "first_layer_macs_every_timestep": macs * counts.steps,
