@@ -227,7 +227,10 @@ def test_a_pool_that_merges_is_not_refused():
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda f: f["layer/1/weight"].write_direct(np.zeros((4, 3, 3, 3), np.int32)), "not what its hash says"),
+        (
+            lambda f: f["layer/1/weight"].write_direct(np.zeros(f["layer/1/weight"].shape, np.int32)),
+            "not what its hash says",
+        ),
         (lambda f: f["layer"].pop("2"), "layer/2: is missing"),
         (lambda f: f["layer/1/neuron"].pop("phi"), "phi: is missing"),
         (lambda f: f["layer/1/neuron/vThMant"].write_direct(np.zeros(4, np.int64)), "threshold has 0"),
@@ -237,9 +240,10 @@ def test_a_pool_that_merges_is_not_refused():
         (lambda f: f.pop("layer"), "layer: is missing"),
     ],
 )
-def test_a_damaged_file_is_refused(break_it, message, tmp_path):
+@pytest.mark.parametrize("make", [convolutional, pooled])
+def test_a_damaged_file_is_refused(make, break_it, message, tmp_path):
     path = tmp_path / "a.net"
-    write_netx(convolutional(), path)
+    write_netx(make(), path)
     with h5py.File(path, "r+") as file:
         break_it(file)
     with pytest.raises((FormatError, UnsupportedError), match=message):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -234,6 +234,17 @@ def merge_pool(where: str, pool: SumPool, conv: Conv, shape: Shape) -> Conv:
     )
 
 
+def as_written(netlist: Netlist, layers: tuple[Layer, ...]) -> Netlist:
+    """Return the netlist that the layers make: the same one, unless operators were multiplied out."""
+    connections = []
+    before: Population = netlist.input
+    for layer in layers:
+        flatten = (Reshape((size(before.shape),)),) if layer.flatten else ()
+        connections.append(Connection(before.name, layer.population.name, (*flatten, layer.operator)))
+        before = layer.population
+    return replace(netlist, connections=tuple(connections))
+
+
 def netx_bytes(netlist: Netlist, layers: tuple[Layer, ...]) -> bytes:
     """Return the bytes of a netx file; equal netlists give equal bytes."""
     source = netlist.input
@@ -247,12 +258,15 @@ def netx_bytes(netlist: Netlist, layers: tuple[Layer, ...]) -> bytes:
             ("membrane_bits", netlist.membrane_bits),
             ("input_bits", source.bits),
             ("input_signed", int(source.signed)),
-            # Whether the layers are the netlist's own, so that its hash tells a damaged file.
-            ("exact", int(not any(layer.merged for layer in layers))),
         ):
             header.attrs[name] = np.int64(number)
         header.attrs["input_scale"] = np.float64(source.scale)
-        for name, text in (("input", source.name), ("coding", source.coding), ("netlist_hash", netlist.content_hash)):
+        for name, text in (
+            ("input", source.name),
+            ("coding", source.coding),
+            ("netlist_hash", netlist.content_hash),
+            ("content_hash", as_written(netlist, layers).content_hash),
+        ):
             header.attrs[name] = np.bytes_(text)
         for name, values in (("mean", source.mean), ("std", source.std), ("alpha", np.array(netlist.alpha))):
             header.create_dataset(name, data=values.astype("<f8"))

@@ -197,7 +197,7 @@ class _Ours(_Layers):
             alpha=tuple(float(a) for a in header.array("alpha").astype(np.float64).ravel()),
             provenance={"imported": self.file.file},
         )
-        if header.attribute("exact") == 1 and header.attribute("netlist_hash") != netlist.content_hash:
+        if header.attribute("content_hash") != netlist.content_hash:
             raise FormatError(header.where, "its content is not what its hash says", "export it again")
         return Imported(netlist, LossReport("netx", ()))
 
