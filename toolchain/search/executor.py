@@ -113,5 +113,5 @@ def _on_dask(
         futures = [
             client.submit(_measure, shared, index, task, cache, 1, pure=False) for index, task in enumerate(tasks)
         ]
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             yield future.result()
