@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -301,13 +302,23 @@ def count(netlist: Netlist, runs: Trace | Activity | Iterable[Trace | Activity])
     is ``firing rate * T * MACs``, which equals the SOPs counted here on average only where every
     neuron has the same fan-out.
     """
-    wiring = [synapses(netlist, c) for c in netlist.connections]
+    wiring = _wiring(netlist)
     batches = [runs] if isinstance(runs, Trace | Activity) else runs
     counted = (_count_batch(netlist, wiring, run) for run in batches)
     first = next(counted, None)
     if first is None:
         raise InputError("run", "there is nothing to count: no batch was given")
     return reduce(add, counted, first)
+
+
+#: Synapses of netlists that are still in use: callers that count batch by batch need them again and again.
+_WIRINGS: WeakKeyDictionary[Netlist, tuple[Synapses, ...]] = WeakKeyDictionary()
+
+
+def _wiring(netlist: Netlist) -> tuple[Synapses, ...]:
+    if netlist not in _WIRINGS:
+        _WIRINGS[netlist] = tuple(synapses(netlist, c) for c in netlist.connections)
+    return _WIRINGS[netlist]
 
 
 @dataclass(frozen=True, eq=False)
