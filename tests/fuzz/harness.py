@@ -32,8 +32,6 @@ from toolchain.netlist import (
     SumPool,
 )
 
-CORPUS = Path(__file__).parent / "corpus"
-
 #: What every file may cost, in MiB of the whole process and in seconds.
 MEMORY = 1024
 SECONDS = 20
@@ -92,7 +90,7 @@ def seeds(kind):
         from toolchain.exchange.nir_explicit import to_nir_explicit
         from toolchain.exchange.nir_file import graph_bytes
 
-        bare = to_nir(small_netlist())
+        bare = to_nir(small_sequence())
         for key in ("structure", "arrays", "provenance"):
             del bare.metadata["adafire"][key]
         return [graph_bytes(g) for g in (to_nir(small_sequence()), bare, to_nir_explicit(small_sequence()))]
@@ -301,19 +299,10 @@ def fuzz(kind):
     def mutator(data, max_size, seed):
         return mutate(kind, bytes(data), random.Random(seed))[:max_size]
 
+    # The first folder named is where libFuzzer keeps what it finds; the seeds are made, not stored.
+    folders = [Path(a) for a in sys.argv[1:] if not a.startswith("-")]
+    for index, seed in enumerate(_seeds(kind) if folders else []):
+        (folders[0] / f"seed_{index}").write_bytes(seed)
     limits = [f"-rss_limit_mb={MEMORY}", f"-timeout={SECONDS}", "-max_len=262144", "-print_final_stats=1"]
     atheris.Setup([*sys.argv, *limits], one, custom_mutator=mutator)
     atheris.Fuzz()
-
-
-def write_corpus():
-    """Write the seeds into the corpus; run after a format changed."""
-    for kind in ("h5", "nir", "net", "npz"):
-        folder = CORPUS / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, seed in enumerate(seeds(kind)):
-            (folder / f"seed_{index}").write_bytes(seed)
-
-
-if __name__ == "__main__":
-    write_corpus()

@@ -18,6 +18,7 @@ from toolchain.exchange.nir_import import Imported, import_graph
 from toolchain.exchange.nir_structure import check_version, first_difference, restore
 from toolchain.exchange.nir_synapses import GrowingGraph, exact_float32, metadata
 from toolchain.netlist import AdaFire, FormatError, Input, MaxPool, Netlist, Readout, UnsupportedError, per_channel
+from toolchain.netlist.guarded_hdf5 import whole
 
 
 def write_nir(netlist: Netlist, path: Path | str) -> LossReport:
@@ -69,14 +70,15 @@ def import_nir(path: Path | str, *, timesteps: int = 16, weight_bits: int = 8) -
         For files that do not say.
     """
     graph, file = read_graph(path), Path(path).name
-    entries = graph.metadata.get("adafire") if isinstance(graph.metadata, dict) else None
-    if isinstance(entries, dict):
-        check_version(file, entries)
-    if not isinstance(entries, dict) or "structure" not in entries:
-        return import_graph(graph, file, timesteps=timesteps, weight_bits=weight_bits)
-    netlist = restore(file, graph)
-    again = to_nir_explicit(netlist) if entries.get("profile") == EXPLICIT else to_nir(netlist)
-    difference = first_difference(again.to_dict(), graph.to_dict())
+    with whole(file):
+        entries = graph.metadata.get("adafire") if isinstance(graph.metadata, dict) else None
+        if isinstance(entries, dict):
+            check_version(file, entries)
+        if not isinstance(entries, dict) or "structure" not in entries:
+            return import_graph(graph, file, timesteps=timesteps, weight_bits=weight_bits)
+        netlist = restore(file, graph)
+        again = to_nir_explicit(netlist) if entries.get("profile") == EXPLICIT else to_nir(netlist)
+        difference = first_difference(again.to_dict(), graph.to_dict())
     if difference is not None:
         raise FormatError(
             f"{file}:{difference}",

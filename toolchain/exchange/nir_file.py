@@ -80,7 +80,8 @@ def _node(where: str, tree: Any) -> Any:
     if kind == "NIRGraph":
         return nir.NIRGraph(*_parts(where, tree), type_check=False)
     try:
-        return nir.dict2NIRNode(dict(tree))
+        with np.errstate(all="ignore"):
+            return nir.dict2NIRNode(dict(tree))
     except (AssertionError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         # The package checks a node's fields by assertions and by the constructor's signature.
         reason = str(error).split("\n")[0][:200] or "unknown type or fields"

@@ -118,10 +118,11 @@ def restore(file: str, graph: nir.NIRGraph) -> Netlist:
         if isinstance(error, FormatError):
             raise
         raise FormatError(where, f"does not describe a netlist ({error!r:.200})") from None
-    if netlist.content_hash != profile.get("netlist_hash"):
+    stored = profile.get("netlist_hash")
+    if not isinstance(stored, str) or netlist.content_hash != stored:
         raise FormatError(
             where,
-            f"content hash {netlist.content_hash[:16]}... found, the file says {profile.get('netlist_hash')!r:.18}",
+            f"content hash {netlist.content_hash[:16]}... found, the file says {stored!r:.18}",
             "the file was changed: remove the metadata 'structure' to import its nodes as they are",
         )
     return netlist

@@ -57,6 +57,20 @@ def translated(where: str) -> Iterator[None]:
         raise FormatError(where, f"damaged or no such HDF5 structure ({reason})") from None
 
 
+@contextmanager
+def whole(file: str) -> Iterator[None]:
+    """Turn what a reader stumbles over in a file's values into a `FormatError`.
+
+    Each value is checked by itself; that some do not fit each other can show up in whatever is done with them.
+    """
+    try:
+        yield
+    except AdafireError:
+        raise
+    except (*_LIBRARY_ERRORS, ArithmeticError, AttributeError, IndexError, RecursionError) as error:
+        raise FormatError(file, f"does not hold together ({type(error).__name__}: {error!s:.120})") from error
+
+
 @dataclass
 class _Budget:
     """Bytes of array that the rest of the file may still claim."""
@@ -396,12 +410,8 @@ def open_guarded(path: Path | str, what: str, *, limit: int = 1 << 33, claims: i
     try:
         with translated(str(path)):
             root = Guarded(path.name, file["/"], _Budget(claims if claims is not None else path.stat().st_size))
-        yield root
-    except AdafireError:
-        raise
-    except (*_LIBRARY_ERRORS, AttributeError, IndexError, RecursionError) as error:
-        # Each value was checked; that they do not fit each other shows up in whatever the reader does with them.
-        raise FormatError(path.name, f"does not hold together ({type(error).__name__}: {error!s:.120})") from error
+        with whole(path.name):
+            yield root
     finally:
         with translated(str(path)):
             file.close()
