@@ -57,7 +57,7 @@ class Recipe:
     search : bool
         Whether to search how layers fire, within `budget`.
     phi_max : int, optional
-        Longest burst that a search may use; twice `phi` by default.
+        Longest burst that a search may use; by default twice `phi`, as far as the target's payload goes.
     phi_min : int
         Shortest longest burst of a layer, for strategy "layers".
     budget : float
@@ -103,7 +103,10 @@ class Recipe:
     @property
     def longest_burst(self) -> int:
         """Longest burst that a search may use."""
-        return 2 * self.phi if self.phi_max is None else self.phi_max
+        if self.phi_max is not None:
+            return self.phi_max
+        limit = self.target.max_payload if self.target else None
+        return max(self.phi, min(2 * self.phi, limit or 255))
 
     @property
     def searches(self) -> bool:

@@ -25,13 +25,13 @@ from toolchain.network import Activation, Firing, SpikingNetwork
 from toolchain.quantize import QuantizedUnit
 
 #: Thresholds that are tried, relative to the given one.
-RATIOS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.12, 1.25, 1.45, 1.7)
+RATIOS = (0.7, 0.8, 0.9, 1.0, 1.12, 1.25, 1.45)
 #: Initial potentials that are tried, in thresholds.
-INITIALS = (0.1, 0.3, 0.5, 0.7)
+INITIALS = (0.15, 0.35, 0.5)
 #: Samples that the candidates run on, and how many of them a thread takes.
-SAMPLES, _PART = 128, 8
+SAMPLES, _PART = 64, 8
 #: Runs of a candidate: its bias is shifted after each but the last.
-_RUNS = 3
+_RUNS = 2
 
 
 @dataclass(frozen=True)

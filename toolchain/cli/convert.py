@@ -107,5 +107,16 @@ def convert(
         f"T={netlist.timesteps}, hash {netlist.content_hash[:12]}",
         soft_wrap=True,
     )
+    if (found := netlist.provenance.get("search")) is not None:
+        measured = found["measured"]
+        results.print(
+            f"search: {measured['operations']:,.0f} operations per sample, divergence {measured['divergence']:.4f} from the "
+            f"ANN, {measured['agreement']:.2%} of its decisions, on held-out samples",
+            soft_wrap=True,
+        )
+    if (stops := netlist.provenance.get("early_exit")) is not None:
+        results.print(
+            f"early exit: {stops['mean_timesteps'][0]:.2f} of {netlist.timesteps} timesteps on held-out samples"
+        )
     for note in netlist.provenance["notes"]:
         results.print(f"note: {note}", markup=False, soft_wrap=True)

@@ -66,7 +66,8 @@ class LayerSearch:
                 table, start, build, conversion.judge, self.tolerance, progress=conversion.progress
             )
             report |= {"compression": found.report, "compression_table": table.to_json()}
-        return replace(found, report=report)
+        phi = {name: firing.phi for name, firing in found.spiking.firing.items()}
+        return replace(found, report={**report, "phi": phi, "measured": found.measured.to_json()})
 
     def _base(self, conversion: Conversion, spiking: SpikingNetwork) -> Base:
         part = conversion.data.part(0, max(self.measuring.samples, 1))
