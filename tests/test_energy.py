@@ -321,9 +321,25 @@ def test_json_has_the_keys_that_scripts_rely_on(residual, trace):
     assert data["totals"]["sops"] == sum(layer["sops"] for layer in data["layers"])
     assert data["per_sample"]["sops"] == data["totals"]["sops"] / 4
     assert {"FP32 ANN", "INT8 ANN"} <= {b["name"] for b in data["baselines"]}
-    assert next(t for t in data["other_targets"] if t["name"] == "Loihi 2")["energy_pj"] is None
+    assert next(t for t in data["other_targets"] if t["target"] == "loihi2")["energy_pj"] is None
     assert all(price["source"] for price in data["prices"].values())
     assert data["left_out"]
+
+
+def test_chips_have_no_total_while_a_term_has_no_price(residual, trace):
+    counts = count(residual, trace)
+    told = {t["target"]: t for t in estimate_energy(counts).to_json()["other_targets"]}
+    assert {"loihi1", "loihi2", "speck", "truenorth"} <= told.keys()
+    sops = sum(c.sops for c in counts.connections if not c.from_input)
+    loihi1 = told["loihi1"]
+    assert loihi1["energy_pj"] is None
+    assert [t["count"] for t in loihi1["terms"] if t["price"] == "loihi1_synaptic_op"] == [sops]
+    assert loihi1["priced_pj"] == pytest.approx(sum(t["energy_pj"] for t in loihi1["terms"]), rel=1e-12)
+    assert {"spike routing", "static power"} <= {t["what"] for t in loihi1["unpriced"]}
+    assert told["truenorth"]["terms"][0]["energy_pj"] == pytest.approx(26 * sops, rel=1e-12)
+    for chip in ("loihi2", "speck", "xylo_audio2", "akida1"):
+        assert (told[chip]["terms"], told[chip]["priced_pj"], told[chip]["energy_pj"]) == ([], None, None)
+        assert all(t["why"] for t in told[chip]["unpriced"])
 
 
 def test_the_matched_baseline_has_as_many_bits_as_the_spikes_have_levels(residual, trace):

@@ -3,6 +3,7 @@
 from toolchain.energy.counts import ConnectionCounts, Counts, PopulationCounts, Weights, count
 from toolchain.energy.model import estimate_energy
 from toolchain.energy.neurobench import neurobench
+from toolchain.energy.on_targets import TargetEnergy, Term, price_on_targets
 from toolchain.energy.prices import Price, Prices, read_prices
 from toolchain.energy.readings import BreakEven, Omission, Reading
 from toolchain.energy.result import EnergyReport, LayerEnergy, energy_text, quantity
@@ -18,11 +19,14 @@ __all__ = [
     "Price",
     "Prices",
     "Reading",
+    "TargetEnergy",
+    "Term",
     "Weights",
     "count",
     "energy_text",
     "estimate_energy",
     "neurobench",
+    "price_on_targets",
     "quantity",
     "read_prices",
 ]

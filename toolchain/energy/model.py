@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from toolchain.energy.counts import Counts, PopulationCounts
+from toolchain.energy.on_targets import price_on_targets
 from toolchain.energy.prices import Prices, read_prices
 from toolchain.energy.readings import (
     baselines,
@@ -12,7 +13,6 @@ from toolchain.energy.readings import (
     first_layer_runs,
     graded,
     omissions,
-    other_targets,
     snn_readings,
 )
 from toolchain.energy.result import EnergyReport, LayerEnergy
@@ -46,7 +46,7 @@ def estimate_energy(counts: Counts, prices: Prices | None = None) -> EnergyRepor
         layers=layers,
         snn=snn_readings(counts, prices),
         baselines=anns,
-        other_targets=other_targets(counts, prices),
+        other_targets=price_on_targets(counts, prices),
         break_even=break_even(counts, anns, prices),
         omissions=omissions(counts),
         prices=prices,

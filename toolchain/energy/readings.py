@@ -181,38 +181,6 @@ def baselines(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
     )
 
 
-def other_targets(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
-    """Price the same counts with constants published for chips."""
-    sops = _sum(_later(counts), "sops")
-    injected = _sum(_first(counts), "sops")
-    active = sum(p.active for p in counts.populations if p.kind != "Input")
-    inactive = _updates(counts) - active
-
-    def value(name: str) -> Decimal:
-        return prices[name].value
-
-    return (
-        Reading(
-            "Loihi 1",
-            value("loihi1_synaptic_op") * sops
-            + value("loihi1_update_active") * active
-            + value("loihi1_update_inactive") * inactive,
-            f"{value('loihi1_synaptic_op')} x SOPs (binary spikes: a burst of n is n spikes) + "
-            f"{value('loihi1_update_active')} or {value('loihi1_update_inactive')} per neuron update; "
-            f"unpriced: the input layer ({injected:,} SOPs if its payload were spikes), spike routing, static power",
-            ("loihi1_synaptic_op", "loihi1_update_active", "loihi1_update_inactive"),
-        ),
-        Reading(
-            "TrueNorth",
-            value("truenorth_event") * sops,
-            f"{value('truenorth_event')} x SOPs, everything included; "
-            f"unpriced: the input layer ({injected:,} SOPs if its payload were spikes)",
-            ("truenorth_event",),
-        ),
-        Reading("Loihi 2", None, "no energy per operation has been published", ()),
-    )
-
-
 def break_even(counts: Counts, baselines: tuple[Reading, ...], prices: Prices) -> tuple[BreakEven, ...]:
     """Solve each baseline = first layer + accumulates * rate * synapses * T for the rate, at equal precision."""
     first = sum(c.macs for c in _first(counts)) * first_layer_runs(counts)

@@ -14,6 +14,7 @@ from rich.table import Table
 from toolchain.display import Displayed
 from toolchain.energy.counts import Counts
 from toolchain.energy.neurobench import neurobench
+from toolchain.energy.on_targets import TargetEnergy
 from toolchain.energy.prices import Price, Prices
 from toolchain.energy.readings import BreakEven, Omission, Reading, priced, spiking_synapses
 
@@ -66,8 +67,8 @@ class EnergyReport(Displayed):
         Ways to price the spiking network; the first is the paper's.
     baselines : tuple of Reading
         FP32 ANN, INT8 ANN, and the ANN whose activations hold as many levels as the spikes do.
-    other_targets : tuple of Reading
-        The same counts with constants published for chips.
+    other_targets : tuple of TargetEnergy
+        The same counts on chips: terms with published prices, and those without.
     break_even : tuple of BreakEven
     omissions : tuple of Omission
     prices : mapping of str to Price
@@ -77,7 +78,7 @@ class EnergyReport(Displayed):
     layers: tuple[LayerEnergy, ...]
     snn: tuple[Reading, ...]
     baselines: tuple[Reading, ...]
-    other_targets: tuple[Reading, ...]
+    other_targets: tuple[TargetEnergy, ...]
     break_even: tuple[BreakEven, ...]
     omissions: tuple[Omission, ...]
     prices: Prices
@@ -121,9 +122,23 @@ class EnergyReport(Displayed):
         return _tables(self)
 
 
+def reading_groups(report: EnergyReport) -> tuple[tuple[str, tuple[Reading | TargetEnergy, ...]], ...]:
+    """Return all readings of the counts as (prefix of their names, readings), in the order that tables show."""
+    return ("SNN, ", report.snn), ("", report.baselines), ("", report.other_targets)
+
+
+def shown_energy(reading: Reading | TargetEnergy, samples: int) -> str:
+    """Spell a reading's energy per sample; of a chip with unpriced terms, what the priced ones come to."""
+    if reading.energy is not None:
+        return energy_text(reading.energy / samples)
+    if isinstance(reading, TargetEnergy) and reading.priced:
+        return f"over {energy_text(reading.priced_part / samples)}"
+    return "no price"
+
+
 def price_list(report: EnergyReport) -> dict[str, Price]:
     """Return the prices that the report's energies use, in the order of the price list."""
-    used = {name for r in (*report.snn, *report.baselines, *report.other_targets) for name in r.prices}
+    used = {name for _, group in reading_groups(report) for r in group for name in r.prices}
     return {name: price for name, price in report.prices.items() if name in used}
 
 
@@ -164,7 +179,7 @@ def _to_json(report: EnergyReport) -> dict[str, Any]:
         },
         "snn": [_reading(r) for r in report.snn],
         "baselines": [_reading(r) for r in report.baselines],
-        "other_targets": [_reading(r) for r in report.other_targets],
+        "other_targets": [t.to_json() for t in report.other_targets],
         "spike_rate": float(report.spike_rate),
         "break_even_spike_rate": {b.baseline: None if b.rate is None else float(b.rate) for b in report.break_even},
         "left_out": [{"what": o.what, "times": o.times, "why": o.why} for o in report.omissions],
@@ -264,9 +279,9 @@ def _tables(report: EnergyReport) -> RenderableType:
     readings.add_column("reading")
     readings.add_column("per sample", justify="right", no_wrap=True)
     readings.add_column("rule", overflow="fold")
-    for prefix, group in (("SNN, ", report.snn), ("", report.baselines), ("", report.other_targets)):
+    for prefix, group in reading_groups(report):
         for reading in group:
-            shown = "no price" if reading.energy is None else energy_text(reading.energy / samples)
+            shown = shown_energy(reading, samples)
             readings.add_row(prefix + reading.name, shown, reading.rule)
     rate = ", ".join(
         f"against the {b.baseline} " + ("none" if b.rate is None else f"{float(b.rate):.3f}") for b in report.break_even

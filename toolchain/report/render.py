@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from toolchain.energy import energy_text, quantity
-from toolchain.energy.result import price_list
+from toolchain.energy.result import price_list, reading_groups, shown_energy
 from toolchain.equivalence import Explanation
 from toolchain.netlist.shapes import size
 from toolchain.report import charts
@@ -24,6 +24,9 @@ from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows, to_json
 from toolchain.report.searched import Search, read_search
 from toolchain.report.text import to_csv, to_markdown
+
+#: Characters of a provenance value that is shown at once; longer ones unfold.
+LONGEST = 160
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
     data = to_json(m)
     drawn = _charts(m, table)
     search = read_search(m.netlist.provenance)
+    provenance = _provenance(m, command)
     return template("report.html.j2").render(
         m=m,
         title=m.name,
@@ -94,7 +98,8 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         counted=counted,
         gauges=_gauges(m),
         cores=() if m.placement is None else draw_cores(m.placement),
-        provenance=_provenance(m, command),
+        provenance=[(term, value) for term, value in provenance if len(value) <= LONGEST],
+        long_provenance=[(term, value) for term, value in provenance if len(value) > LONGEST],
         notes=[str(note) for note in m.netlist.provenance.get("notes", [])],
         data=data,
         downloads=[
@@ -267,14 +272,9 @@ def _detail(m: Measurement, row: Row, anchor: str) -> dict[str, Any]:
 
 
 def _readings(m: Measurement) -> list[dict[str, str]]:
-    groups = (("SNN, ", m.energy.snn), ("", m.energy.baselines), ("", m.energy.other_targets))
     return [
-        {
-            "name": prefix + r.name,
-            "energy": "no price" if r.energy is None else energy_text(r.energy / m.samples),
-            "rule": r.rule,
-        }
-        for prefix, group in groups
+        {"name": prefix + r.name, "energy": shown_energy(r, m.samples), "rule": r.rule}
+        for prefix, group in reading_groups(m.energy)
         for r in group
     ]
 
