@@ -62,10 +62,7 @@ NETWORKS = {
 class Study:
     """One network with its data."""
 
-    def __init__(self, name: str, pictures: int | None, samples: int) -> None:
-        folder = os.environ.get("ADAFIRE_DATA")
-        if not folder:
-            sys.exit("benchmarks/reproduction.py: set ADAFIRE_DATA to the folder of networks and data sets")
+    def __init__(self, folder: str, name: str, pictures: int | None, samples: int) -> None:
         spec, weights, train, held_out, normalize = NETWORKS[name]
         self.name, self.samples = name, samples
         module = load_module(str(EXAMPLES / spec))
@@ -254,7 +251,7 @@ PARTS = {"curves": curves, "search": search, "correlation": correlation, "channe
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("network", choices=NETWORKS, nargs="?", default="resnet20-cifar10")
     parser.add_argument("--part", choices=PARTS, action="append", help="all of them by default")
     parser.add_argument("--pictures", type=int, help="held-out pictures; all by default")
     parser.add_argument("--samples", type=int, default=512, help="training pictures to calibrate on")
@@ -266,7 +263,11 @@ def main() -> None:
     parser.add_argument("--configurations", type=int, default=200)
     parser.add_argument("--correlated-pictures", type=int, default=256)
     arguments = parser.parse_args()
-    study = Study(arguments.network, arguments.pictures, arguments.samples)
+    folder = os.environ.get("ADAFIRE_DATA")
+    if not folder:
+        print("skipped: set ADAFIRE_DATA to the folder of networks and data sets", file=sys.stderr)
+        return
+    study = Study(folder, arguments.network, arguments.pictures, arguments.samples)
     ann = study.ann_accuracy()
     RESULTS.mkdir(exist_ok=True)
     for part in arguments.part or list(PARTS):

@@ -110,8 +110,9 @@ def convert(
     if (found := netlist.provenance.get("search")) is not None:
         measured = found["measured"]
         results.print(
-            f"search: {measured['operations']:,.0f} operations per sample, divergence {measured['divergence']:.4f} from "
-            f"the ANN, {measured['agreement']:.2%} of its decisions, on held-out samples",
+            f"search: {measured['operations']:,.0f} operations per sample, "
+            f"divergence {measured['divergence']:.4f} from the ANN, "
+            f"{measured['agreement']:.2%} of its decisions, on held-out samples",
             soft_wrap=True,
         )
     if (stops := netlist.provenance.get("early_exit")) is not None:

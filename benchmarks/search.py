@@ -1,0 +1,87 @@
+"""How long searches take: ResNet-20 on CIFAR-10, T = 4, target phi 4, nothing cached.
+
+    ADAFIRE_DATA=... python benchmarks/search.py [--json]
+
+Wall and processor seconds of each search, calibration included, and of the parts of the one that follows
+the paper: one measurement of a layer at a setting (256 samples), and the frontier of the sums.
+"""
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measure import finish, print_table
+
+from toolchain.build import Recipe, build_netlist
+from toolchain.convert import convert, load_module, load_weights
+from toolchain.encoding import parse_normalization
+from toolchain.netlist.data_file import read_data
+from toolchain.search import MeasurementCache, Measuring, pareto_frontier
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "resnet20.py"
+
+
+def processor_seconds() -> float:
+    """Return what this process and its finished children have used."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.add_argument("--samples", type=int, default=512)
+    options = parser.parse_args()
+    folder = os.environ.get("ADAFIRE_DATA")
+    if not folder:
+        print("skipped: set ADAFIRE_DATA to the folder of networks and data sets", file=sys.stderr)
+        return
+    module = load_module(f"{EXAMPLE}:resnet20")
+    load_weights(module, Path(folder, "models", "resnet20_cifar10.safetensors"))
+    data = read_data(Path(folder, "cifar10", "train_10k.npz"))
+    network = convert(module, data.shape)
+    normalization = parse_normalization("imagenet", 3)
+
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as cache:
+        measuring = Measuring(cache=MeasurementCache(Path(cache)))
+        for what, fields in {
+            "channels, --search --calibrate advanced": {"search": True, "calibrate": "advanced"},
+            "layers, --search": {"search": True, "strategy": "layers"},
+            "layers, --search --compress (phi from the cache)": {
+                "search": True,
+                "compress": True,
+                "strategy": "layers",
+            },
+        }.items():
+            recipe = Recipe(timesteps=4, phi=4, samples=options.samples, measuring=measuring, **fields)
+            started, used = time.perf_counter(), processor_seconds()
+            netlist = build_netlist(network, data, normalization, recipe)
+            rows.append(
+                {
+                    "search": what,
+                    "wall s": time.perf_counter() - started,
+                    "processor s": processor_seconds() - used,
+                    **netlist.provenance["search"]["measured"],
+                }
+            )
+            print(rows[-1], file=sys.stderr, flush=True)
+    report = netlist.provenance["search"]
+    table = report["compression_table"]
+    started = time.perf_counter()
+    frontier = pareto_frontier(
+        [np.array(c) for c in table["operations"]], [np.maximum(np.array(d) - d[0], 0) for d in table["divergence"]]
+    )
+    result = {"searches": rows, "frontier": {"nodes": len(frontier.cost), "seconds": time.perf_counter() - started}}
+    print_table("Searches of ResNet-20, T = 4", rows)
+    finish("search", result, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()
