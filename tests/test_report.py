@@ -245,6 +245,7 @@ def test_a_search_is_shown(strategy, tmp_path):
     search = read_search(netlist.provenance)
     assert search.points[0].name.startswith("uniform")
     assert len(search.points) == 3
+    assert any(point.predicted for point in search.points)
     m = measure(netlist, adafire.dataset(values, limit=20), name="searched")
     page = to_html(m)
     assert 'id="search"' in page

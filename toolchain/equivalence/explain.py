@@ -262,7 +262,7 @@ def _render(explanation: Explanation) -> RenderableType:
         if explanation.needed is not None:
             low, high = explanation.needed
             parts.append(f"To emit {first.got}, the integrated potential would have to be {low} to {high}")
-    if len(explanation.candidates) > 1:
+    if len(explanation.candidates) > 1 and not explanation.candidates[0].exact:
         also = "; ".join(f"{c.cause} ({c.matches} of {c.of})" for c in explanation.candidates[1:4])
         parts.append(f"Also possible: {also}")
     return Group(*parts)

@@ -354,7 +354,7 @@ def timestep_chart(m: Measurement) -> str | None:
         return None
     values = np.stack(list(grid.values()))
     with _styled():
-        chart = Chart(10.4, 0.24 * len(grid) + 0.9)
+        chart = Chart(10.4, max(2.0, 0.24 * len(grid) + 0.9))
         (axes,) = chart.axes
         image = axes.imshow(values, aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
         axes.set_yticks(range(len(grid)), list(grid))
@@ -372,7 +372,7 @@ def timestep_chart(m: Measurement) -> str | None:
 def sensitivity_chart(table: Table) -> str:
     """Increase of the divergence for each layer and setting."""
     with _styled():
-        chart = Chart(10.4, 0.24 * len(table.layers) + 0.9)
+        chart = Chart(10.4, max(2.0, 0.24 * len(table.layers) + 0.9))
         (axes,) = chart.axes
         most = float(np.abs(table.increase).max()) or 1.0
         image = axes.imshow(
@@ -384,7 +384,7 @@ def sensitivity_chart(table: Table) -> str:
         axes.grid(visible=False)
         bar = chart.figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
         bar.outline.set_visible(False)
-        bar.set_label("increase of the divergence")
+        bar.set_label("Δ divergence")
         bar.ax.tick_params(labelcolor=MUTED)
         return chart.svg(f"Sensitivity of each layer to its {table.title}")
 
