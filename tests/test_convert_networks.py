@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from toolchain.convert import convert, convert_onnx, outputs
+from toolchain.convert import convert, convert_onnx, convert_pt2, outputs
 from toolchain.netlist.checks import NAME
 from toolchain.netlist.operators import Weighted
 from toolchain.network import MaxUnit, Output
@@ -571,5 +571,27 @@ def test_onnx_file_computes_what_the_module_computes(name, tmp_path):
     x = torch.zeros(2, *shape, dtype=torch.float64)
     torch.onnx.export(module, (x,), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n"}})
     network = convert_onnx(path)
+    assert_well_formed(network)
+    assert_equal_functions(module, shape, network)
+
+
+#: Networks whose graphs need something of the .pt2 reader besides naming operations.
+IN_PT2 = [
+    *("in_place", "normalising_input", "matmul", "constants", "bfloat_cast", "maximum_with_zero", "concat_with_zeros"),
+    *("padding_same", "stride_padding_dilation_groups", "resnet_option_a", "shared_module", "weight_norm", "max_1d"),
+    *("dict_outputs", "split_then_concat", "shuffle", "point_net_conv", "upsample_bilinear", "average_divisor"),
+    *("mobilenet_v2", "select_and_unbind", "addmm", "conv3d"),
+]
+
+
+@pytest.mark.parametrize("name", IN_PT2)
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_pt2_file_computes_what_the_module_computes(name, tmp_path):
+    torch.manual_seed(0)
+    make, shape = NETWORKS[name]
+    module = randomised(make()).eval()
+    x = torch.zeros(2, *shape, dtype=torch.float64)
+    torch.export.save(torch.export.export(module, (x,)), tmp_path / "net.pt2")
+    network = convert_pt2(tmp_path / "net.pt2")
     assert_well_formed(network)
     assert_equal_functions(module, shape, network)

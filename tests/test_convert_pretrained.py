@@ -49,7 +49,7 @@ def test_efficientnet_lite0():
     assert all(u.upper == 6 for u in network.activations)
     # A linear bottleneck with a residual sum is no population: the next expansion reads both of its sources.
     expand = network.inputs("_blocks.3._expand_conv")
-    assert [c.source for c in expand] == ["_blocks.1._depthwise_conv", "_blocks.2._depthwise_conv"]
+    assert {c.source for c in expand} == {"_blocks.1._depthwise_conv", "_blocks.2._depthwise_conv"}
     assert all(len(c.operators) == 1 for c in expand)
     x = torch.randn(2, 3, 96, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

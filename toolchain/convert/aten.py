@@ -17,10 +17,6 @@ from toolchain.convert.builder import NetworkBuilder
 from toolchain.convert.expression import Expression, Pooled, Refusal, Value
 from toolchain.netlist import Pairs
 
-#: Batch size of the trace: a number that models do not write down themselves, so that a first axis of
-#: this size is the batch.
-BATCH = 23
-
 
 @dataclass(frozen=True)
 class Operation:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from toolchain.convert import layers
 from toolchain.convert.aten import (
-    BATCH,
     Table,
     is_value,
     per_sample,
@@ -40,18 +39,18 @@ def _same(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
 
 
 @MOVES.operation("zeros_like", "new_zeros")
-def _zeros_like(_: NetworkBuilder, x: Value, size: Sequence[int] | None = None, **options: Any) -> Tensor:
-    return torch.zeros(size if size is not None else (BATCH, *x.shape), dtype=torch.float64)
+def _zeros_like(builder: NetworkBuilder, x: Value, size: Sequence[int] | None = None, **options: Any) -> Tensor:
+    return torch.zeros(size if size is not None else (builder.batch, *x.shape), dtype=torch.float64)
 
 
 @MOVES.operation("ones_like", "new_ones")
-def _ones_like(_: NetworkBuilder, x: Value, size: Sequence[int] | None = None, **options: Any) -> Tensor:
-    return torch.ones(size if size is not None else (BATCH, *x.shape), dtype=torch.float64)
+def _ones_like(builder: NetworkBuilder, x: Value, size: Sequence[int] | None = None, **options: Any) -> Tensor:
+    return torch.ones(size if size is not None else (builder.batch, *x.shape), dtype=torch.float64)
 
 
 @MOVES.operation("full_like")
-def _full_like(_: NetworkBuilder, x: Value, fill: float, **options: Any) -> Tensor:
-    return torch.full((BATCH, *x.shape), fill, dtype=torch.float64)
+def _full_like(builder: NetworkBuilder, x: Value, fill: float, **options: Any) -> Tensor:
+    return torch.full((builder.batch, *x.shape), fill, dtype=torch.float64)
 
 
 @MOVES.operation("_assert_tensor_metadata")
@@ -68,13 +67,13 @@ def _to_copy(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
 
 
 @MOVES.operation("view", "reshape", "_unsafe_view", "_reshape_copy", "view_copy")
-def _reshape(_: NetworkBuilder, x: Value, size: Sequence[int]) -> Value:
+def _reshape(builder: NetworkBuilder, x: Value, size: Sequence[int]) -> Value:
     sizes = list(size)
-    count = int(np.prod(x.shape)) * BATCH
+    count = int(np.prod(x.shape)) * builder.batch
     if -1 in sizes:
         known = -int(np.prod(sizes))
         sizes[sizes.index(-1)] = count // known if known else 0
-    if not sizes or sizes[0] != BATCH:
+    if not sizes or sizes[0] != builder.batch:
         raise Refusal("mixes the pictures of a batch, or fixes its size", "reshape with x.shape[0] or flatten(1)")
     return layers.reshape(x, tuple(sizes[1:]))
 
@@ -125,9 +124,11 @@ def _transpose(_: NetworkBuilder, x: Value, first: int, second: int) -> Value:
 
 
 @MOVES.operation("slice")
-def _slice(_: NetworkBuilder, x: Value, dim: int = 0, start: Any = None, stop: Any = None, step: int = 1) -> Value:
+def _slice(
+    builder: NetworkBuilder, x: Value, dim: int = 0, start: Any = None, stop: Any = None, step: int = 1
+) -> Value:
     if dim in (0, -len(x.shape) - 1):
-        if (start or 0, step) == (0, 1) and (stop is None or stop >= BATCH):
+        if (start or 0, step) == (0, 1) and (stop is None or stop >= builder.batch):
             return x
         sample_axis(x, dim)
     axis = sample_axis(x, dim)

@@ -30,6 +30,10 @@ from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source,
 
 INPUT = "input"
 
+#: Batch size that a network is traced with where it is free: a number that models do not write down
+#: themselves, so that a first axis of this size is the batch.
+BATCH = 23
+
 
 class NetworkBuilder:
     """Units and connections of a network under construction.
@@ -37,6 +41,8 @@ class NetworkBuilder:
     Parameters
     ----------
     input_shape : tuple of int
+    batch : int
+        Extent of the batch axis in the graph that is read.
 
     Attributes
     ----------
@@ -46,7 +52,8 @@ class NetworkBuilder:
         Multiply-accumulates of the layers counted so far, for one sample.
     """
 
-    def __init__(self, input_shape: Shape) -> None:
+    def __init__(self, input_shape: Shape, batch: int = BATCH) -> None:
+        self.batch = batch
         self.path = ""
         self.macs = 0
         self._units: dict[str, Unit] = {INPUT: Source(INPUT, input_shape)}

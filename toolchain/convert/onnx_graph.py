@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from toolchain.convert.advice import LIST, onnx_advice
-from toolchain.convert.builder import NetworkBuilder
+from toolchain.convert.builder import BATCH, NetworkBuilder
 from toolchain.convert.expression import Expression, Pooled, Refusal
 from toolchain.convert.onnx_layers import LAYERS
 from toolchain.convert.onnx_moves import MOVES
@@ -32,9 +32,6 @@ from toolchain.network import FloatNetwork
 
 #: Operators are known as these versions of ONNX define them.
 OPSETS = range(9, 26)
-
-#: Batch size given to a file that leaves it open; one that models do not write down themselves.
-BATCH = 23
 
 #: What converts, by ONNX name.
 ONNX = {**LAYERS, **MOVES}
@@ -174,7 +171,7 @@ class _Interpreter:
         self.opsets = model.opset_import
         self.version = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         self.batch = batch
-        self.builder = NetworkBuilder(shape)
+        self.builder = NetworkBuilder(shape, batch)
         self.values: dict[str, Any] = {"": None}
         self.modules: dict[str, str] = {}
         for tensor in self.graph.initializer:

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from toolchain.convert.advice import LIST, UNSUPPORTED_LAYERS, advice
-from toolchain.convert.aten import BATCH, Operation
+from toolchain.convert.aten import Operation
 from toolchain.convert.aten_layers import LAYERS
 from toolchain.convert.aten_moves import MOVES
 from toolchain.convert.aten_pooling import POOLING
-from toolchain.convert.builder import NetworkBuilder
-from toolchain.convert.expression import Expression, Pooled, Refusal
+from toolchain.convert.builder import BATCH, NetworkBuilder
+from toolchain.convert.expression import MAX_ELEMENTS, Expression, Pooled, Refusal
 from toolchain.netlist import InputError, NetlistError, UnsupportedError
 from toolchain.network import FloatNetwork
 
@@ -61,8 +61,20 @@ def convert(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork:
     InputError
         When the module cannot be run on such an input, or a weight is not finite.
     """
-    _check_weights(module)
-    program = _export(module, input_shape)
+    check_weights(module)
+    dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
+    example = torch.zeros(BATCH, *input_shape, dtype=dtypes[0] if dtypes else torch.float32)
+    where = type(module).__name__
+    with _eval_mode(module), torch.no_grad():
+        try:
+            module(example)
+        except Exception as error:
+            raise InputError(
+                where,
+                f"forward fails on a batch of inputs of shape {input_shape}: {_first_line(error)}",
+                "check the input shape, or pass a module that takes one tensor",
+            ) from error
+        program = export(module, example, where)
     origin = {"class": type(module).__qualname__, "weights_sha256": state_hash(module)}
     return interpret(program, input_shape, origin)
 
@@ -77,7 +89,8 @@ def state_hash(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _check_weights(module: nn.Module) -> None:
+def check_weights(module: nn.Module) -> None:
+    """Raise `InputError` when a tensor of the state_dict is not finite."""
     for name, tensor in module.state_dict().items():
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(name, "the weights hold NaN or infinite values", "load or train the module again")
@@ -107,19 +120,9 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _export(module: nn.Module, input_shape: tuple[int, ...]) -> torch.export.ExportedProgram:
-    dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
-    example = torch.zeros(BATCH, *input_shape, dtype=dtypes[0] if dtypes else torch.float32)
-    where = type(module).__name__
-    with _eval_mode(module), torch.no_grad(), _quiet():
-        try:
-            module(example)
-        except Exception as error:
-            raise InputError(
-                where,
-                f"forward fails on a batch of inputs of shape {input_shape}: {_first_line(error)}",
-                "check the input shape, or pass a module that takes one tensor",
-            ) from error
+def export(module: nn.Module, example: Tensor, where: str) -> torch.export.ExportedProgram:
+    """Trace a module in eval mode on fake tensors into a functional graph of ATen operations."""
+    with torch.no_grad(), _quiet():
         try:
             program: torch.export.ExportedProgram = torch.export.export(module, (example,)).run_decompositions({})
         except Exception as error:
@@ -137,10 +140,10 @@ def _first_line(error: Exception) -> str:
 
 
 def interpret(
-    program: torch.export.ExportedProgram, input_shape: tuple[int, ...], origin: dict[str, str]
+    program: torch.export.ExportedProgram, input_shape: tuple[int, ...], origin: dict[str, str], batch: int = BATCH
 ) -> FloatNetwork:
-    """Build the float network of an exported, functionalised program."""
-    builder = NetworkBuilder(input_shape)
+    """Build the float network of an exported, functionalised program, traced with a batch of `batch`."""
+    builder = NetworkBuilder(input_shape, batch)
     values = _placeholders(program, builder)
     for position, node in enumerate(program.graph.nodes):
         if node.op != "call_function":
@@ -189,6 +192,9 @@ def _double(tensor: Tensor) -> Tensor:
 
 
 def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: NetworkBuilder) -> Any:
+    for made in _leaves(node.meta.get("val")):
+        if isinstance(made, Tensor) and made.numel() > MAX_ELEMENTS * builder.batch:
+            raise Refusal(f"makes {tuple(made.shape)}, too many values", "make the network or its input smaller")
     args: Any = torch.fx.node.map_arg(node.args, values.__getitem__)
     kwargs: Any = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
     if not any(isinstance(a, Expression | Pooled) for a in _leaves((args, kwargs))):
