@@ -70,6 +70,8 @@ class Recipe:
         Thresholds per channel at one price, or phi and rho per layer as in the paper.
     early_exit : bool
         Whether samples may stop early.
+    alpha_base : float, optional
+        Of eq. 15; by default alpha is fitted (`toolchain.early_exit`).
     measuring : Measuring
         Where sensitivities are measured, for strategy "layers".
     """
@@ -92,6 +94,7 @@ class Recipe:
     tolerance: float = 0.02
     strategy: Literal["channels", "layers"] = "channels"
     early_exit: bool = False
+    alpha_base: float | None = None
     measuring: Measuring = field(default_factory=Measuring)
 
     def __post_init__(self) -> None:
@@ -145,6 +148,7 @@ class Recipe:
             "samples": self.samples,
             "seed": self.seed,
             "early_exit": self.early_exit,
+            "alpha_base": self.alpha_base,
             **(self._search_settings() if self.searches else {}),
         }
 
@@ -232,7 +236,7 @@ def build_netlist(
     else:
         spiking = conversion.calibrate(conversion.fire({u.name: recipe.phi for u in network.activations}))
     netlist = quantize(spiking, recipe.precision, provenance)
-    return EarlyExitCalibration()(netlist, network, judged.x) if recipe.early_exit else netlist
+    return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
 
 
 def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:

@@ -1,29 +1,66 @@
 """Input-aware adaptive timesteps: the confidence that lets a sample stop, from calibration data.
 
-alpha_t follows eq. 15 (`sim.early_exit.alpha_schedule`). Its base decides how much time is saved. The
-appendix fixes it at 0.6; here it is, unless given, the least one at which early decisions are as often
-the ANN's as those after all timesteps, on two splits: the calibration pictures, and the means of pairs of
-them. The ANN was often trained on the former and is surer of them than of new pictures; the latter lie
-near its decision boundaries, where stopping too early shows.
+With a base given, alpha_t follows eq. 15 of the appendix (`sim.early_exit.alpha_schedule`): it asks for
+least confidence where the outputs are least settled. Otherwise alpha_t is fitted timestep by
+timestep: the least confidence at which stopping costs no more right decisions than allowed, right
+being what the ANN decides. It is fitted on two splits together, the calibration pictures and the
+means of pairs of them: the ANN was often trained on the former and is surer of them than of new
+pictures; the latter lie near its decision boundaries, where stopping too early shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from sim import alpha_schedule, compile_netlist
+from sim import alpha_schedule, compile_netlist, confidence
 from sim.early_exit import exit_timesteps
 from toolchain.netlist import InputError, Netlist
 from toolchain.network import FloatNetwork
 from toolchain.search.measure import reference_outputs
 
-#: Bases that are tried, in ascending order.
-BASES = (*(float(b) for b in np.round(1 - np.geomspace(0.6, 0.0005, 24), 5)), 1.0)
+
+def fit_alpha(sure: np.ndarray, right: np.ndarray, loss: float) -> tuple[float, ...]:
+    """Return the least confidence per timestep that keeps the share of right decisions.
+
+    Parameters
+    ----------
+    sure : ndarray (T, N), float64
+        Confidence of each sample at each timestep.
+    right : ndarray (T, N), bool
+        Whether its decision there is right.
+    loss : float
+        Share of samples whose right decision after T timesteps may be lost, net of those gained. The
+        allowance grows evenly over the timesteps.
+
+    Returns
+    -------
+    tuple of float
+        A sample stops at t if its confidence exceeds ``alpha[t - 1]``.
+
+    Examples
+    --------
+    >>> fit_alpha(np.array([[0.9, 0.5, 0.4], [1, 1, 1]]), np.array([[1, 1, 0], [1, 1, 1]], bool), 0.0)
+    (0.4, 1.0)
+    """
+    timesteps, samples = sure.shape
+    running, lost = np.ones(samples, bool), 0.0
+    alpha: list[float] = []
+    for t in range(timesteps - 1):
+        order = np.flatnonzero(running)
+        order = order[np.argsort(-sure[t, order], kind="stable")]
+        harm = lost + np.cumsum(right[-1, order].astype(np.int64) - right[t, order].astype(np.int64))
+        allowed = loss * samples * (t + 1) / (timesteps - 1)
+        over = np.flatnonzero(harm > allowed + 1e-9)
+        # Where even the last one may stop, all may; a confidence is never below 0.
+        alpha.append(float(sure[t, order[over[0]]]) if over.size else -1.0)
+        stopped = running & (sure[t] > alpha[-1])
+        lost += float((right[-1] & stopped).sum() - (right[t] & stopped).sum())
+        running &= ~stopped
+    return (*alpha, 1.0)
 
 
 @dataclass(frozen=True)
@@ -33,13 +70,13 @@ class EarlyExitCalibration:
     Parameters
     ----------
     base : float or None
-        alpha_base of eq. 15, 0 to 1; None to choose it by agreement with the ANN.
+        alpha_base of eq. 15, 0 to 1; None to fit alpha.
     loss : float
-        Share of decisions that may cease to agree with the ANN.
+        Share of decisions that a fitted alpha may cost.
     """
 
     base: float | None = None
-    loss: float = 0.0
+    loss: float = 0.002
 
     def __call__(self, netlist: Netlist, network: FloatNetwork, x: torch.Tensor) -> Netlist:
         """Return the netlist with alpha, and what calibration saw in its provenance.
@@ -61,40 +98,30 @@ class EarlyExitCalibration:
         if len(netlist.readouts) != 1 or len(netlist.readouts[0].shape) != 1 or netlist.readouts[0].shape[0] < 2:
             raise InputError("--early-exit", "the network has no single list of classes to decide on")
         if netlist.input.coding != "direct":
-            raise InputError(
-                "--early-exit", "calibration of alpha takes pictures, not frames", "leave --early-exit out"
-            )
-        splits = [x, (x + x.roll(1, 0)) / 2]
-        scale = netlist.readouts[0].scale
-        simulator = compile_netlist(netlist)
-        readouts = [simulator.run(netlist.input.encode(s.double().numpy())).readout for s in splits]
-        wanted = [reference_outputs(network, s)[0].argmax(1).numpy() for s in splits]
-        full = [float(np.mean((r[-1] * scale).argmax(1) == w)) for r, w in zip(readouts, wanted, strict=True)]
-        history: list[dict[str, Any]] = []
-        for base in BASES if self.base is None else (self.base,):
-            alpha = alpha_schedule(readouts[0], scale, base=base)
-            agreement, timesteps = _exits(readouts, wanted, scale, alpha)
-            history.append({"base": base, "agreement": agreement, "mean_timesteps": timesteps})
-            if all(a >= f - self.loss for a, f in zip(agreement, full, strict=True)):
-                break
-        chosen = history[-1]
+            raise InputError("--early-exit", "alpha is calibrated on pictures, not on frames", "leave --early-exit out")
+        scale, simulator = netlist.readouts[0].scale, compile_netlist(netlist)
+        splits = {"samples": x, "pairs": (x + x.roll(1, 0)) / 2}
+        readouts = {name: simulator.run(netlist.input.encode(s.double().numpy())).readout for name, s in splits.items()}
+        wanted = {name: reference_outputs(network, s)[0].argmax(1).numpy() for name, s in splits.items()}
+        right = {name: (r * scale).argmax(2) == wanted[name] for name, r in readouts.items()}
+        if self.base is None:
+            sure = np.concatenate([confidence(r, scale) for r in readouts.values()], axis=1)
+            alpha = fit_alpha(sure, np.concatenate(list(right.values()), axis=1), self.loss)
+        else:
+            alpha = alpha_schedule(readouts["samples"], scale, base=self.base)
         report = {
-            **chosen,
-            "full_agreement": full,
-            "splits": ["pictures", "pairs"],
-            "tried": history,
+            "base": self.base,
+            "loss": self.loss if self.base is None else None,
+            **{name: _exits(readouts[name], right[name], scale, alpha) for name in splits},
         }
         return replace(netlist, alpha=alpha, provenance={**netlist.provenance, "early_exit": report})
 
 
-def _exits(
-    readouts: Sequence[np.ndarray], wanted: Sequence[np.ndarray], scale: np.ndarray, alpha: Sequence[float]
-) -> tuple[list[float], list[float]]:
-    """Return agreement with the ANN and mean timesteps of each split, from complete runs."""
-    agreement, timesteps = [], []
-    for readout, decisions in zip(readouts, wanted, strict=True):
-        exits = exit_timesteps(readout, scale, alpha)
-        taken = readout[exits - 1, np.arange(len(exits))]
-        agreement.append(float(np.mean((taken * scale).argmax(1) == decisions)))
-        timesteps.append(float(exits.mean()))
-    return agreement, timesteps
+def _exits(readout: np.ndarray, right: np.ndarray, scale: np.ndarray, alpha: Sequence[float]) -> dict[str, float]:
+    """Return agreement with the ANN at the end and at the exit, and mean timesteps."""
+    exits = exit_timesteps(readout, scale, alpha)
+    return {
+        "full_agreement": float(right[-1].mean()),
+        "agreement": float(right[exits - 1, np.arange(len(exits))].mean()),
+        "mean_timesteps": float(exits.mean()),
+    }

@@ -13,7 +13,10 @@ from toolchain.cli.console import progress, results
 
 @app.command()
 def convert(
-    spec: Annotated[str, typer.Argument(help="The network: package.module:callable or path/to/file.py:callable.")],
+    spec: Annotated[
+        str,
+        typer.Argument(help="The network: package.module:callable, path/to/file.py:callable, FILE.onnx or FILE.pt2."),
+    ],
     calibration: Annotated[Path, typer.Option(help="Unlabelled data to calibrate on (.npz).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The netlist to write (.h5).")],
     weights: Annotated[Path | None, typer.Option(help="Trained weights (.safetensors, .pt).")] = None,
@@ -50,6 +53,9 @@ def convert(
         ),
     ] = "channels",
     early_exit: Annotated[bool, typer.Option("--early-exit", help="Let sure samples stop early.")] = False,
+    alpha_base: Annotated[
+        float | None, typer.Option(min=0, max=1, help="alpha_base of eq. 15 for --early-exit.  [default: fit alpha]")
+    ] = None,
     executor: Annotated[
         str, typer.Option(help="Where --strategy layers measures: local, local:N or dask://HOST:PORT.")
     ] = "local",
@@ -64,8 +70,7 @@ def convert(
     """
     from hw_targets.target import load_target
     from toolchain.build import Recipe, build_netlist
-    from toolchain.convert import convert as convert_module
-    from toolchain.convert import load_module, load_weights
+    from toolchain.convert import read_network
     from toolchain.encoding import parse_normalization
     from toolchain.netlist.atomic import check_writable
     from toolchain.netlist.data_file import read_data
@@ -92,14 +97,12 @@ def convert(
         tolerance=tolerance,
         strategy=strategy,
         early_exit=early_exit,
+        alpha_base=alpha_base,
         measuring=Measuring(executor=executor, cache=MeasurementCache(cache or default_folder())),
     )
     data = read_data(calibration)
     normalization = parse_normalization(normalize, data.shape[0])
-    module = load_module(spec)
-    if weights is not None:
-        load_weights(module, weights)
-    network = convert_module(module, data.shape)
+    network = read_network(spec, weights, data.shape)
     netlist = build_netlist(network, data, normalization, recipe, progress=progress)
     write_netlist(netlist, output)
     results.print(
@@ -117,7 +120,7 @@ def convert(
         )
     if (stops := netlist.provenance.get("early_exit")) is not None:
         results.print(
-            f"early exit: {stops['mean_timesteps'][0]:.2f} of {netlist.timesteps} timesteps on held-out samples"
+            f"early exit: {stops['samples']['mean_timesteps']:.2f} of {netlist.timesteps} timesteps on held-out samples"
         )
     for note in netlist.provenance["notes"]:
         results.print(f"note: {note}", markup=False, soft_wrap=True)

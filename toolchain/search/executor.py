@@ -52,6 +52,22 @@ def _measure(
     return index, measured
 
 
+def check_executor(executor: str) -> tuple[str, str]:
+    """Return the executor's kind and where it is.
+
+    Raises
+    ------
+    InputError
+        When it is none that `run_tasks` knows.
+    """
+    kind, _, where = executor.partition(":")
+    if (kind == "dask" and where.startswith("//") and len(where) > 2) or (
+        kind == "local" and (not where or (where.isdecimal() and int(where) > 0))
+    ):
+        return kind, where
+    raise InputError("--executor", f"{executor!r} found, expected local, local:N or dask://HOST:PORT")
+
+
 def run_tasks(
     base: Base, tasks: Sequence[Task], executor: str, cache: MeasurementCache | None
 ) -> Iterator[tuple[int, Sensitivity]]:
@@ -74,14 +90,13 @@ def run_tasks(
     BackendError
         When the scheduler does not answer, or dask is not installed.
     """
-    kind, _, where = executor.partition(":")
-    if kind == "dask" and where.startswith("//") and len(where) > 2:
+    kind, where = check_executor(executor)
+    _ = base.key  # computed here, it travels with the base instead of being computed for every task
+    if kind == "dask":
         yield from _on_dask(base, tasks, f"tcp:{where}", cache)
-    elif kind == "local" and (not where or (where.isdecimal() and int(where) > 0)):
+    else:
         workers = min(int(where) if where else joblib.cpu_count(), len(tasks))
         yield from _on_this_machine(base, tasks, workers, cache)
-    else:
-        raise InputError("--executor", f"{executor!r} found, expected local, local:N or dask://HOST:PORT")
 
 
 def _on_this_machine(

@@ -12,7 +12,7 @@ from toolchain.netlist import InputError
 from toolchain.network import Firing
 from toolchain.progress import Progress, silent
 from toolchain.search.cache import MeasurementCache
-from toolchain.search.executor import run_tasks
+from toolchain.search.executor import check_executor, run_tasks
 from toolchain.search.workbench import Base
 
 #: Fewer samples than this say little about a layer's sensitivity.
@@ -72,6 +72,9 @@ class Measuring:
     samples: int = LEAST_SAMPLES
     executor: str = "local"
     cache: MeasurementCache | None = None
+
+    def __post_init__(self) -> None:
+        check_executor(self.executor)
 
 
 def measure_sensitivities(
