@@ -81,6 +81,8 @@ def run(arguments: list[str]) -> int:
     _register()
     try:
         status = app(arguments, standalone_mode=False)
+        if status == INTERRUPTED:  # typer's way to say Ctrl-C
+            messages.print("interrupted")
         return status if isinstance(status, int) else 0
     except typer.Exit as stop:
         return stop.exit_code

@@ -8,6 +8,7 @@ array; and turns whatever the HDF5 library raises into one `FormatError` that na
 from __future__ import annotations
 
 import math
+import mmap
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ MAX_RANK = 8
 MAX_RATIO = 1032
 #: Largest chunk of a compressed array.
 MAX_CHUNK = 1 << 28
+
+#: Files smaller than this are searched for heaps to the letter.
+HEAP_SCAN = 1 << 28
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: What h5py lets through from the HDF5 library and from itself when a file is broken.
@@ -374,6 +378,34 @@ def check_signature(path: Path, limit: int, what: str) -> None:
         raise FormatError(str(path), f"{size} bytes found, expected at most {limit}")
 
 
+def check_heaps(path: Path) -> None:
+    """Raise if a heap of texts in the file would keep the HDF5 library busy for ever.
+
+    The library (2.0) walks through the objects of a global heap collection without looking whether
+    it gets on: a free object of size 0 is an endless loop.
+    """
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.find(b"GCOL")
+        while start >= 0:
+            # In a large file the four letters and the version turn up by chance; there the reserved bytes count too.
+            header = data[start + 4 : start + 8]
+            if header[:1] == b"\x01" and (len(data) < HEAP_SCAN or header[1:] == bytes(3)):
+                _check_heap(path, data, start)
+            start = data.find(b"GCOL", start + 4)
+
+
+def _check_heap(path: Path, data: mmap.mmap, start: int) -> None:
+    end = start + int.from_bytes(data[start + 8 : start + 16], "little")
+    position = start + 16
+    while position + 16 <= min(end, len(data)):
+        index = int.from_bytes(data[position : position + 2], "little")
+        size = int.from_bytes(data[position + 8 : position + 16], "little")
+        step = size if index == 0 else 16 + (size + 7) // 8 * 8
+        if step < 16 or position + step > end:
+            raise FormatError(path.name, f"the heap of texts at byte {start} is damaged")
+        position += step
+
+
 @contextmanager
 def open_guarded(path: Path | str, what: str, *, limit: int = 1 << 33, claims: int | None = None) -> Iterator[Guarded]:
     """Open an HDF5 file for reading.
@@ -403,6 +435,7 @@ def open_guarded(path: Path | str, what: str, *, limit: int = 1 << 33, claims: i
     """
     path = Path(path)
     check_signature(path, limit, what)
+    check_heaps(path)
     with translated(str(path)):
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_file_locking(False, True)
