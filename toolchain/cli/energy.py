@@ -17,14 +17,19 @@ def energy(
     data: Annotated[Path, typer.Option(help="Samples (.npz).")],
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in memory at a time.")] = 64,
+    prices: Annotated[Path | None, typer.Option(help="A price list of your own (.toml).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Count the operations of a run and price them with the 45 nm model."""
-    from toolchain.energy import estimate_energy
+    """Count the operations of a run and price them with the 45 nm model.
+
+    Example: adafire energy resnet20.h5 --data val.npz --limit 256
+    """
+    from toolchain.energy import estimate_energy, read_prices
     from toolchain.evaluation import count_operations
     from toolchain.netlist.data_file import read_data
     from toolchain.netlist.hdf5 import read_netlist
 
+    price_list = read_prices(prices)  # first, so that a bad list is refused before the run
     counts = count_operations(read_netlist(netlist), read_data(data, limit=limit), batch=batch, progress=progress)
-    report = estimate_energy(counts)
+    report = estimate_energy(counts, price_list)
     show(report, report.to_json() if as_json else None)

@@ -261,7 +261,13 @@ def energy_text(picojoules: Decimal | float) -> str:
 def _tables(report: EnergyReport) -> RenderableType:
     """Return the report as tables for a terminal; all figures are means per sample."""
     samples = report.counts.samples
-    layers = Table(box=box.SIMPLE_HEAD, title=f"Energy per sample, mean of {samples}", title_justify="left")
+    layers = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        title=f"Energy per sample, mean of {samples}",
+        title_justify="left",
+    )
     layers.add_column("layer", overflow="fold")
     layers.add_column("kind")
     for heading in ("MACs", "SOPs", "events", "updates", "SNN", "ANN"):
@@ -275,7 +281,13 @@ def _tables(report: EnergyReport) -> RenderableType:
             energy_text(layer.energy / samples),
             energy_text(layer.energy_ann / samples),
         )
-    readings = Table(box=box.SIMPLE_HEAD, title="What the same counts cost", title_justify="left")
+    readings = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        title="What the same counts cost",
+        title_justify="left",
+    )
     readings.add_column("reading")
     readings.add_column("per sample", justify="right", no_wrap=True)
     readings.add_column("rule", overflow="fold")
