@@ -76,7 +76,7 @@ class EarlyExitCalibration:
     """
 
     base: float | None = None
-    loss: float = 0.002
+    loss: float = 0.0
 
     def __call__(self, netlist: Netlist, network: FloatNetwork, x: torch.Tensor) -> Netlist:
         """Return the netlist with alpha, and what calibration saw in its provenance.
