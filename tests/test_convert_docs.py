@@ -24,4 +24,4 @@ def test_every_onnx_operator_is_listed_and_every_listed_one_converts():
 
 
 def test_the_operator_sets_are_those_that_are_read():
-    assert f"operator sets {OPSETS.start} to {OPSETS.stop - 1} " in TEXT
+    assert f"operator sets {OPSETS.start} to {OPSETS.stop - 1}," in TEXT

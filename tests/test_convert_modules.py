@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from toolchain.convert import convert, load_module, load_weights
+from toolchain.convert import convert, load_module, load_weights, outputs, read_network
 from toolchain.convert.torch_graph import state_hash
 from toolchain.netlist import InputError
 
@@ -241,3 +241,24 @@ def test_hash_depends_on_names_types_shapes_and_values():
     ]
     assert len(set(different)) == 5
     assert hashed("a", np.asfortranarray(a.reshape(2, 3))) == different[2]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_network_read_in_every_way(file, tmp_path):
+    torch.manual_seed(1)
+    module = load_module(f"{file}:net").eval()
+    save_file(module.state_dict(), tmp_path / "w.safetensors")
+    torch.onnx.export(module, (torch.zeros(1, 3),), tmp_path / "net.onnx", dynamo=False)
+    torch.export.save(torch.export.export(module, (torch.zeros(2, 3),)), tmp_path / "net.pt2")
+    x = torch.randn(4, 3)
+    for spec, weights in (
+        (f"{file}:net", tmp_path / "w.safetensors"),
+        (f"{tmp_path}/net.onnx", None),
+        (f"{tmp_path}/net.pt2", None),
+    ):
+        torch.testing.assert_close(outputs(read_network(spec, weights, (3,)), x)[0], module(x).detach())
+    for name in ("net.onnx", "net.pt2"):
+        with pytest.raises(InputError, match=r"--weights: .* holds its own weights"):
+            read_network(f"{tmp_path}/{name}", tmp_path / "w.safetensors", (3,))
+        with pytest.raises(InputError, match="was given"):
+            read_network(f"{tmp_path}/{name}", None, (4,))

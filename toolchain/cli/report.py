@@ -61,12 +61,9 @@ def report(
     samples = read_data(data, limit=limit)
     network = None
     if ann is not None:
-        from toolchain.convert import convert, load_module, load_weights
+        from toolchain.convert import read_network
 
-        module = load_module(ann)
-        if weights is not None:
-            load_weights(module, weights)
-        network = convert(module, samples.shape)
+        network = read_network(ann, weights, samples.shape)
     elif weights is not None:
         raise InputError("--weights", "weights found without a network", "name it with --ann")
     names = _names(netlists)
