@@ -69,7 +69,7 @@ _STYLE = {
 
 
 #: Keeps a label readable where a line passes below it.
-_PATCH = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1.0}
+_PATCH = {"facecolor": SURFACE, "edgecolor": "none", "pad": 0.4}
 
 
 class Chart:
@@ -143,7 +143,7 @@ def accuracy_chart(m: Measurement) -> str | None:
                 f"{name} {100 * reference:.2f} %",
                 (1, 100 * reference),
                 xycoords=("axes fraction", "data"),
-                xytext=(0, 4),
+                xytext=(0, 7),
                 textcoords="offset points",
                 ha="right",
                 color=MUTED,
@@ -192,7 +192,7 @@ def energy_chart(m: Measurement) -> str:
                 baseline.name,
                 (1, level),
                 xycoords=("axes fraction", "data"),
-                xytext=(0, 5),
+                xytext=(0, 7),
                 textcoords="offset points",
                 ha="right",
                 color=MUTED,
