@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -60,6 +61,7 @@ class Builder:
         return Netlist(tuple(self.populations), tuple(self.connections), timesteps, weight_bits)
 
 
+@cache
 def make_resnet20(phi: int = 4, seed: int = 0, width: int = 16, spread: int = 30) -> Netlist:
     """ResNet-20 for 32 x 32 pictures with option-A shortcuts."""
     b = Builder((3, 32, 32), phi, seed, spread=spread)
@@ -82,6 +84,7 @@ def make_resnet20(phi: int = 4, seed: int = 0, width: int = 16, spread: int = 30
     return b.build()
 
 
+@cache
 def make_vgg16(phi: int = 4, seed: int = 0, spread: int = 20) -> Netlist:
     """VGG16 for 32 x 32 pictures: 13 convolutions, average pools folded into the next layer."""
     b = Builder((3, 32, 32), phi, seed, spread=spread)

@@ -89,8 +89,8 @@ def test_a_receptive_box_holds_every_source(name):
 @st.composite
 def small_networks(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    channels = [draw(st.integers(1, 12)) for _ in range(4)]
-    side = draw(st.integers(2, 9))
+    channels = [draw(st.integers(1, 6)) for _ in range(4)]
+    side = draw(st.integers(2, 7))
     populations = [Input("input", (channels[0], side, side), 8, True, 0.1, np.zeros(channels[0]), np.ones(channels[0]))]
     connections = []
 
@@ -177,7 +177,7 @@ def assert_covered(netlist: Netlist, placement):
         assert np.all(seen == 1), population.name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(small_networks(), small_targets())
 def test_every_limit_holds_and_every_neuron_is_placed_once(netlist, target):
     refused, placement = None, None
@@ -193,11 +193,11 @@ def test_every_limit_holds_and_every_neuron_is_placed_once(netlist, target):
     assert_covered(netlist, placement)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(small_networks())
 def test_out_axons_and_traffic_agree_with_a_count_by_hand(netlist):
     """One axon per (position, listening box); one spike per (neuron, listening box)."""
-    target = replace(load_target("loihi1"), neurons_per_core=20)
+    target = replace(load_target("loihi1"), neurons_per_core=40)
     placement = place(netlist, target)
     axons = [0] * placement.cores
     spikes = dict.fromkeys(("from_host", "within_cores", "between_cores", "between_chips"), 0.0)
