@@ -8,7 +8,6 @@ array; and turns whatever the HDF5 library raises into one `FormatError` that na
 from __future__ import annotations
 
 import math
-import mmap
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5t, h5z
 
 from toolchain.netlist.errors import AdafireError, FormatError, InputError
+from toolchain.netlist.hdf5_heap import DESCRIPTOR, TextHeap, check_heaps
 
 #: More children than this in one group, or characters in one string, are refused.
 MAX_CHILDREN = 100_000
@@ -30,9 +30,6 @@ MAX_RANK = 8
 MAX_RATIO = 1032
 #: Largest chunk of a compressed array.
 MAX_CHUNK = 1 << 28
-
-#: Files smaller than this are searched for heaps to the letter.
-HEAP_SCAN = 1 << 28
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: What h5py lets through from the HDF5 library and from itself when a file is broken.
@@ -77,9 +74,10 @@ def whole(file: str) -> Iterator[None]:
 
 @dataclass
 class _Budget:
-    """Bytes of array that the rest of the file may still claim."""
+    """Bytes of array that the rest of the file may still claim, and where its texts are."""
 
     left: int
+    heap: TextHeap
 
     def take(self, where: str, count: int) -> None:
         if count > self.left:
@@ -149,14 +147,17 @@ class Guarded:
         """Open a group in this group."""
         return Guarded(self.file, h5py.Group(self._open(name, h5g.GroupID)), self._budget)
 
-    def attribute(self, name: str) -> Any:
-        """Read an attribute: int, float, bool, str, or an array of integers or floats."""
+    def attribute(self, name: str, *, variable: bool = False) -> Any:
+        """Read an attribute: int, float, bool, str, or an array of integers or floats.
+
+        Texts of variable length, which the HDF5 library reads itself, are taken where `variable` says so.
+        """
         where = f"{self.where}@{name}"
         with translated(where):
             if not h5a.exists(self.group.id, name.encode()):
                 raise FormatError(where, "is missing")
             opened = h5a.open(self.group.id, name.encode())
-            _check_type(where, opened.get_type(), strings=True, variable=opened.shape == ())
+            _check_type(where, opened.get_type(), strings=True, variable=variable and opened.shape == ())
             _check_rank(where, opened.shape)
             self._budget.take(where, math.prod(opened.shape) * opened.get_type().get_size())
             return _plain(where, self.group.attrs[name])
@@ -218,6 +219,8 @@ class Guarded:
                 return self._array(name, opened, compressed=True)
             _check_type(where, opened.get_type(), strings=True, variable=True)
             _check_storage(where, opened, compressed=False)
+            if _is_variable(opened.get_type()):
+                return _plain(where, self._budget.heap.texts(where, opened)[0])
             return _plain(where, h5py.Dataset(opened)[()])
 
     def text(self, name: str) -> str:
@@ -238,9 +241,16 @@ class Guarded:
             _check_rank(where, dataset.shape)
             _check_storage(where, dataset.id, compressed=False)
             self._budget.take(where, math.prod(dataset.shape) * dataset.id.get_type().get_size())
-            values = dataset[()]
-            found = [_plain(where, v) for v in np.asarray(values, dtype=object).ravel()]
+            if _is_variable(dataset.id.get_type()):
+                values = self._budget.heap.texts(where, dataset.id)
+            else:
+                values = [bytes(v) for v in np.atleast_1d(dataset[()]).ravel()]
+            found = [_plain(where, v) for v in values]
         return np.array(found, dtype=object).reshape(dataset.shape)
+
+
+def _is_variable(found: h5t.TypeID) -> bool:
+    return bool(found.get_class() == h5t.STRING and found.is_variable_str())
 
 
 def _check_type(where: str, found: h5t.TypeID, *, strings: bool, variable: bool = False) -> None:
@@ -268,9 +278,7 @@ def _check_storage(where: str, dataset: h5d.DatasetID, *, compressed: bool) -> N
     properties: h5p.PropDCID = dataset.get_create_plist()
     layout = properties.get_layout()
     item = dataset.get_type()
-    # A variable-length text is 16 bytes in the file: its length and where it is.
-    text = item.get_class() == h5t.STRING and item.is_variable_str()
-    size = math.prod(dataset.shape) * (16 if text else item.get_size())
+    size = math.prod(dataset.shape) * (DESCRIPTOR if _is_variable(item) else item.get_size())
     stored = dataset.get_storage_size()
     if layout not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED) or properties.get_external_count():
         raise FormatError(where, "its values are outside the file, which is not followed")
@@ -378,34 +386,6 @@ def check_signature(path: Path, limit: int, what: str) -> None:
         raise FormatError(str(path), f"{size} bytes found, expected at most {limit}")
 
 
-def check_heaps(path: Path) -> None:
-    """Raise if a heap of texts in the file would keep the HDF5 library busy for ever.
-
-    The library (2.0) walks through the objects of a global heap collection without looking whether
-    it gets on: a free object of size 0 is an endless loop.
-    """
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        start = data.find(b"GCOL")
-        while start >= 0:
-            # In a large file the four letters and the version turn up by chance; there the reserved bytes count too.
-            header = data[start + 4 : start + 8]
-            if header[:1] == b"\x01" and (len(data) < HEAP_SCAN or header[1:] == bytes(3)):
-                _check_heap(path, data, start)
-            start = data.find(b"GCOL", start + 4)
-
-
-def _check_heap(path: Path, data: mmap.mmap, start: int) -> None:
-    end = start + int.from_bytes(data[start + 8 : start + 16], "little")
-    position = start + 16
-    while position + 16 <= min(end, len(data)):
-        index = int.from_bytes(data[position : position + 2], "little")
-        size = int.from_bytes(data[position + 8 : position + 16], "little")
-        step = size if index == 0 else 16 + (size + 7) // 8 * 8
-        if step < 16 or position + step > end:
-            raise FormatError(path.name, f"the heap of texts at byte {start} is damaged")
-        position += step
-
-
 @contextmanager
 def open_guarded(path: Path | str, what: str, *, limit: int = 1 << 33, claims: int | None = None) -> Iterator[Guarded]:
     """Open an HDF5 file for reading.
@@ -441,8 +421,12 @@ def open_guarded(path: Path | str, what: str, *, limit: int = 1 << 33, claims: i
         access.set_file_locking(False, True)
         file = h5py.File(h5f.open(str(path).encode(), h5f.ACC_RDONLY, access))
     try:
+        if file.userblock_size:
+            raise FormatError(path.name, f"begins with {file.userblock_size} bytes that are not HDF5")
         with translated(str(path)):
-            root = Guarded(path.name, file["/"], _Budget(claims if claims is not None else path.stat().st_size))
+            root = Guarded(
+                path.name, file["/"], _Budget(claims if claims is not None else path.stat().st_size, TextHeap(path))
+            )
         with whole(path.name):
             yield root
     finally:

@@ -266,7 +266,7 @@ def open_trace(path: Path | str) -> Iterator[TraceReader]:
         names = root.attribute_names()
         if not {"netlist_hash", "backend", "timesteps"} <= names or "spikes" not in root or "readout" not in root:
             raise FormatError(root.file, "is an HDF5 file, but no trace of adafire")
-        text = {name: root.attribute(name) for name in ("netlist_hash", "backend")}
+        text = {name: root.attribute(name, variable=True) for name in ("netlist_hash", "backend")}
         timesteps = root.attribute("timesteps")
         if not all(isinstance(v, str) for v in text.values()) or type(timesteps) is not int:
             raise FormatError(root.where, "netlist_hash and backend must be texts, timesteps an integer")
