@@ -32,7 +32,7 @@ def channelwise(where: str, amplitude: np.ndarray) -> np.ndarray:
         raise NetlistError(
             where,
             "neurons with different thresholds meet in one channel of a shared weight",
-            "use one threshold per layer (`--threshold layer`) for the layer in front",
+            "use one threshold per layer (`--threshold-per-layer`)",
         )
     return np.where(top > 0, top, 1.0)
 
