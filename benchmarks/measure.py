@@ -6,7 +6,8 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -50,20 +51,33 @@ def _commit() -> str | None:
     return result.stdout.strip() or None
 
 
-def interleave(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleave(
+    functions: Mapping[str, Callable[[], object]], rounds: int, *, clock: Callable[[], float] = perf_counter
+) -> dict[str, list[float]]:
     """Time functions in turn, so that what else the machine does hits all of them alike.
 
-    Returns the seconds of every round; each function runs once before, untimed.
+    Returns the seconds of every round by `clock`; each function runs once before, untimed.
     """
     for function in functions.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
-            start = perf_counter()
+            start = clock()
             function()
-            seconds[name].append(perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch and the simulator use one thread, so that processor time tells what work costs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def ratio(seconds: Mapping[str, Sequence[float]], name: str, base: str) -> float:

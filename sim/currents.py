@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sim import scan
+from sim.events import STEPS, EventConv, compile_events
 from sim.kernels import apply_chain
 from sim.processor import convolve_bytes, has_byte_kernels, multiply_bytes, pack, pack_matrix
 from toolchain.netlist import (
@@ -72,8 +73,11 @@ class Current(Protocol):
     def bound(self) -> int:
         """No partial sum is greater in magnitude."""
 
-    def __call__(self, payload: Tensor) -> Tensor:
-        """Return the current, float32 or float64."""
+    def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
+        """Return the current, float32 or float64.
+
+        Where B = N * T, the timesteps of a sample after each other, `timesteps` says so.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +88,7 @@ class FloatCurrent:
     dtype: torch.dtype
     bound: int
 
-    def __call__(self, payload: Tensor) -> Tensor:
+    def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the current (B, *target shape) in `dtype`."""
         return apply_chain(self.operators, payload.to(self.dtype))
 
@@ -104,10 +108,15 @@ class ByteConv:
     shape: Shape
     after: tuple[Operator, ...]
     bound: int
+    events: EventConv | None
 
-    def __call__(self, payload: Tensor) -> Tensor:
+    def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the current (B, *target shape), float32, channels-last."""
         x = arrange(self.before, payload)
+        if self.events is not None and timesteps % STEPS == 0:
+            sparse = self.events.run(x)
+            if sparse is not None:
+                return apply_chain(self.after, sparse)
         if x.ndim == 3:
             x = x.unsqueeze(2)
         y = convolve_bytes(x, self.packed, self.ones, self.zeros, self.stride, self.padding, self.dilation, self.groups)
@@ -130,7 +139,7 @@ class ByteMatrix:
     after: tuple[Operator, ...]
     bound: int
 
-    def __call__(self, payload: Tensor) -> Tensor:
+    def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the current (B, *target shape), float32, channels-last."""
         x = arrange(self.before, payload).movedim(1, -1).flatten(1)
         y = multiply_bytes(x, self.packed, self.ones, self.zeros)
@@ -144,7 +153,7 @@ class Arranged:
     operators: tuple[Operator, ...]
     bound: int
 
-    def __call__(self, payload: Tensor) -> Tensor:
+    def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the payload (B, *target shape) in its own type."""
         return arrange(self.operators, payload)
 
@@ -245,7 +254,9 @@ def _compile_bytes(connection: Connection, source: Source, bound: int) -> ByteCo
     padding = list(pair(tuple(p for p, _ in operator.padding), 0))
     packed = pack(_bytes(weight), stride, padding, dilation, operator.groups)
     ones, zeros = torch.ones(out[0]), torch.zeros(out[0], dtype=torch.int32)
-    return ByteConv(before, packed, ones, zeros, stride, padding, dilation, operator.groups, out, after, bound)
+    shape = chain_shapes(before, source.shape)[-1]
+    events = compile_events(operator, shape)
+    return ByteConv(before, packed, ones, zeros, stride, padding, dilation, operator.groups, out, after, bound, events)
 
 
 def _bytes(weight: np.ndarray) -> Tensor:

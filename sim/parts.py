@@ -174,7 +174,7 @@ class _Run:
         total: Tensor | None = None
         for name, current in self.layer.currents:
             payload = _channels_last(self.spikes[name][:, part])
-            value = current(_flat(payload)).to(self.layer.dtype).movedim(1, -1)
+            value = current(_flat(payload), payload.shape[1]).to(self.layer.dtype).movedim(1, -1)
             value = value.reshape(*payload.shape[:2], *value.shape[1:])
             if total is None:
                 total = value

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import currents, golden, scan, simulate
+from sim import currents, events, golden, scan, simulate
 from sim.currents import ByteConv, ByteMatrix, FloatCurrent, compile_current
 from sim.processor import has_byte_kernels
 from sim.threads import for_each
@@ -221,6 +221,34 @@ def test_the_scan_divides_exactly_at_every_multiple(theta, phi, near, offset, do
     expected, rest = golden.fire(np.array([potential]), np.array([theta]), phi)
     assert burst[0, 0, 0] == expected[0]
     assert left[0, 0] == rest[0]
+
+
+EVENT_CONVS = {
+    "plain": (Conv(_weight(32, 5, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), (5, 6, 7)),
+    "wide": (Conv(_weight(64, 70, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), (70, 4, 4)),
+    "stride": (Conv(_weight(32, 8, 3, 2), (2, 3), ((0, 0), (1, 1)), (1, 1)), (8, 9, 8)),
+    "dilation": (Conv(_weight(32, 8, 3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2)), (8, 7, 7)),
+    "one axis": (Conv(_weight(32, 6, 5), (2,), ((2, 2),), (1,)), (6, 20)),
+}
+
+
+@pytest.mark.skipif(not events.usable(), reason="this processor has no AVX-512 VNNI, or has AMX")
+@pytest.mark.parametrize("case", EVENT_CONVS)
+@pytest.mark.parametrize("timesteps", [8, 16])
+@pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
+def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monkeypatch):
+    monkeypatch.setattr(events, "DENSE_ADVANTAGE", 0.0)
+    conv, shape = EVENT_CONVS[case]
+    rng = np.random.default_rng(0)
+    fires = rng.random((3, 1, *shape)) < active
+    payload = (rng.integers(0, 256, (3, timesteps, *shape)) * fires).astype(np.uint8).reshape(-1, *shape)
+    kernel = events.compile_events(conv, shape)
+    assert kernel is not None
+    got = kernel.run(torch.from_numpy(payload))
+    assert got is not None
+    np.testing.assert_array_equal(got.numpy(), apply_chain((conv,), payload.astype(np.int64), shape))
+    monkeypatch.setattr(events, "DENSE_ADVANTAGE", 2.0)
+    assert (kernel.run(torch.from_numpy(payload)) is None) == (active == 1.0)
 
 
 def test_large_thresholds_take_double_precision(make_netlist, make_payloads):

@@ -1,0 +1,284 @@
+"""Convolution over the neurons that fire, for processors with AVX-512 VNNI.
+
+Many neurons are silent through all timesteps: their ReLU is zero. Per sample and pixel, the input
+channels that fire at least once in eight timesteps are listed; an output pixel then multiplies eight
+timesteps of the listed payloads only, gathering four weight rows at a time for one VNNI instruction
+(uint8 times int8, added in int32). Equal to the dense convolution, and cheaper the more is silent:
+`EventConv.run` compares the two costs and declines where dense kernels win.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core import config as numba_config
+from numba.extending import intrinsic
+from torch import Tensor
+
+from toolchain.netlist import Conv, Shape
+
+#: Timesteps that one instruction's weights serve, and output channels of a block: 16 accumulators of 16.
+STEPS, BLOCK = 8, 32
+
+#: Products per second of the dense kernels over those of this one, measured (docs/performance.md).
+DENSE_ADVANTAGE = 2.0
+
+_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_INTS, _FLOATS = ir.VectorType(_I32, 16), ir.VectorType(ir.FloatType(), 16)
+_ROW = ir.VectorType(_I8, BLOCK)
+
+
+def _index(values: list[int]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(_I32, len(values)), values)
+
+
+def _at(builder: ir.IRBuilder, address: ir.Value, kind: ir.Type) -> ir.Value:
+    value = builder.load(builder.inttoptr(address, kind.as_pointer()))
+    value.align = 1
+    return value
+
+
+def _put(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer())).align = 1
+
+
+def _emit_address(typing: Any, array: Any) -> Any:
+    """Return where an array's data begin."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.ptrtoint(view.data, _I64)
+
+    return types.int64(array), generate
+
+
+def _emit_interleave(typing: Any, source: Any, target: Any) -> Any:
+    """Turn four channels of eight timesteps into eight timesteps of four channels, bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        order = _index([channel * STEPS + t for t in range(STEPS) for channel in range(4)])
+        rows = _at(builder, arguments[0], _ROW)
+        _put(builder, builder.shuffle_vector(rows, ir.Constant(_ROW, ir.Undefined), order), arguments[1])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _emit_accumulate(typing: Any, taps: Any, count: Any, target: Any, stride: Any) -> Any:
+    """Add up the products of one output pixel and one block of channels over eight timesteps.
+
+    taps : address of `count` rows of four int64: addresses of the listed payloads and of the
+    byte offsets of their weight rows, number of quads, address of the tap's weights.
+    target : address of float32; `stride` bytes from one timestep to the next.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        taps, count, target, stride = arguments
+        product = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_INTS, [_INTS] * 3), "llvm.x86.avx512.vpdpbusd.512"
+        )
+        sums = [[cgutils.alloca_once(builder, _INTS) for _ in range(2)] for _ in range(STEPS)]
+        for pair in sums:
+            for half in pair:
+                builder.store(ir.Constant(_INTS, [0] * 16), half)
+
+        def plus(address: Any, offset: int) -> Any:
+            return builder.add(address, ir.Constant(_I64, offset))
+
+        def times(value: Any, factor: int) -> Any:
+            return builder.mul(value, ir.Constant(_I64, factor))
+
+        nothing = ir.Constant(_INTS, ir.Undefined)
+        with cgutils.for_range(builder, count, intp=_I64) as tap:
+            entry = builder.add(taps, times(tap.index, 32))
+            payload, offsets, quads, weights = (_at(builder, plus(entry, 8 * i), _I64) for i in range(4))
+            with cgutils.for_range(builder, quads, intp=_I64) as quad:
+                four = builder.add(offsets, times(quad.index, 16))
+                rows = [
+                    _at(builder, builder.add(weights, builder.zext(_at(builder, plus(four, 4 * i), _I32), _I64)), _ROW)
+                    for i in range(4)
+                ]
+                halves = [builder.shuffle_vector(rows[i], rows[i + 1], _index(list(range(2 * BLOCK)))) for i in (0, 2)]
+                quadruples = [
+                    builder.bitcast(
+                        builder.shuffle_vector(
+                            *halves,
+                            _index([BLOCK * i + c for c in range(16 * half, 16 * half + 16) for i in range(4)]),
+                        ),
+                        _INTS,
+                    )
+                    for half in range(2)
+                ]
+                bytes_of = builder.add(payload, times(quad.index, 4 * STEPS))
+                for t in range(STEPS):
+                    one = builder.insert_element(
+                        nothing, _at(builder, plus(bytes_of, 4 * t), _I32), ir.Constant(_I32, 0)
+                    )
+                    same = builder.shuffle_vector(one, nothing, _index([0] * 16))
+                    for half in range(2):
+                        total = builder.call(product, [builder.load(sums[t][half]), same, quadruples[half]])
+                        builder.store(total, sums[t][half])
+        for t in range(STEPS):
+            for half in range(2):
+                place = plus(builder.add(target, times(stride, t)), 64 * half)
+                _put(builder, builder.sitofp(builder.load(sums[t][half]), _FLOATS), place)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), generate
+
+
+_address: Any = intrinsic(_emit_address)
+_interleave: Any = intrinsic(_emit_interleave)
+_accumulate: Any = intrinsic(_emit_accumulate)
+
+
+@njit(nogil=True, cache=True)
+def _list_active(x: np.ndarray, listed: np.ndarray, offsets: np.ndarray, quads: np.ndarray) -> None:
+    """List, per pixel, the channels of `x` (8, P, C) that fire, in quads: payloads and weight offsets."""
+    steps, pixels, channels = x.shape
+    history = np.empty(channels, np.uint64)
+    active = np.empty(channels + 4, np.uint64)
+    where, to = _address(active), _address(listed)
+    for p in range(pixels):
+        history[:] = 0
+        for t in range(steps):
+            row, shift = x[t, p], np.uint64(8 * t)
+            for c in range(channels):
+                history[c] |= np.uint64(row[c]) << shift
+        count = 0
+        for c in range(channels):
+            active[count] = history[c]
+            offsets[p, count] = c * 32
+            count += history[c] != 0
+        while count % 4:
+            active[count] = 0
+            offsets[p, count] = 0
+            count += 1
+        quads[p] = count // 4
+        for quad in range(count // 4):
+            _interleave(where + 32 * quad, to + p * listed.shape[1] + 32 * quad)
+
+
+@njit(nogil=True, cache=True)
+def _convolve(
+    weight: np.ndarray,
+    listed: np.ndarray,
+    offsets: np.ndarray,
+    quads: np.ndarray,
+    taps: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Convolve the listed payloads of one sample.
+
+    Parameters
+    ----------
+    weight : ndarray (blocks, taps, C, 32), int8
+    listed, offsets, quads
+        From `_list_active`.
+    taps : ndarray (P_out, KH * KW), int64
+        The input pixel of each tap of each output pixel, -1 in the padding.
+    out : ndarray (8, P_out, C_out), float32
+        Written.
+    """
+    blocks, positions, channels, width = weight.shape
+    rows = np.empty((positions, 4), np.int64)
+    here, payload, offset = _address(rows), _address(listed), _address(offsets)
+    weights, target = _address(weight), _address(out)
+    for block in range(blocks):
+        for p in range(taps.shape[0]):
+            count = 0
+            for k in range(positions):
+                q = taps[p, k]
+                if q >= 0:
+                    rows[count, 0] = payload + q * listed.shape[1]
+                    rows[count, 1] = offset + q * offsets.shape[1] * 4
+                    rows[count, 2] = quads[q]
+                    rows[count, 3] = weights + ((block * positions + k) * channels) * width
+                    count += 1
+            _accumulate(here, count, target + 4 * (p * out.shape[2] + block * width), 4 * out.shape[1] * out.shape[2])
+
+
+@cache
+def usable() -> bool:
+    """Return whether this processor, and numba as configured, have the instruction; AMX is faster without."""
+    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    numba: Any = numba_config
+    if numba.CPU_NAME or numba.CPU_FEATURES or found.get("amx_int8", False):
+        return False
+    return bool(found.get("avx512_vnni", False)) and bool(binding.get_host_cpu_features().get("avx512vnni", False))
+
+
+@dataclass(frozen=True, eq=False)
+class EventConv:
+    """A convolution ready for `run`: see `compile_events`.
+
+    Parameters
+    ----------
+    weight : ndarray (C_out / 32, taps, C_in, 32), int8
+    taps : ndarray (P_out, taps), int64
+        The input pixel of each tap of each output pixel, -1 in the padding.
+    shape : tuple of int
+        (C_out, spatial...).
+    """
+
+    weight: np.ndarray
+    taps: np.ndarray
+    shape: Shape
+
+    def run(self, payload: Tensor) -> Tensor | None:
+        """Return the current (B, *shape), float32, channels-last; None where the dense kernel is faster.
+
+        Parameters
+        ----------
+        payload : Tensor (B, C, spatial...), uint8, channels-last
+            Eight timesteps of a sample after each other.
+        """
+        x = payload.movedim(1, -1).flatten(1, -2).numpy()
+        samples, pixels, channels = x.shape[0] // STEPS, x.shape[1], x.shape[2]
+        groups = x.reshape(samples, STEPS, pixels, channels)
+        if samples == 0 or self._share(groups) * DENSE_ADVANTAGE > 1:
+            return None
+        out = np.empty((samples, STEPS, self.taps.shape[0], self.shape[0]), np.float32)
+        listed = np.empty((pixels, STEPS * (channels + 4)), np.uint8)
+        offsets, quads = np.empty((pixels, channels + 4), np.int32), np.empty(pixels, np.int64)
+        for sample in range(samples):
+            _list_active(groups[sample], listed, offsets, quads)
+            _convolve(self.weight, listed, offsets, quads, self.taps, out[sample])
+        return torch.from_numpy(out).reshape(x.shape[0], *self.shape[1:], self.shape[0]).movedim(-1, 1)
+
+    def _share(self, groups: np.ndarray) -> float:
+        """Estimate, from some pixels of the first sample, the share of the dense kernel's products that count."""
+        some = groups[0][:, :: max(1, groups.shape[2] // 16)]
+        return float(some.any(0).mean() * (self.taps >= 0).mean())
+
+
+def compile_events(conv: Conv, shape: Shape) -> EventConv | None:
+    """Prepare a convolution of payloads (C, spatial...); None where it has no such kernel."""
+    channels = conv.weight.shape[0]
+    if conv.groups != 1 or channels % BLOCK or not usable():
+        return None
+    out = conv.output_shape(shape)
+    kernel = conv.weight.shape[2:]
+    pixels = np.arange(int(np.prod(shape[1:]))).reshape(shape[1:])
+    padded = np.pad(pixels, conv.padding, constant_values=-1)
+    taps = np.stack(
+        [
+            padded[
+                tuple(
+                    slice(i * d, i * d + (n - 1) * s + 1, s)
+                    for i, d, n, s in zip(k, conv.dilation, out[1:], conv.stride, strict=True)
+                )
+            ].reshape(-1)
+            for k in np.ndindex(*kernel)
+        ],
+        axis=-1,
+    )
+    weight = conv.weight.reshape(channels // BLOCK, BLOCK, conv.weight.shape[1], -1).transpose(0, 3, 2, 1)
+    return EventConv(np.ascontiguousarray(weight, dtype=np.int8), np.ascontiguousarray(taps), out)
