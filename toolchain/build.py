@@ -81,7 +81,7 @@ class Recipe:
     init: Init = "half"
     threshold: Method = "mse"
     threshold_per_layer: bool = False
-    calibrate: CalibrationMethod = "light"
+    calibrate: CalibrationMethod = "advanced"
     weight_bits: int = 8
     target: Target | None = None
     samples: int = 1024
@@ -100,6 +100,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.longest_burst < self.phi:
             raise InputError("--phi-max", f"{self.phi_max} found, expected at least --phi, {self.phi}")
+        if self.searches and self.strategy == "channels" and (self.threshold_per_layer or self.threshold != "mse"):
+            raise InputError(
+                "--strategy",
+                "channels chooses the threshold of every channel itself, other ways to choose them were asked for",
+                "use --strategy layers, or leave --threshold and --threshold-per-layer out",
+            )
         if not 1 <= self.phi_min <= self.phi:
             raise InputError("--phi-min", f"{self.phi_min} found, expected 1 to --phi, {self.phi}")
 

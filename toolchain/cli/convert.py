@@ -31,7 +31,7 @@ def convert(
     calibrate: Annotated[
         Literal["light", "advanced", "none"],
         typer.Option(help="light: biases (eq. 14); advanced: weights, thresholds and initial potentials as well."),
-    ] = "light",
+    ] = "advanced",
     samples: Annotated[int, typer.Option(min=1, help="Size of the calibration set.")] = 1024,
     weight_bits: Annotated[int, typer.Option(min=2, max=16)] = 8,
     target: Annotated[str | None, typer.Option(help="Hardware target, or the path of a target file.")] = None,
