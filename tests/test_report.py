@@ -170,6 +170,9 @@ def test_violations_are_listed(make_netlist):
     assert report.violations
     page = to_html(measure(netlist, dataset(netlist), name="wide", check=report))
     assert all(v.rule in page for v in report.violations)
+    narrow = check(netlist, load_target("speck"))
+    assert any(v.rule == "membrane_range" for v in narrow.violations)
+    assert not any(re.search(r"--weight-bits [01]\b", v.fix) for v in narrow.violations)
 
 
 def test_two_netlists_side_by_side(make_netlist):

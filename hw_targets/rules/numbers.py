@@ -201,6 +201,11 @@ def greatest_potential(netlist: Netlist, name: str) -> int:
     return membrane_bound(netlist, name).magnitude
 
 
+#: Narrowest weights of a netlist.
+LEAST_WEIGHT_BITS = 2
+_NO_WIDTH = "no weights are narrow enough: use fewer timesteps, lower phi, fewer inputs per neuron, or a roomier target"
+
+
 def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that the chip saturates where the netlist does, or that nothing can reach the limit."""
     if target.membrane_bits is None:
@@ -213,7 +218,10 @@ def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
         magnitude = greatest_potential(netlist, population.name)
         if bits != netlist.membrane_bits and magnitude > limit:
             fewer = bits_for_headroom(netlist, magnitude, limit)
-            fix = roomier(netlist, population, target) or f"convert with --weight-bits {fewer}, or fewer timesteps"
+            narrow = (
+                f"convert with --weight-bits {fewer}, or fewer timesteps" if fewer >= LEAST_WEIGHT_BITS else _NO_WIDTH
+            )
+            fix = roomier(netlist, population, target) or narrow
             yield Violation("membrane_range", population.name, limit, magnitude, fix)
 
 
@@ -228,6 +236,7 @@ def accumulator_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
         magnitude = total_current_bound(netlist, population.name).magnitude
         if magnitude > limit:
             fewer = bits_for_headroom(netlist, magnitude, limit)
-            bits = f"lower phi of what feeds it, or quantise to {fewer} bits (--weight-bits {fewer})"
+            narrow = f"lower phi of what feeds it, or quantise to {fewer} bits (--weight-bits {fewer})"
+            bits = narrow if fewer >= LEAST_WEIGHT_BITS else _NO_WIDTH
             fix = roomier(netlist, population, target) or bits
             yield Violation("accumulator_range", population.name, limit, magnitude, fix)
