@@ -128,7 +128,7 @@ def test_a_higher_price_buys_fewer_operations_and_more_error(network, prepared):
     unit = network.activations[0]
     found = influences(network, calibration.x)[unit.name]
     synapses = fan_outs(network.connections, {u.name: u.shape for u in network.units})[unit.name]
-    priced = price_unit(unit, histograms[unit.name], 400, found, synapses, 4, 2)
+    priced = price_unit(unit, histograms[unit.name], 400, found, synapses, 4, Thresholds(2))
     spent, lost = [], []
     for price in (0.0, 1e-6, 1e-4, 1e-2, 1.0):
         index = np.argmin(priced.error + price * priced.operations, axis=0)[None]

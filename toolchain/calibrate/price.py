@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.calibrate.thresholds import Histogram, clip_floor
+from toolchain.calibrate.thresholds import Histogram, Thresholds, clip_floor, initial_and_drift
 from toolchain.network import Activation, Firing
 
 #: Candidates for Vth / T, the finest average that a spike changes, relative to the largest activation.
@@ -53,7 +53,7 @@ def price_unit(
     influence: np.ndarray,
     synapses: np.ndarray,
     phi: int,
-    timesteps: int,
+    options: Thresholds,
 ) -> PricedUnit:
     """Evaluate the candidates of one activation.
 
@@ -67,24 +67,32 @@ def price_unit(
         `toolchain.calibrate.influence`.
     synapses : ndarray `unit.shape`, integer
         Fan-out of every neuron.
-    phi, timesteps : int
+    phi : int
+    options : Thresholds
+        Timesteps, and where the membrane potential starts.
     """
+    timesteps = options.timesteps
+    initial, drift = initial_and_drift(options.init, timesteps)
+    offset = initial + drift * timesteps
     fan_out = synapses.reshape(unit.shape[0], -1).mean(axis=1)
     x, counts = data.values, data.counts / samples
     thresholds, errors, operations = [], [], []
     for level in LEVELS:
         threshold = level * timesteps * data.top
         safe = np.where(threshold > 0, threshold, 1.0)[:, None]
-        emitted = clip_floor(x, safe, phi, timesteps, 0.5)
+        emitted = clip_floor(x, safe, phi, timesteps, offset)
         thresholds.append(threshold)
         errors.append(((emitted - x) ** 2 * counts).sum(axis=1) * influence)
         operations.append((emitted / safe * counts).sum(axis=1) * timesteps * fan_out)
     return PricedUnit(np.array(thresholds), np.array(errors), np.array(operations))
 
 
-def fire_at_price(units: Mapping[str, PricedUnit], price: float, phi: Mapping[str, int]) -> dict[str, Firing]:
-    """Return how every activation fires at a price per operation, starting at half a threshold."""
+def fire_at_price(
+    units: Mapping[str, PricedUnit], price: float, phi: Mapping[str, int], options: Thresholds
+) -> dict[str, Firing]:
+    """Return how every activation fires at a price per operation."""
+    initial, drift = initial_and_drift(options.init, options.timesteps)
     return {
-        name: Firing(phi[name], threshold, np.full(threshold.shape, 0.5))
+        name: Firing(phi[name], threshold, np.full(threshold.shape, initial), drift)
         for name, threshold in ((name, unit.choose(price)) for name, unit in units.items())
     }

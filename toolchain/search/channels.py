@@ -49,7 +49,7 @@ class _Knob:
                 c.influence[u.name],
                 c.synapses[u.name],
                 self.phi_max,
-                c.thresholds.timesteps,
+                c.thresholds,
             )
             for u in c.network.activations
         }
@@ -73,7 +73,7 @@ class _Knob:
     def build(self, price: float) -> SpikingNetwork:
         """Return the calibrated network at a price."""
         c = self.conversion
-        firing = fire_at_price(self.units, price, dict.fromkeys(self.units, self.phi_max))
+        firing = fire_at_price(self.units, price, dict.fromkeys(self.units, self.phi_max), c.thresholds)
         # No channel needs longer bursts than its largest activation asks for; one more makes up for late ones.
         firing = {
             name: replace(
