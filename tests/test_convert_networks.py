@@ -548,6 +548,7 @@ def assert_well_formed(network):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 def test_network_computes_what_the_module_computes(name):
     torch.manual_seed(0)
     make, shape = NETWORKS[name]
