@@ -27,6 +27,7 @@ from toolchain.netlist import (
 )
 from toolchain.network import Activation, Encoding, Firing, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork
 from toolchain.quantize import Precision, quantize
+from toolchain.quantize.scales import steady
 
 
 def conv(weight: np.ndarray, groups: int = 1) -> Conv:
@@ -79,7 +80,7 @@ def test_the_numbers_of_section_3(residual):
     a = netlist["a"]
     (connection,) = netlist.inputs("a")
     effective = residual.connections[0].operators[0].weight * 0.02
-    scale = np.abs(effective).max(axis=(1, 2, 3)) / 127
+    scale = steady(np.abs(effective).max(axis=(1, 2, 3)) / 127)
     assert np.array_equal(a.scale, scale)
     assert np.array_equal(connection.operators[0].weight, np.rint(effective / scale[:, None, None, None]))
     assert np.array_equal(a.threshold, np.rint(network.firing["a"].threshold / scale))
@@ -94,7 +95,7 @@ def test_connections_into_one_population_share_a_scale(residual):
     original = residual.connections[1].operators[0].weight * amplitude[None, :, None, None]
     carried = np.concatenate([np.ones(2), amplitude, np.ones(2)])
     scale = netlist["b"].scale
-    assert np.array_equal(scale, np.maximum(np.abs(original).max(axis=(1, 2, 3)), carried) / 127)
+    assert np.array_equal(scale, steady(np.maximum(np.abs(original).max(axis=(1, 2, 3)), carried) / 127))
     assert np.array_equal(main.weight, np.rint(original / scale[:, None, None, None]))
     assert np.array_equal(skip.weight, np.rint(carried / scale))
 

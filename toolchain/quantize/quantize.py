@@ -31,7 +31,7 @@ from toolchain.netlist import (
 from toolchain.netlist.shapes import per_channel
 from toolchain.network import Activation, Encoding, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork
 from toolchain.quantize.amplitude import channelwise, fold, largest_weight, output_channels, through_structure
-from toolchain.quantize.scales import FoldedChain, channel_scales, split_chain
+from toolchain.quantize.scales import FoldedChain, channel_scales, split_chain, steady
 
 #: No threshold or bias needs more units of membrane potential than this (16 bits): a channel whose
 #: weights are so small that it would takes a coarser unit. It also gives dead channels their unit.
@@ -180,7 +180,7 @@ def quantize_unit(
     least = np.abs(unit.bias.reshape(unit.shape[0], -1)).max(axis=1)
     if firing is not None:
         least = np.maximum(least, firing.amplitude)
-    least = np.where(least > 0, least, 1.0) / _FINEST
+    least = steady(np.where(least > 0, least, 1.0) / _FINEST)
     scale, last_scales = channel_scales(chains, least, precision.top)
     notes: list[str] = []
     coarse = int(np.count_nonzero(scale == least))

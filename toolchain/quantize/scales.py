@@ -96,8 +96,17 @@ def channel_scales(chains: Sequence[FoldedChain], least: np.ndarray, top: int) -
     largest[:channels] = least * top
     peak = np.zeros(count)
     np.maximum.at(peak, component, largest)
-    scale = peak[component] / top
+    scale = steady(peak[component] / top)
     return scale[:channels], [scale[o : o + c.shape[0]] for c, o in zip(chains, offsets[:-1], strict=True)]
+
+
+def steady(values: np.ndarray) -> np.ndarray:
+    """Round to the 24 bits of float32, as float64.
+
+    Calibration sums activations, and the last bits of a sum depend on how many threads added it up. Scales
+    are part of a netlist, and the same conversion must give the same netlist.
+    """
+    return values.astype(np.float32).astype(np.float64)
 
 
 def split_chain(operators: tuple[Operator, ...]) -> tuple[tuple[Operator, ...], Weighted, tuple[Operator, ...]]:
