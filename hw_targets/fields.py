@@ -13,7 +13,7 @@ from hw_targets.target import Target
 from toolchain.netlist.errors import TargetError
 
 #: Rounding may move a threshold by one part in this many for the sake of a wider membrane.
-_PRECISION = 16
+_PRECISION = 8
 
 
 def _shift_round(values: np.ndarray, exponent: int) -> np.ndarray:
@@ -55,7 +55,7 @@ def unit_of(target: Target, threshold: np.ndarray) -> int | None:
 def fit_threshold(target: Target, threshold: np.ndarray, where: str = "threshold") -> np.ndarray:
     """Round a population's thresholds to what the target's field holds.
 
-    The population's unit is the least that moves no threshold by more than 1/16, so that the
+    The population's unit is the least that moves no threshold by more than 1/8, so that the
     membrane potential keeps the most range.
 
     Parameters

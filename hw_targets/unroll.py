@@ -329,11 +329,10 @@ def gate_overflows(
         bits = min(membrane_bits.get(name, netlist.membrane_bits), netlist.membrane_bits)
         limit = 2 ** (bits - 1) - 1
         if gate.reach > limit:
-            fewer = netlist.weight_bits - (-(-gate.reach // limit) - 1).bit_length()
             yield TargetError(
                 name,
                 f"unrolled potentials can reach {gate.reach}, a membrane of {bits} bits holds +-{limit}",
-                f"use --weight-bits {fewer}, a lower phi or fewer timesteps",
+                "use fewer weight bits, a lower phi or fewer timesteps",
             )
 
 

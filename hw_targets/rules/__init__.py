@@ -12,6 +12,7 @@ from hw_targets.rules.capacity import core_resources, neuron_state, neurons_per_
 from hw_targets.rules.numbers import (
     accumulator_range,
     bias_field,
+    bits_for_headroom,
     burst_length,
     greatest_potential,
     input_payload,
@@ -21,6 +22,7 @@ from hw_targets.rules.numbers import (
     signed_bits,
     threshold_field,
     unit,
+    unit_growth,
     weight_products,
     weight_values,
     weight_width,
@@ -125,9 +127,14 @@ def unroll_room(netlist: Netlist, target: Target) -> Iterator[Violation]:
     gates = gate_heights(netlist)
     for error in gate_overflows(netlist, gates, membrane_bits(netlist, target)):
         population = netlist[error.where]
-        fix = (isinstance(population, AdaFire) and roomier(netlist, population, target)) or error.fix or ""
+        if not isinstance(population, AdaFire):
+            continue
+        reach = gates[error.where].reach
         limit = 2 ** (min(membrane_bits(netlist, target)[error.where], netlist.membrane_bits) - 1) - 1
-        yield Violation("unroll_room", error.where, limit, gates[error.where].reach, fix)
+        fewer = bits_for_headroom(netlist, reach, limit, unit_growth(population, target))
+        narrow = f"convert with --weight-bits {fewer}, " if fewer else ""
+        fix = roomier(netlist, population, target) or f"{narrow}a lower phi or fewer timesteps"
+        yield Violation("unroll_room", error.where, limit, reach, fix)
 
 
 def membrane_bits(netlist: Netlist, target: Target) -> dict[str, int]:

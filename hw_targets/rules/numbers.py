@@ -28,9 +28,22 @@ def signed_bits(low: int, high: int) -> int:
     return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
 
 
-def bits_for_headroom(netlist: Netlist, magnitude: int, limit: int) -> int:
-    """Return how many weight bits bring sums of `magnitude` under `limit`: sums shrink with weights."""
-    return netlist.weight_bits - max(0, (-(-magnitude // max(limit, 1)) - 1).bit_length())
+def bits_for_headroom(netlist: Netlist, magnitude: int, limit: int, growth: int = 0) -> int:
+    """Return how many weight bits bring sums of `magnitude` under a limit; below 2 none do.
+
+    Sums halve with each bit. So do thresholds, and where these then need a finer unit the limit
+    halves too: at most `growth` times, when the population's unit is as fine as it gets.
+    """
+    for bits in range(netlist.weight_bits - 1, 1, -1):
+        fewer = netlist.weight_bits - bits
+        if -(-magnitude // 2**fewer) <= limit >> min(fewer, growth):
+            return bits
+    return 0
+
+
+def unit_growth(population: AdaFire | Readout, target: Target) -> int:
+    """Return how many times a population's unit could still double on the target."""
+    return (target.unit_exponents or (0, 0))[1] - unit(population, target)
 
 
 def payload_width(netlist: Netlist, target: Target) -> Iterator[Violation]:
@@ -217,7 +230,7 @@ def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
         limit = 2 ** (min(bits, netlist.membrane_bits) - 1) - 1
         magnitude = greatest_potential(netlist, population.name)
         if bits != netlist.membrane_bits and magnitude > limit:
-            fewer = bits_for_headroom(netlist, magnitude, limit)
+            fewer = bits_for_headroom(netlist, magnitude, limit, unit_growth(population, target))
             narrow = (
                 f"convert with --weight-bits {fewer}, or fewer timesteps" if fewer >= LEAST_WEIGHT_BITS else _NO_WIDTH
             )
@@ -235,7 +248,7 @@ def accumulator_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
         limit = 2 ** (target.accumulator_bits - unit(population, target) - 1) - 1
         magnitude = total_current_bound(netlist, population.name).magnitude
         if magnitude > limit:
-            fewer = bits_for_headroom(netlist, magnitude, limit)
+            fewer = bits_for_headroom(netlist, magnitude, limit, unit_growth(population, target))
             narrow = f"lower phi of what feeds it, or quantise to {fewer} bits (--weight-bits {fewer})"
             bits = narrow if fewer >= LEAST_WEIGHT_BITS else _NO_WIDTH
             fix = roomier(netlist, population, target) or bits

@@ -91,7 +91,7 @@ def test_a_membrane_without_room_for_gates_is_a_violation_with_its_numbers(fits_
     assert "unroll_room" in rules_of(report)
     room = next(v for v in report.violations if v.rule == "unroll_room")
     assert room.limit == 2**13 - 1 < room.actual
-    assert "--weight-bits" in room.fix
+    assert "lower phi" in room.fix
 
 
 def test_burst_length(small_resnet):

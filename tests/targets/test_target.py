@@ -132,7 +132,7 @@ def test_fitted_thresholds_share_a_unit_and_are_near(thresholds):
     assert unit is not None
     assert np.all((fitted << unit) % 64 == 0)
     assert np.all((fitted << unit) >> 6 < 2**17)
-    assert np.all(np.abs(fitted - exact) * 16 <= exact)
+    assert np.all(np.abs(fitted - exact) * 8 <= exact)
 
 
 def test_thresholds_that_are_too_far_apart_are_refused():

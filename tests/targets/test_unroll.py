@@ -132,7 +132,7 @@ def test_without_bursts_only_the_input_changes(small_resnet):
 
 
 def test_a_membrane_without_room_for_the_gates_is_refused(small_resnet):
-    with pytest.raises(TargetError, match=r"a membrane of 12 bits holds \+-2047; use --weight-bits") as caught:
+    with pytest.raises(TargetError, match=r"a membrane of 12 bits holds \+-2047; use fewer weight bits") as caught:
         unroll(small_resnet, membrane_bits={"b": 12})
     assert caught.value.where == "b"
 
