@@ -75,7 +75,7 @@ class Study:
     def build(self, **fields: Any) -> Netlist:
         """Convert with a recipe, by default light calibration."""
         cache = MeasurementCache(default_folder())
-        recipe = Recipe(samples=self.samples, measuring=Measuring(cache=cache), **fields)
+        recipe = Recipe(**{"samples": self.samples, "calibrate": "light", **fields}, measuring=Measuring(cache=cache))
         return build_netlist(self.network, self.train, self.normalization, recipe)
 
     def ann_accuracy(self) -> float:

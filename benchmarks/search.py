@@ -53,9 +53,10 @@ def main() -> None:
         measuring = Measuring(cache=MeasurementCache(Path(cache)))
         for what, fields in {
             "channels, --search --calibrate advanced": {"search": True, "calibrate": "advanced"},
-            "layers, --search": {"search": True, "strategy": "layers"},
-            "layers, --search --compress (phi from the cache)": {
+            "layers, --search --calibrate light": {"search": True, "strategy": "layers", "calibrate": "light"},
+            "layers, --search --compress --calibrate light (phi from the cache)": {
                 "search": True,
+                "calibrate": "light",
                 "compress": True,
                 "strategy": "layers",
             },
