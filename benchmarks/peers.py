@@ -50,7 +50,8 @@ class Peer:
                     )
                 operators.append(operator)
             self.operators[population.name] = tuple(operators)
-            bias = per_channel(population.bias / theta, population.shape)
+            scale = per_channel(theta, population.shape) if theta.size > 1 else theta
+            bias = per_channel(population.bias, population.shape) / scale
             self.bias[population.name] = torch.from_numpy(bias.astype(np.float32))
 
     def run(self, payloads: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,6 +78,13 @@ def _average(operator: Any, x: Tensor) -> Tensor:
     if type(operator).__name__ == "SumPool":
         return F.avg_pool2d(x, operator.kernel, operator.stride, divisor_override=1)
     return kernels.apply(operator, x)
+
+
+def _start(population: AdaFire) -> Tensor:
+    """Return the initial membrane potential in thresholds."""
+    shape = population.shape
+    start = per_channel(population.initial, shape) / per_channel(population.threshold, shape)
+    return torch.from_numpy(start).float()
 
 
 def sinabs(netlist: Netlist) -> Peer:
@@ -111,7 +119,7 @@ def spikingjelly(netlist: Netlist) -> Peer:
 
     def make(population: AdaFire) -> Neuron:
         node = IFNode(v_threshold=1.0, v_reset=None, step_mode="m").eval()
-        start = torch.from_numpy(per_channel(population.initial / population.threshold, population.shape)).float()
+        start = _start(population)
 
         def neuron(current: Tensor) -> Tensor:
             node.reset()
@@ -129,7 +137,7 @@ def snntorch(netlist: Netlist) -> Peer:
 
     def make(population: AdaFire) -> Neuron:
         node = library.Leaky(beta=1.0, threshold=1.0, reset_mechanism="subtract", reset_delay=False).eval()
-        start = torch.from_numpy(per_channel(population.initial / population.threshold, population.shape)).float()
+        start = _start(population)
 
         def neuron(current: Tensor) -> Tensor:
             potential = start.expand(current.shape[1:]).clone()
@@ -151,7 +159,7 @@ def norse(netlist: Netlist) -> Peer:
     parameters = IAFParameters()
 
     def make(population: AdaFire) -> Neuron:
-        start = torch.from_numpy(per_channel(population.initial / population.threshold, population.shape)).float()
+        start = _start(population)
 
         def neuron(current: Tensor) -> Tensor:
             state = IAFFeedForwardState(v=start.expand(current.shape[1:]).clone())
