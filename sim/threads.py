@@ -7,8 +7,9 @@ kernel waits for a barrier. The kernels release the interpreter lock.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from threading import Barrier
 from typing import TypeVar
@@ -37,6 +38,20 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 def _run(work: Callable[[Part], int], part: Part) -> int:
     with torch.inference_mode():
         return work(part)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch's own kernels run on one core, so that float sums do not depend on how many there are.
+
+    Integer work needs no such care: its sums are exact in any order.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def workers() -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sim.threads import one_thread
 from toolchain.convert import iterate
 from toolchain.network import FloatNetwork, Output
 
@@ -13,6 +14,7 @@ from toolchain.network import FloatNetwork, Output
 _BATCH = 64
 
 
+@one_thread()
 def influences(network: FloatNetwork, x: Tensor, *, probes: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
     """Return the mean squared derivative of the outputs by the neurons of each channel.
 

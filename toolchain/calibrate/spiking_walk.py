@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sim.layer import compile_layer
+from sim.threads import one_thread
 from toolchain.convert.evaluate import current, value_of
 from toolchain.netlist import AdaFire, InputError, Population, Readout, per_channel
 from toolchain.network import MaxUnit, Source, SpikingNetwork
@@ -52,6 +53,7 @@ class CalibrationData:
         return CalibrationData(self.x[start:stop], self.payload[:, start:stop])
 
 
+@one_thread()
 def channel_mean(values: Tensor) -> Tensor:
     """Mean over all axes but the channels: (N, C, ...) -> (C,), float64."""
     return values.double().transpose(0, 1).flatten(1).mean(1)
@@ -83,6 +85,7 @@ class Walk:
         """Quantise a unit as the network stands."""
         return quantize_unit(self.spiking, name, self._amplitudes, self._precision)
 
+    @one_thread()
     def current(self, name: str) -> Tensor:
         """Return the ANN's current into a unit, bias included, (N, *current shape): before the activation function."""
         unit = self._ann[name]
@@ -139,7 +142,8 @@ class Walk:
         """
         last_reader = {c.source: c.target for unit in self._ann.units for c in self._ann.inputs(unit.name)}
         for unit in self._ann.units[1:]:
-            self._values[unit.name] = value_of(self._ann, unit, self._values)
+            with one_thread():
+                self._values[unit.name] = value_of(self._ann, unit, self._values)
             yield unit.name, self._values[unit.name]
             if unit.name in last_reader:
                 final = self.quantized(unit.name)

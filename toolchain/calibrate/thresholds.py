@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sim.threads import one_thread
 from toolchain.convert import iterate
 from toolchain.netlist import InputError
 from toolchain.network import Firing, FloatNetwork
@@ -172,6 +173,7 @@ def choose_threshold(data: Histogram, phi: int, options: Thresholds) -> np.ndarr
     return np.broadcast_to(np.where(active, threshold, fallback), (channels,)).copy()
 
 
+@one_thread()
 def collect_histograms(network: FloatNetwork, x: Tensor, *, progress: Progress = silent) -> dict[str, Histogram]:
     """Run the ANN once and count the activations of every unit that will fire.
 

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sim.kernels import apply_chain
+from sim.threads import one_thread
 from toolchain.calibrate.spiking_walk import Walk
 from toolchain.netlist import Connection, Conv, Linear, per_channel
 from toolchain.network import Activation, Output, SpikingNetwork
@@ -112,6 +113,7 @@ def _fitted_connection(spiking: SpikingNetwork, name: str) -> Connection | None:
     return best if size(best) else None
 
 
+@one_thread()
 def fit_weights(walk: Walk, name: str) -> SpikingNetwork:
     """Return the walk's network with the weights and the bias of one unit fitted.
 
