@@ -80,6 +80,11 @@ def test_conversion_is_byte_identical_in_another_process(workshop, tmp_path):
     assert again.read_bytes() == (workshop / "net.h5").read_bytes()
 
 
+def test_convert_tells_what_it_wrote_as_json(workshop, capsys, tmp_path):
+    found = run_json(capsys, *convert_arguments(workshop), "-o", str(tmp_path / "again.h5"))
+    assert found["hash"] == run_json(capsys, "info", str(workshop / "net.h5"))["hash"]
+
+
 def test_info(workshop, capsys):
     found = run_json(capsys, "info", str(workshop / "net.h5"))
     assert {"schema", "hash", "populations", "connections", "timesteps", "parameters", "weight_bits"} <= found.keys()

@@ -68,6 +68,15 @@ def test_a_second_run_does_nothing_and_a_change_redoes_what_depends_on_it(folder
     assert set(outcome(capsys, folder).values()) == {"done"}
 
 
+def test_the_outcome_as_json(folder, capsys):
+    capsys.readouterr()
+    assert run(["run", str(folder / "all.toml"), "--json"]) == 0
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert [(s["step"], s["status"], s["done"]) for s in steps] == [
+        (name, 0, True) for name in ("convert", "check", "verify", "energy")
+    ]
+
+
 def test_a_failed_check_is_the_status_of_the_whole_and_the_rest_still_runs(folder, capsys):
     (folder / "all.toml").write_text(PIPELINE.replace('[check]\ntarget = "loihi2"', '[check]\ntarget = "xylo_audio2"'))
     assert run(["run", str(folder / "all.toml")]) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,6 +67,17 @@ class Demo:
     evaluation: Evaluation
     equivalence: EquivalenceReport
     energy: EnergyReport
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what every stage found as JSON values."""
+        return {
+            "folder": str(self.folder),
+            "ann_accuracy": self.ann_accuracy,
+            "hash": self.netlist.content_hash,
+            "simulate": self.evaluation.to_json(),
+            "verify": self.equivalence.to_json(),
+            "energy": self.energy.to_json(),
+        }
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:

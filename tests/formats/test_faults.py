@@ -90,7 +90,7 @@ def test_a_fault_before_the_file_takes_its_place(command, fault, status, says, w
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("command", ["export nir", "simulate"])
+@pytest.mark.parametrize("command", ["convert", "export nir", "simulate"])
 def test_a_kill_leaves_the_old_file(command, workshop):
     (workshop / "out").write_text("old")
     process = start(workshop, COMMANDS[command], "os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)")

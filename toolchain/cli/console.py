@@ -31,6 +31,8 @@ def show(result: RenderableType, as_json: Mapping[str, Any] | None) -> None:
     """Print a result, as JSON when `as_json` is given."""
     if as_json is not None:
         sys.stdout.write(json.dumps(as_json, indent=2, allow_nan=False) + "\n")
+    elif isinstance(result, str):
+        results.print(result, markup=False, soft_wrap=True)
     else:
         results.print(result)
 

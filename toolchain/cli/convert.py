@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from toolchain.cli import app
-from toolchain.cli.console import progress, results
+from toolchain.cli.console import Json, progress, show
+
+if TYPE_CHECKING:
+    from toolchain.netlist import Netlist
 
 
 @app.command()
@@ -62,6 +66,7 @@ def convert(
     cache: Annotated[
         Path | None, typer.Option(help="Folder of measurements, to resume from.  [default: the user's cache folder]")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Convert a trained network into a spiking netlist, without training.
 
@@ -76,6 +81,7 @@ def convert(
     from toolchain.netlist.data_file import read_data
     from toolchain.netlist.hdf5 import write_netlist
     from toolchain.search import MeasurementCache, Measuring, default_folder
+    from toolchain.summary import summarize
 
     check_writable(output)
     recipe = Recipe(
@@ -105,22 +111,24 @@ def convert(
     network = read_network(spec, weights, data.shape)
     netlist = build_netlist(network, data, normalization, recipe, progress=progress)
     write_netlist(netlist, output)
-    results.print(
+    show("\n".join(_lines(netlist, output)), {"file": str(output), **summarize(netlist).to_json()} if as_json else None)
+
+
+def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
+    """Say what was written, what a search and early exit promise, and what was rounded."""
+    yield (
         f"{output}: {len(netlist.spiking)} spiking populations, {len(netlist.connections)} connections, "
-        f"T={netlist.timesteps}, hash {netlist.content_hash[:12]}",
-        soft_wrap=True,
+        f"T={netlist.timesteps}, hash {netlist.content_hash[:12]}"
     )
     if (found := netlist.provenance.get("search")) is not None:
         measured = found["measured"]
-        results.print(
+        yield (
             f"search: {measured['operations']:,.0f} operations per sample, "
             f"divergence {measured['divergence']:.4f} from the ANN, "
-            f"{measured['agreement']:.2%} of its decisions, on held-out samples",
-            soft_wrap=True,
+            f"{measured['agreement']:.2%} of its decisions, on held-out samples"
         )
     if (stops := netlist.provenance.get("early_exit")) is not None:
-        results.print(
-            f"early exit: {stops['samples']['mean_timesteps']:.2f} of {netlist.timesteps} timesteps on held-out samples"
-        )
+        mean = stops["samples"]["mean_timesteps"]
+        yield f"early exit: {mean:.2f} of {netlist.timesteps} timesteps on held-out samples"
     for note in netlist.provenance["notes"]:
-        results.print(f"note: {note}", markup=False, soft_wrap=True)
+        yield f"note: {note}"

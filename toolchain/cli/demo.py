@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from toolchain.cli import app
-from toolchain.cli.console import CHECK_FAILED, progress, results
+from toolchain.cli.console import CHECK_FAILED, Json, messages, progress, results, show
 
 
 @app.command()
@@ -16,15 +16,18 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for what the demo writes.")] = Path(
         "adafire-demo"
     ),
+    as_json: Json = False,
 ) -> None:
     """Train a small CNN on real digits, convert, export, simulate, run in Lava, verify, price."""
     from toolchain.demo import run_demo
 
     def tell(line: str) -> None:
-        results.print(line, markup=False, soft_wrap=True)
+        (messages if as_json else results).print(line, markup=False, soft_wrap=True)
 
     done = run_demo(output, tell=tell, progress=progress)
     report = done.equivalence
+    if as_json:
+        show("", done.to_json())
     tell(f"ran         {report.samples} digits on Lava process models; files are in {output}")
     if not report.equivalent:
         tell(f"Lava and the reference simulator DISAGREE, first at {report.first_divergence}")

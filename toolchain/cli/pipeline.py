@@ -33,7 +33,7 @@ import hashlib
 import io
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +42,7 @@ from typing import Annotated, Any
 import typer
 
 from toolchain.cli import app
-from toolchain.cli.console import CHECK_FAILED, messages, results
+from toolchain.cli.console import CHECK_FAILED, Json, messages, results, show
 from toolchain.netlist import InputError
 
 #: The steps in the order they run; whether they take the shared data; whether they write `output` themselves.
@@ -163,34 +163,38 @@ def _read_done(path: Path) -> dict[str, list[Any]]:
     return done if isinstance(done, dict) else {}
 
 
-def run_steps(steps: tuple[Step, ...], memory: Path) -> int:
-    """Run the steps that are not up to date, in order; return the exit status of the whole.
+def run_steps(steps: tuple[Step, ...], memory: Path) -> Iterator[dict[str, Any]]:
+    """Run the steps that are not up to date, in order, and yield what became of each.
 
     A failed check does not stop the pipeline, everything else does.
+
+    Yields
+    ------
+    dict
+        step, output, status (exit status) and done (False where it was up to date).
     """
     from toolchain.netlist.atomic import write_bytes
 
-    done, worst = _read_done(memory), 0
+    done = _read_done(memory)
     for step in steps:
         key = step.key()
         kept = done.get(step.name)
         if step.output.is_file() and isinstance(kept, list) and kept[:1] == [key]:
-            status, how = int(kept[1]), "up to date"
-        else:
-            status, how = _perform(step), "done"
-            if status not in (0, CHECK_FAILED):
-                messages.print(f"{step.name} failed; the steps before it are kept", style="red")
-                return status
+            yield {"step": step.name, "output": str(step.output), "status": int(kept[1]), "done": False}
+            continue
+        status = _perform(step)
+        if status in (0, CHECK_FAILED):
             done[step.name] = [key, status]
             write_bytes(memory, json.dumps(done, indent=1, sort_keys=True).encode())
-        verdict = ", CHECK FAILED" if status else ""
-        results.print(f"{step.name}: {step.output} ({how}{verdict})", markup=False, soft_wrap=True)
-        worst = max(worst, status)
-    return worst
+        yield {"step": step.name, "output": str(step.output), "status": status, "done": True}
+        if status not in (0, CHECK_FAILED):
+            return
 
 
 @app.command("run")
-def run_pipeline(pipeline: Annotated[Path, typer.Argument(help="The pipeline (.toml).")]) -> None:
+def run_pipeline(
+    pipeline: Annotated[Path, typer.Argument(help="The pipeline (.toml).")], as_json: Json = False
+) -> None:
     """Do a whole pipeline: convert, check, verify, simulate, energy, export, report.
 
     Steps whose inputs have not changed since the last run are skipped.
@@ -199,6 +203,17 @@ def run_pipeline(pipeline: Annotated[Path, typer.Argument(help="The pipeline (.t
         raise InputError(str(pipeline), "no such file", "name a pipeline (.toml)")
     with contextlib.chdir(pipeline.parent):
         steps = read_pipeline(Path(pipeline.name))
-        status = run_steps(steps, Path(f"{pipeline.stem}.done.json"))
-    if status:
+        outcomes = []
+        for outcome in run_steps(steps, Path(f"{pipeline.stem}.done.json")):
+            outcomes.append(outcome)
+            (messages if as_json else results).print(_told(outcome), markup=False, soft_wrap=True)
+    if as_json:
+        show("", {"steps": outcomes})
+    if status := max((o["status"] for o in outcomes), default=0):
         raise typer.Exit(status)
+
+
+def _told(outcome: Mapping[str, Any]) -> str:
+    how = "done" if outcome["done"] else "up to date"
+    verdict = {0: "", CHECK_FAILED: ", CHECK FAILED"}.get(outcome["status"], ", FAILED; the steps before it are kept")
+    return f"{outcome['step']}: {outcome['output']} ({how}{verdict})"
