@@ -185,14 +185,6 @@ class Target:
         return self.payload_bits == 1
 
     @property
-    def weight_range(self) -> tuple[int, int] | None:
-        """Least and greatest weight of the widest format."""
-        if self.weight_bits is None:
-            return None
-        bits = max(self.weight_bits)
-        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-
-    @property
     def netlist_membrane_bits(self) -> int | None:
         """Width of the membrane potential in the netlist's units, where it is widest."""
         return None if self.membrane_bits is None else self.membrane_bits - self.least_unit

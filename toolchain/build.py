@@ -24,7 +24,7 @@ from toolchain.netlist import InputError, Netlist
 from toolchain.netlist.data_file import Dataset
 from toolchain.network import Encoding, FloatNetwork
 from toolchain.progress import Progress, silent
-from toolchain.quantize import Precision, input_population, quantize
+from toolchain.quantize import Precision, check_precision, input_population, quantize
 from toolchain.search import Judge, Measuring
 from toolchain.search.channels import ChannelSearch
 from toolchain.search.layers import LayerSearch
@@ -212,6 +212,8 @@ def build_netlist(
         raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.timesteps}")
     if len(data) == 0:
         raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
+    # Said now, not after minutes of calibration.
+    check_precision(recipe.precision, {unit.name: recipe.phi for unit in network.activations})
     calibration, held_out = _split(data, recipe)
     x = calibration.normalized(normalization.mean, normalization.std)
     if not np.all(np.isfinite(x)):

@@ -26,7 +26,6 @@ from toolchain.netlist import (
     Slice,
     SumPool,
     UnsupportedError,
-    Weighted,
     apply_chain,
     chain_shapes,
 )
@@ -332,8 +331,3 @@ def _progression(taken: np.ndarray, n: int) -> tuple[int, int] | None:
 def carries_bias(lowered: tuple[Lowered, ...]) -> bool:
     """Return whether the last node of a lowered chain has a bias."""
     return bool(lowered) and isinstance(lowered[-1].operator, Conv | Linear)
-
-
-def is_recoverable(operator: Operator) -> bool:
-    """Return whether lowering keeps every weight of an operator (so that none needs to be stored beside)."""
-    return isinstance(operator, Weighted) and not isinstance(operator, Scale)

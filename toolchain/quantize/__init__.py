@@ -3,10 +3,19 @@
 from toolchain.quantize.quantize import (
     Precision,
     QuantizedUnit,
+    check_precision,
     input_population,
     quantize,
     quantize_source,
     quantize_unit,
 )
 
-__all__ = ["Precision", "QuantizedUnit", "input_population", "quantize", "quantize_source", "quantize_unit"]
+__all__ = [
+    "Precision",
+    "QuantizedUnit",
+    "check_precision",
+    "input_population",
+    "quantize",
+    "quantize_source",
+    "quantize_unit",
+]

@@ -256,7 +256,7 @@ def largest_payload(spiking: SpikingNetwork, name: str) -> int:
     return spiking.firing[name].phi
 
 
-def check_precision(precision: Precision, network: FloatNetwork, phis: Mapping[str, int]) -> None:
+def check_precision(precision: Precision, phis: Mapping[str, int]) -> None:
     """Raise when the target cannot hold the weights or payloads at all.
 
     Raises
@@ -307,7 +307,7 @@ def quantize(
         When a number does not fit the target's fields.
     """
     precision = precision or Precision()
-    check_precision(precision, spiking.network, {n: f.phi for n, f in spiking.firing.items()})
+    check_precision(precision, {n: f.phi for n, f in spiking.firing.items()})
     units = [quantize_source(spiking)]
     amplitudes = {units[0].population.name: units[0].amplitude}
     for unit in spiking.network.units[1:]:
