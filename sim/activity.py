@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
+from threading import Lock
 
 import numpy as np
 from torch import Tensor
@@ -54,9 +55,10 @@ class Activity:
 
 
 class Counter:
-    """Adds payloads up, one population and one chunk of samples at a time."""
+    """Adds payloads up, one population and one chunk of samples at a time, from any thread."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._payloads: dict[str, np.ndarray] = {}
         self._events: dict[str, np.ndarray] = {}
 
@@ -69,7 +71,8 @@ class Counter:
         scan.count(np.ascontiguousarray(flat).reshape(len(flat), payloads.size), payloads, events)
         for where, counted in ((self._payloads, payloads), (self._events, events)):
             total = np.moveaxis(counted.reshape(shape), -1, 0).astype(np.int64) * repeats
-            where[name] = where[name] + total if name in where else total
+            with self._lock:
+                where[name] = where[name] + total if name in where else total
 
     def activity(self, samples: int, steps: int, saturations: Mapping[str, int]) -> Activity:
         """Return the sums."""

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sim.activity import Activity, Counter
 from sim.payloads import check_payloads
-from sim.reference import Simulator, compile_netlist, even_parts
+from sim.reference import Simulator, compile_netlist
+from sim.threads import for_each
 from toolchain.netlist import InputError, Netlist, Readout
 
 
@@ -157,14 +158,12 @@ def simulate_early_exit(
     simulator = compile_netlist(netlist, chunk=chunk, device=device)
     given = torch.from_numpy(np.ascontiguousarray(check_payloads(netlist.input, payloads, simulator.timesteps)))
     run = _Run(simulator, np.asarray(alpha), given.shape[1], block)
-    with torch.inference_mode():
-        for part in even_parts(given.shape[1], simulator.chunk):
-            run.chunk(given[:, part].to(simulator.device), part.start)
+    for_each(lambda part: run.chunk(given[:, part].to(simulator.device), part.start), simulator.parts(given.shape[1]))
     return run.result()
 
 
 class _Run:
-    """One batch with early exit, chunk by chunk."""
+    """One batch with early exit, chunk by chunk, each on a core of its own."""
 
     def __init__(self, simulator: Simulator, alpha: np.ndarray, samples: int, block: int) -> None:
         self._simulator = simulator

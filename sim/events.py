@@ -10,7 +10,7 @@ timesteps of the listed payloads only, gathering four weight rows at a time for 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -27,16 +27,30 @@ from toolchain.netlist import Conv, Shape
 #: Timesteps that one instruction's weights serve, and output channels of a block: 16 accumulators of 16.
 STEPS, BLOCK = 8, 32
 
+#: Bytes of a row of weights: one input channel, one block of output channels, each twice. One line of cache.
+ROW = 64
+
 #: Products per second of the dense kernels over those of this one, measured (docs/performance.md).
-DENSE_ADVANTAGE = 2.0
+DENSE_ADVANTAGE = 1.8
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _INTS, _FLOATS = ir.VectorType(_I32, 16), ir.VectorType(ir.FloatType(), 16)
-_ROW = ir.VectorType(_I8, BLOCK)
+_EIGHT_STEPS = ir.VectorType(_I8, 4 * STEPS)
+_ROW, _PAIRS = ir.VectorType(_I8, ROW), ir.VectorType(ir.IntType(16), ROW // 2)
 
 
 def _index(values: list[int]) -> ir.Constant:
     return ir.Constant(ir.VectorType(_I32, len(values)), values)
+
+
+def _unpack(half: int) -> list[int]:
+    """Return which words of two registers `vpunpcklwd` (0) or `vpunpckhwd` (1) interleaves, 128 bits at a time."""
+    return [8 * lane + 4 * half + i + other for lane in range(4) for i in range(4) for other in (0, ROW // 2)]
+
+
+def _columns() -> np.ndarray:
+    """Return the output channel of each column of a row, such that unpacking puts the channels in order."""
+    return np.repeat(np.argsort([word for half in range(2) for word in _unpack(half)[::2]]), 2)
 
 
 def _at(builder: ir.IRBuilder, address: ir.Value, kind: ir.Type) -> ir.Value:
@@ -64,8 +78,8 @@ def _emit_interleave(typing: Any, source: Any, target: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         order = _index([channel * STEPS + t for t in range(STEPS) for channel in range(4)])
-        rows = _at(builder, arguments[0], _ROW)
-        _put(builder, builder.shuffle_vector(rows, ir.Constant(_ROW, ir.Undefined), order), arguments[1])
+        rows = _at(builder, arguments[0], _EIGHT_STEPS)
+        _put(builder, builder.shuffle_vector(rows, ir.Constant(_EIGHT_STEPS, ir.Undefined), order), arguments[1])
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
@@ -105,16 +119,11 @@ def _emit_accumulate(typing: Any, taps: Any, count: Any, target: Any, stride: An
                     _at(builder, builder.add(weights, builder.zext(_at(builder, plus(four, 4 * i), _I32), _I64)), _ROW)
                     for i in range(4)
                 ]
-                halves = [builder.shuffle_vector(rows[i], rows[i + 1], _index(list(range(2 * BLOCK)))) for i in (0, 2)]
+                # A row holds every weight twice: two rows blend into pairs of bytes, two pairs unpack into quadruples.
+                odd = ir.Constant(ir.VectorType(ir.IntType(1), ROW), [i % 2 for i in range(ROW)])
+                pairs = [builder.bitcast(builder.select(odd, rows[i + 1], rows[i]), _PAIRS) for i in (0, 2)]
                 quadruples = [
-                    builder.bitcast(
-                        builder.shuffle_vector(
-                            *halves,
-                            _index([BLOCK * i + c for c in range(16 * half, 16 * half + 16) for i in range(4)]),
-                        ),
-                        _INTS,
-                    )
-                    for half in range(2)
+                    builder.bitcast(builder.shuffle_vector(*pairs, _index(_unpack(half))), _INTS) for half in range(2)
                 ]
                 bytes_of = builder.add(payload, times(quad.index, 4 * STEPS))
                 for t in range(STEPS):
@@ -134,36 +143,91 @@ def _emit_accumulate(typing: Any, taps: Any, count: Any, target: Any, stride: An
     return types.void(types.int64, types.int64, types.int64, types.int64), generate
 
 
+def _emit_compress(typing: Any, history: Any, first: Any, payload: Any, offset: Any) -> Any:
+    """Append those of eight channels that fire, and the offsets of their weight rows; return how many.
+
+    history : address of eight channels, eight timesteps each.
+    first : offset of the first channel's row; payload, offset : addresses to write to.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        history, first, payload, offset = arguments
+        eight, mask = ir.VectorType(_I64, 8), ir.VectorType(ir.IntType(1), 8)
+        values = _at(builder, history, eight)
+        fires = builder.icmp_unsigned("!=", values, ir.Constant(eight, [0] * 8))
+        narrow = ir.VectorType(_I32, 8)
+        nothing = ir.Constant(narrow, ir.Undefined)
+        one = builder.insert_element(nothing, builder.trunc(first, _I32), ir.Constant(_I32, 0))
+        same = builder.shuffle_vector(one, nothing, _index([0] * 8))
+        rows = builder.add(same, _index([ROW * i for i in range(8)]))
+        for value, name, address in ((values, "v8i64", payload), (rows, "v8i32", offset)):
+            pointer = value.type.element.as_pointer()
+            kind = ir.FunctionType(ir.VoidType(), [value.type, pointer, mask])
+            store = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.compressstore.{name}")
+            builder.call(store, [value, builder.inttoptr(address, pointer), fires])
+        return builder.zext(builder.ctpop(builder.bitcast(fires, _I8)), _I64)
+
+    return types.int64(types.int64, types.int64, types.int64, types.int64), generate
+
+
 _address: Any = intrinsic(_emit_address)
+_compress: Any = intrinsic(_emit_compress)
 _interleave: Any = intrinsic(_emit_interleave)
 _accumulate: Any = intrinsic(_emit_accumulate)
 
 
 @njit(nogil=True, cache=True)
-def _list_active(x: np.ndarray, listed: np.ndarray, offsets: np.ndarray, quads: np.ndarray) -> None:
-    """List, per pixel, the channels of `x` (8, P, C) that fire, in quads: payloads and weight offsets."""
-    steps, pixels, channels = x.shape
-    history = np.empty(channels, np.uint64)
-    active = np.empty(channels + 4, np.uint64)
-    where, to = _address(active), _address(listed)
-    for p in range(pixels):
-        history[:] = 0
+def _share_active(x: np.ndarray) -> float:
+    """Return the share of channels that fire in some pixels of the first sample of `x` (N, 8, P, C)."""
+    _, steps, pixels, channels = x.shape
+    step = max(1, pixels // 16)
+    fires = np.empty(channels, np.uint8)
+    count = 0
+    for p in range(0, pixels, step):
+        fires[:] = 0
         for t in range(steps):
-            row, shift = x[t, p], np.uint64(8 * t)
-            for c in range(channels):
-                history[c] |= np.uint64(row[c]) << shift
-        count = 0
-        for c in range(channels):
-            active[count] = history[c]
-            offsets[p, count] = c * 32
-            count += history[c] != 0
-        while count % 4:
-            active[count] = 0
-            offsets[p, count] = 0
-            count += 1
-        quads[p] = count // 4
-        for quad in range(count // 4):
-            _interleave(where + 32 * quad, to + p * listed.shape[1] + 32 * quad)
+            fires |= x[0, t, p]
+        count += np.count_nonzero(fires)
+    return count / (channels * len(range(0, pixels, step)))
+
+
+@njit(nogil=True, cache=True)
+def _list_active(x: np.ndarray, listed: np.ndarray, offsets: np.ndarray, quads: np.ndarray) -> None:
+    """List, per sample and pixel, the channels of `x` (N, 8, P, C) that fire, in quads.
+
+    Parameters
+    ----------
+    listed : ndarray (N, P, 8 * (C + 4)), uint8
+        Written: payloads, quad by quad, eight timesteps of four channels each.
+    offsets : ndarray (N, P, C + 4), int32
+        Written: where the weight rows of the channels begin, in bytes.
+    quads : ndarray (N, P), int64
+        Written: how many there are.
+    """
+    samples, steps, pixels, channels = x.shape
+    # A multiple of eight, the rest of which never fires.
+    history = np.zeros(-(-channels // 8) * 8, np.uint64)
+    active = np.empty(history.size + 8, np.uint64)
+    where, at = _address(active), _address(history)
+    to, offset = _address(listed), _address(offsets)
+    for n in range(samples):
+        for p in range(pixels):
+            history[:channels] = 0
+            for t in range(steps):
+                row, shift = x[n, t, p], np.uint64(8 * t)
+                for c in range(channels):
+                    history[c] |= np.uint64(row[c]) << shift
+            place = offset + 4 * (n * pixels + p) * offsets.shape[2]
+            count = 0
+            for c in range(0, channels, 8):
+                count += _compress(at + 8 * c, c * ROW, where + 8 * count, place + 4 * count)
+            while count % 4:
+                active[count] = 0
+                offsets[n, p, count] = 0
+                count += 1
+            quads[n, p] = count // 4
+            for quad in range(count // 4):
+                _interleave(where + 32 * quad, to + (n * pixels + p) * listed.shape[2] + 32 * quad)
 
 
 @njit(nogil=True, cache=True)
@@ -175,34 +239,40 @@ def _convolve(
     taps: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Convolve the listed payloads of one sample.
+    """Convolve the listed payloads.
 
     Parameters
     ----------
-    weight : ndarray (blocks, taps, C, 32), int8
+    weight : ndarray (blocks, taps, C, 64), int8
+        As in `EventConv`.
     listed, offsets, quads
         From `_list_active`.
     taps : ndarray (P_out, KH * KW), int64
         The input pixel of each tap of each output pixel, -1 in the padding.
-    out : ndarray (8, P_out, C_out), float32
+    out : ndarray (N, 8, P_out, C_out), float32
         Written.
     """
-    blocks, positions, channels, width = weight.shape
+    blocks, positions, channels, _ = weight.shape
+    samples, steps, pixels, width = out.shape
     rows = np.empty((positions, 4), np.int64)
     here, payload, offset = _address(rows), _address(listed), _address(offsets)
     weights, target = _address(weight), _address(out)
+    # Blocks first: the weights of one stay in cache for all samples.
     for block in range(blocks):
-        for p in range(taps.shape[0]):
-            count = 0
-            for k in range(positions):
-                q = taps[p, k]
-                if q >= 0:
-                    rows[count, 0] = payload + q * listed.shape[1]
-                    rows[count, 1] = offset + q * offsets.shape[1] * 4
-                    rows[count, 2] = quads[q]
-                    rows[count, 3] = weights + ((block * positions + k) * channels) * width
-                    count += 1
-            _accumulate(here, count, target + 4 * (p * out.shape[2] + block * width), 4 * out.shape[1] * out.shape[2])
+        for n in range(samples):
+            for p in range(pixels):
+                count = 0
+                for k in range(positions):
+                    q = taps[p, k]
+                    if q >= 0:
+                        q += n * quads.shape[1]
+                        rows[count, 0] = payload + q * listed.shape[2]
+                        rows[count, 1] = offset + q * offsets.shape[2] * 4
+                        rows[count, 2] = quads.flat[q]
+                        rows[count, 3] = weights + (block * positions + k) * channels * ROW
+                        count += 1
+                start = (n * steps * pixels + p) * width + block * BLOCK
+                _accumulate(here, count, target + 4 * start, 4 * pixels * width)
 
 
 @cache
@@ -221,7 +291,8 @@ class EventConv:
 
     Parameters
     ----------
-    weight : ndarray (C_out / 32, taps, C_in, 32), int8
+    weight : ndarray (C_out / 32, taps, C_in, 64), int8
+        Rows of 64 bytes on lines of cache, laid out as `_columns` says.
     taps : ndarray (P_out, taps), int64
         The input pixel of each tap of each output pixel, -1 in the padding.
     shape : tuple of int
@@ -243,20 +314,20 @@ class EventConv:
         x = payload.movedim(1, -1).flatten(1, -2).numpy()
         samples, pixels, channels = x.shape[0] // STEPS, x.shape[1], x.shape[2]
         groups = x.reshape(samples, STEPS, pixels, channels)
-        if samples == 0 or self._share(groups) * DENSE_ADVANTAGE > 1:
+        if samples == 0 or _share_active(groups) * self._inside * DENSE_ADVANTAGE > 1:
             return None
+        listed = np.empty((samples, pixels, STEPS * (channels + 4)), np.uint8)
+        offsets = np.empty((samples, pixels, channels + 4), np.int32)
+        quads = np.empty((samples, pixels), np.int64)
         out = np.empty((samples, STEPS, self.taps.shape[0], self.shape[0]), np.float32)
-        listed = np.empty((pixels, STEPS * (channels + 4)), np.uint8)
-        offsets, quads = np.empty((pixels, channels + 4), np.int32), np.empty(pixels, np.int64)
-        for sample in range(samples):
-            _list_active(groups[sample], listed, offsets, quads)
-            _convolve(self.weight, listed, offsets, quads, self.taps, out[sample])
+        _list_active(groups, listed, offsets, quads)
+        _convolve(self.weight, listed, offsets, quads, self.taps, out)
         return torch.from_numpy(out).reshape(x.shape[0], *self.shape[1:], self.shape[0]).movedim(-1, 1)
 
-    def _share(self, groups: np.ndarray) -> float:
-        """Estimate, from some pixels of the first sample, the share of the dense kernel's products that count."""
-        some = groups[0][:, :: max(1, groups.shape[2] // 16)]
-        return float(some.any(0).mean() * (self.taps >= 0).mean())
+    @cached_property
+    def _inside(self) -> float:
+        """Share of the taps that are not in the padding, which the dense kernel multiplies as well."""
+        return float((self.taps >= 0).mean())
 
 
 def compile_events(conv: Conv, shape: Shape) -> EventConv | None:
@@ -281,4 +352,14 @@ def compile_events(conv: Conv, shape: Shape) -> EventConv | None:
         axis=-1,
     )
     weight = conv.weight.reshape(channels // BLOCK, BLOCK, conv.weight.shape[1], -1).transpose(0, 3, 2, 1)
-    return EventConv(np.ascontiguousarray(weight, dtype=np.int8), np.ascontiguousarray(taps), out)
+    rows = _on_lines(weight.shape[:-1])
+    rows[:] = weight[..., _columns()]
+    return EventConv(rows, np.ascontiguousarray(taps), out)
+
+
+def _on_lines(shape: Shape) -> np.ndarray:
+    """Return an empty int8 array (*shape, 64) that begins at a line of cache."""
+    length = int(np.prod(shape)) * ROW
+    space = np.empty(length + ROW, np.int8)
+    start = -space.ctypes.data % ROW
+    return space[start : start + length].reshape(*shape, ROW)

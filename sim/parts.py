@@ -246,6 +246,6 @@ def run_parts(
 ) -> LayerResult:
     """Run a layer by the compiled loops: see `Layer.run`."""
     run = _Run(layer, spikes, length, state, keep_state)
-    clipped = for_each(run.part, run.parts())
+    clipped = sum(for_each(run.part, run.parts()))
     last = None if run.state is None else run.state.movedim(-1, 1)
     return LayerResult(_logical(run.output), clipped, last)

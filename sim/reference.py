@@ -1,13 +1,15 @@
 """The reference simulator: a batch of samples through all timesteps, one layer after the other.
 
 Equal to `sim.golden` bit for bit. Layers run for all timesteps in one call, so that weights are
-read once and a held input is convolved once; samples run in chunks whose currents stay in cache.
+read once and a held input is convolved once. Every core takes a chunk of samples through the whole
+network: there is nothing to wait for between layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -16,10 +18,11 @@ from torch import Tensor
 from sim.activity import Activity, Counter
 from sim.layer import Layer, compile_layer
 from sim.payloads import check_payloads
+from sim.threads import for_each, workers
 from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace
 from toolchain.netlist.shapes import size
 
-#: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run.
+#: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run, core by core.
 CHUNK_BYTES = 2**26
 
 
@@ -64,7 +67,7 @@ class Simulator:
     timesteps : int
         T.
     chunk : int
-        Samples that go through the network together.
+        Samples that one core takes through the network together, at most.
     device : torch.device
     """
 
@@ -97,10 +100,15 @@ class Simulator:
         given = torch.from_numpy(np.ascontiguousarray(check_payloads(source, payloads, self.timesteps)))
         samples = given.shape[1]
         recorder = _Recorder(self, samples, record, activity)
-        with torch.inference_mode():
-            for part in even_parts(samples, self.chunk):
-                self._run_chunk(given[:, part].to(self.device), part, recorder)
+        for_each(lambda part: self._run_chunk(given[:, part].to(self.device), part, recorder), self.parts(samples))
         return recorder.batch()
+
+    def parts(self, samples: int) -> list[slice]:
+        """Cut a batch into parts of even size, at most `chunk`, as many for each core."""
+        cores = workers() if self.device.type == "cpu" else 1
+        count = -(-samples // self.chunk)
+        size = max(1, -(-samples // max(1, -(-count // cores) * cores)))
+        return [slice(start, min(start + size, samples)) for start in range(0, samples, size)]
 
     def _run_chunk(self, payloads: Tensor, part: slice, recorder: _Recorder) -> None:
         spikes = {self.netlist.input.name: payloads}
@@ -128,14 +136,8 @@ class Simulator:
         return [[name for name, when in last.items() if when == position] for position in range(len(self.layers))]
 
 
-def even_parts(samples: int, most: int) -> list[slice]:
-    """Cut a batch into as few parts of at most `most` samples as it takes, of even size."""
-    size = -(-samples // max(1, -(-samples // most)))
-    return [slice(start, start + size) for start in range(0, samples, size)] if samples else []
-
-
 class _Recorder:
-    """Collects what the chunks of a batch deliver."""
+    """Collects what the chunks of a batch deliver, from any thread."""
 
     def __init__(self, simulator: Simulator, samples: int, record: Collection[str], activity: bool) -> None:
         self._simulator = simulator
@@ -149,6 +151,7 @@ class _Recorder:
         self._readouts = {p.name: np.empty((*lead, *p.shape), np.int64) for p in netlist.readouts}
         self._saturations = {p.name: 0 for p in netlist.spiking if isinstance(p, AdaFire)}
         self._activity = Counter() if activity else None
+        self._lock = Lock()
 
     def spikes(self, name: str, values: Tensor, part: slice) -> None:
         if name in self._spikes:
@@ -161,7 +164,8 @@ class _Recorder:
 
     def saturated(self, name: str, count: int) -> None:
         if count:
-            self._saturations[name] += count
+            with self._lock:
+                self._saturations[name] += count
 
     def batch(self) -> Batch:
         activity = None
@@ -182,8 +186,8 @@ def compile_netlist(
     timesteps : int, optional
         T; the netlist's own by default.
     chunk : int, optional
-        Samples that go through the network together, which bounds the memory of a run; by default
-        as many as keep their payloads within `CHUNK_BYTES`.
+        Samples that one core takes through the network together, which bounds the memory of a run; by
+        default as many as keep their payloads within `CHUNK_BYTES`.
     device : str or torch.device
 
     Raises

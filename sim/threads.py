@@ -17,12 +17,20 @@ from typing import TypeVar
 import torch
 
 Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+def _single_threaded() -> None:
+    """Let torch run single-threaded in this thread of the pool."""
+    # A thread's first look at the number sets it to torch's default: it must come before ours.
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     """Start threads in which torch runs single-threaded; the caller's own number stays."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="sim", initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="sim", initializer=_single_threaded)
     everyone = Barrier(workers)
     for ready in [pool.submit(everyone.wait) for _ in range(workers)]:
         ready.result()
@@ -35,7 +43,7 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _run(work: Callable[[Part], int], part: Part) -> int:
+def _run(work: Callable[[Part], Result], part: Part) -> Result:
     with torch.inference_mode():
         return work(part)
 
@@ -59,9 +67,15 @@ def workers() -> int:
     return torch.get_num_threads()
 
 
-def for_each(work: Callable[[Part], int], parts: Sequence[Part]) -> int:
-    """Run `work` on every part, on as many cores as torch uses, and add up what it returns."""
+def for_each(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """Run `work` on every part, on as many cores as torch uses; what it calls in turn stays on its core."""
     if min(workers(), len(parts)) <= 1:
-        return sum(_run(work, part) for part in parts)
-    pool = _pool(workers())
-    return sum(future.result() for future in [pool.submit(_run, work, part) for part in parts])
+        return [_run(work, part) for part in parts]
+    futures = [_pool(workers()).submit(_run, work, part) for part in parts]
+    try:
+        return [future.result() for future in futures]
+    except BaseException:
+        # An interrupt or a failure must not wait for parts that nobody will read.
+        for future in futures:
+            future.cancel()
+        raise

@@ -266,6 +266,15 @@ def test_large_thresholds_take_double_precision(make_netlist, make_payloads):
         compile_layer(population, [], {"input": source}, 2**23 - 1, 4)
 
 
+def test_a_core_takes_one_part_and_starts_no_threads_of_its_own():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert for_each(lambda part: torch.get_num_threads(), range(4)) == [1] * 4
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_error_in_a_part_reaches_the_caller(threads):
     before = torch.get_num_threads()
@@ -277,7 +286,7 @@ def test_an_error_in_a_part_reaches_the_caller(threads):
         return part
 
     try:
-        assert for_each(work, [0, 1, 2]) == 3
+        assert for_each(work, [0, 1, 2]) == [0, 1, 2]
         with pytest.raises(ValueError, match="part 3"):
             for_each(work, range(5))
         assert torch.get_num_threads() == threads

@@ -138,12 +138,11 @@ class _Trial:
         amplitude = (theta * self.population.scale / self.timesteps).astype(np.float32)
         totals = np.zeros((len(self.parts), self.timesteps + 3, theta.size))
 
-        def work(index: int) -> int:
+        def work(index: int) -> None:
             part = self.parts[index]
             _run_candidate(
                 self.current[part], self.wanted[part], *numbers, amplitude, self.population.phi, totals[index]
             )
-            return 0
 
         for_each(work, range(len(self.parts)))
         return np.asarray(totals.sum(0)[:3] / self.samples)
