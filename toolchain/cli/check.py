@@ -24,6 +24,8 @@ def check(
     """Check a netlist against a hardware target's design rules.
 
     Every violation is shown at once, with what would make it fit. Exit status 1 when there is one.
+
+    Example: adafire check resnet20.h5 --target loihi2
     """
     from hw_targets.rules import check as check_netlist
     from hw_targets.target import load_target
@@ -46,7 +48,10 @@ def place(
     picture: Annotated[Path | None, typer.Option(help="Write a picture of the cores (.png, .svg, .pdf).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Place a netlist on the cores and chips of a hardware target."""
+    """Place a netlist on the cores and chips of a hardware target.
+
+    Example: adafire place resnet20.h5 --target loihi2 --data val.npz --picture cores.svg
+    """
     from hw_targets.placement import place as place_netlist
     from hw_targets.rules import membrane_bits
     from hw_targets.target import load_target
@@ -71,7 +76,10 @@ def targets(
     name: Annotated[str | None, typer.Argument(help="Show this target's numbers and their sources.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the hardware targets, or show one with the source of every number."""
+    """List the hardware targets, or show one with the source of every number.
+
+    Example: adafire targets loihi2
+    """
     from hw_targets.catalogue import Catalogue, Sheet
     from hw_targets.target import load_target
 

@@ -18,7 +18,10 @@ def demo(
     ),
     as_json: Json = False,
 ) -> None:
-    """Train a small CNN on real digits, convert, export, simulate, run in Lava, verify, price."""
+    """Train a small CNN on real digits, convert, export, simulate, run in Lava, verify, price.
+
+    Example: adafire demo -o digits
+    """
     from toolchain.demo import run_demo
 
     def tell(line: str) -> None:

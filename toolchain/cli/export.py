@@ -21,7 +21,10 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
     as_json: Json = False,
 ) -> None:
-    """Write a netlist in another tool's format, and say what that format cannot carry."""
+    """Write a netlist in another tool's format, and say what that format cannot carry.
+
+    Example: adafire export resnet20.h5 --to nir -o resnet20.nir
+    """
     from toolchain.exchange.netx import write_netx
     from toolchain.exchange.nir_compact import write_nir
     from toolchain.exchange.nir_explicit import write_nir_explicit

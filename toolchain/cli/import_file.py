@@ -19,7 +19,10 @@ def import_file(
     weight_bits: Annotated[int, typer.Option(min=2, max=16, help="Width of weights that must be rounded.")] = 8,
     as_json: Json = False,
 ) -> None:
-    """Make a netlist of another tool's file, and say what was assumed or lost."""
+    """Make a netlist of another tool's file, and say what was assumed or lost.
+
+    Example: adafire import network.nir --timesteps 16 -o network.h5
+    """
     from toolchain.exchange.imports import import_file as read
     from toolchain.netlist.atomic import check_writable
     from toolchain.netlist.hdf5 import write_netlist

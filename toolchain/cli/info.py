@@ -16,7 +16,10 @@ def info(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
     as_json: Json = False,
 ) -> None:
-    """Show the populations, connections and provenance of a netlist."""
+    """Show the populations, connections and provenance of a netlist.
+
+    Example: adafire info resnet20.h5
+    """
     from toolchain.netlist.hdf5 import read_netlist
     from toolchain.summary import summarize
 

@@ -198,6 +198,8 @@ def run_pipeline(
     """Do a whole pipeline: convert, check, verify, simulate, energy, export, report.
 
     Steps whose inputs have not changed since the last run are skipped.
+
+    Example: adafire run resnet20.toml
     """
     if not pipeline.is_file():
         raise InputError(str(pipeline), "no such file", "name a pipeline (.toml)")

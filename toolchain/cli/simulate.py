@@ -22,7 +22,10 @@ def simulate(
     trace: Annotated[Path | None, typer.Option(help="Write every payload to this file (.h5).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a netlist on data: accuracy by timestep, spikes per sample, seconds."""
+    """Run a netlist on data: accuracy by timestep, spikes per sample, seconds.
+
+    Example: adafire simulate resnet20.h5 --data val.npz --limit 1000
+    """
     from toolchain.evaluation import evaluate, evaluate_early_exit
     from toolchain.netlist.atomic import check_writable
     from toolchain.netlist.data_file import read_data

@@ -24,6 +24,8 @@ def verify(
     """Compare the golden step with another executor, payload by payload.
 
     Exit status 1 when they differ; the first divergence is shown.
+
+    Example: adafire verify resnet20.h5 --data val.npz --limit 16 --against lava
     """
     from toolchain.netlist.data_file import read_data
     from toolchain.netlist.hdf5 import read_netlist
