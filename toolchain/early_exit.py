@@ -2,10 +2,11 @@
 
 With a base given, alpha_t follows eq. 15 of the appendix (`sim.early_exit.alpha_schedule`): it asks for
 least confidence where the outputs are least settled. Otherwise alpha_t is fitted timestep by
-timestep: the least confidence at which stopping costs no more right decisions than allowed, right
-being what the ANN decides. It is fitted on two splits together, the calibration pictures and the
-means of pairs of them: the ANN was often trained on the former and is surer of them than of new
-pictures; the latter lie near its decision boundaries, where stopping too early shows.
+timestep: the least confidence at which stopping costs no right decision, right being what the ANN
+decides, and a margin. It is fitted on two splits together, the calibration pictures and the means of
+pairs of them: the ANN was often trained on the former and is surer of them than of new pictures; the
+latter lie near its decision boundaries, where stopping too early shows. The margin is for what a
+thousand pictures do not show: the fit rests on the few of them that are hardest to stop.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ from toolchain.network import FloatNetwork
 from toolchain.search.measure import reference_outputs
 
 
-def fit_alpha(sure: np.ndarray, right: np.ndarray, loss: float) -> tuple[float, ...]:
-    """Return the least confidence per timestep that keeps the share of right decisions.
+#: Uncertainty (1 - confidence) that may be left, relative to what the fit found harmless (docs/search.md).
+MARGIN = 0.001
+
+
+def fit_alpha(sure: np.ndarray, right: np.ndarray, margin: float = MARGIN) -> tuple[float, ...]:
+    """Return the confidence per timestep that keeps the share of right decisions.
 
     Parameters
     ----------
@@ -32,9 +37,9 @@ def fit_alpha(sure: np.ndarray, right: np.ndarray, loss: float) -> tuple[float, 
         Confidence of each sample at each timestep.
     right : ndarray (T, N), bool
         Whether its decision there is right.
-    loss : float
-        Share of samples whose right decision after T timesteps may be lost, net of those gained. The
-        allowance grows evenly over the timesteps.
+    margin : float
+        Share, 0 to 1, of the uncertainty at which stopping loses nothing (net of what it gains) on
+        these samples that is allowed.
 
     Returns
     -------
@@ -43,22 +48,21 @@ def fit_alpha(sure: np.ndarray, right: np.ndarray, loss: float) -> tuple[float, 
 
     Examples
     --------
-    >>> fit_alpha(np.array([[0.9, 0.5, 0.4], [1, 1, 1]]), np.array([[1, 1, 0], [1, 1, 1]], bool), 0.0)
-    (0.4, 1.0)
+    >>> fit_alpha(np.array([[0.9, 0.5, 0.4], [1, 1, 1]]), np.array([[1, 1, 0], [1, 1, 1]], bool), 0.5)
+    (0.7, 1.0)
     """
     timesteps, samples = sure.shape
-    running, lost = np.ones(samples, bool), 0.0
+    running, lost = np.ones(samples, bool), 0
     alpha: list[float] = []
     for t in range(timesteps - 1):
         order = np.flatnonzero(running)
         order = order[np.argsort(-sure[t, order], kind="stable")]
         harm = lost + np.cumsum(right[-1, order].astype(np.int64) - right[t, order].astype(np.int64))
-        allowed = loss * samples * (t + 1) / (timesteps - 1)
-        over = np.flatnonzero(harm > allowed + 1e-9)
+        over = np.flatnonzero(harm > 0)
         # Where even the last one may stop, all may; a confidence is never below 0.
-        alpha.append(float(sure[t, order[over[0]]]) if over.size else -1.0)
+        alpha.append(1 - margin * (1 - float(sure[t, order[over[0]]])) if over.size else -1.0)
         stopped = running & (sure[t] > alpha[-1])
-        lost += float((right[-1] & stopped).sum() - (right[t] & stopped).sum())
+        lost += int((right[-1] & stopped).sum() - (right[t] & stopped).sum())
         running &= ~stopped
     return (*alpha, 1.0)
 
@@ -71,12 +75,9 @@ class EarlyExitCalibration:
     ----------
     base : float or None
         alpha_base of eq. 15, 0 to 1; None to fit alpha.
-    loss : float
-        Share of decisions that a fitted alpha may cost.
     """
 
     base: float | None = None
-    loss: float = 0.0
 
     def __call__(self, netlist: Netlist, network: FloatNetwork, x: torch.Tensor) -> Netlist:
         """Return the netlist with alpha, and what calibration saw in its provenance.
@@ -106,12 +107,12 @@ class EarlyExitCalibration:
         right = {name: (r * scale).argmax(2) == wanted[name] for name, r in readouts.items()}
         if self.base is None:
             sure = np.concatenate([confidence(r, scale) for r in readouts.values()], axis=1)
-            alpha = fit_alpha(sure, np.concatenate(list(right.values()), axis=1), self.loss)
+            alpha = fit_alpha(sure, np.concatenate(list(right.values()), axis=1))
         else:
             alpha = alpha_schedule(readouts["samples"], scale, base=self.base)
         report = {
             "base": self.base,
-            "loss": self.loss if self.base is None else None,
+            "margin": MARGIN if self.base is None else None,
             **{name: _exits(readouts[name], right[name], scale, alpha) for name in splits},
         }
         return replace(netlist, alpha=alpha, provenance={**netlist.provenance, "early_exit": report})
