@@ -59,8 +59,12 @@ def fit_alpha(sure: np.ndarray, right: np.ndarray, margin: float = MARGIN) -> tu
         order = order[np.argsort(-sure[t, order], kind="stable")]
         harm = lost + np.cumsum(right[-1, order].astype(np.int64) - right[t, order].astype(np.int64))
         over = np.flatnonzero(harm > 0)
-        # Where even the last one may stop, all may; a confidence is never below 0.
-        alpha.append(1 - margin * (1 - float(sure[t, order[over[0]]])) if over.size else -1.0)
+        if over.size:
+            harmful = float(sure[t, order[over[0]]])
+            alpha.append(max(harmful, 1 - margin * (1 - harmful)))
+        else:
+            # Even the last one may stop, so all may; a confidence is never below 0.
+            alpha.append(-1.0)
         stopped = running & (sure[t] > alpha[-1])
         lost += int((right[-1] & stopped).sum() - (right[t] & stopped).sum())
         running &= ~stopped
