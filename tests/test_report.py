@@ -25,6 +25,7 @@ from toolchain.netlist.hdf5 import write_netlist
 from toolchain.report import compare_html, measure, rows, to_csv, to_html, to_json, to_markdown
 from toolchain.report.fidelity import mean_payloads, without_spikes
 from toolchain.report.searched import read_search
+from toolchain.stages import Stages
 
 SAMPLES = 10
 
@@ -97,6 +98,22 @@ def test_data_without_labels_have_no_accuracy(netlist):
     assert m.accuracy is None
     assert "not measured" in to_html(m)
     json.dumps(to_json(m), allow_nan=False)
+
+
+def test_the_accuracies_of_the_conversion_are_shown(netlist):
+    stages = Stages("val.npz", "0" * 64, 256, 0.95, 0.9375, 0.921875)
+    m = measure(replace(netlist, provenance={"evaluation": stages.to_json()}), dataset(netlist), name="net")
+    assert to_json(m)["evaluation"] == stages.to_json()
+    assert f"- at conversion, {stages}" in to_markdown(m)
+    page = to_html(m)
+    assert "Accuracy at conversion, 256 samples of val.npz" in page
+    assert '<th scope="row">float SNN</th><td class="n">93.75%</td><td class="n">-1.25 points</td>' in page
+    assert '<th scope="row">integer SNN</th><td class="n">92.19%</td><td class="n">-1.56 points</td>' in page
+
+
+def test_a_netlist_without_them_shows_none(measurement):
+    assert to_json(measurement)["evaluation"] is None
+    assert "at conversion" not in to_html(measurement) + to_markdown(measurement)
 
 
 def test_early_exit_shows_when_samples_stop(make_netlist):

@@ -7,7 +7,7 @@ thresholds -> calibration -> firing-pattern search -> spike compression -> quant
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from toolchain.quantize import Precision, check_precision, input_population, qua
 from toolchain.search import Judge, Measuring
 from toolchain.search.channels import ChannelSearch
 from toolchain.search.layers import LayerSearch
+from toolchain.stages import check_labelled, measure_stages
 
 #: Samples that a search needs besides those it calibrates on, to measure what it promises.
 LEAST_HELD_OUT = 64
@@ -181,6 +182,7 @@ def build_netlist(
     normalization: Normalization,
     recipe: Recipe,
     *,
+    evaluation: Dataset | None = None,
     progress: Progress = silent,
 ) -> Netlist:
     """Convert a float network into a netlist.
@@ -192,17 +194,19 @@ def build_netlist(
         To calibrate on; labels are not used. Of frames, the ANN sees their mean.
     normalization : Normalization
     recipe : Recipe
+    evaluation : Dataset, optional
+        Labelled samples on which the accuracy of ANN, float SNN and netlist is measured (`toolchain.stages`).
     progress : Progress
 
     Returns
     -------
     Netlist
-        Its provenance records the network's origin, the recipe and the calibration data's hash.
+        Its provenance records the network's origin, the recipe, the calibration data's hash and the accuracies.
 
     Raises
     ------
     InputError
-        When the data do not have the shape that the network takes, or hold NaN.
+        When the data do not have the shape that the network takes, or hold NaN; when the evaluation's have no labels.
     TargetError
         When a number does not fit the target's fields.
     """
@@ -219,6 +223,8 @@ def build_netlist(
     if not np.all(np.isfinite(x)):
         raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
     encoding = choose_encoding(calibration, x, normalization)
+    if evaluation is not None:
+        check_labelled(network, evaluation, input_population(network, encoding), recipe.timesteps)
     prepared = _prepare(network, calibration, encoding, recipe)
     judged = _prepare(network, held_out, encoding, recipe) if held_out is not None else prepared
     conversion = Conversion(
@@ -244,6 +250,9 @@ def build_netlist(
     else:
         spiking = conversion.calibrate(conversion.fire({u.name: recipe.phi for u in network.activations}))
     netlist = quantize(spiking, recipe.precision, provenance)
+    if evaluation is not None:
+        stages = measure_stages(network, spiking, netlist, evaluation, progress=progress)
+        netlist = replace(netlist, provenance={**netlist.provenance, "evaluation": stages.to_json()})
     return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
 
 

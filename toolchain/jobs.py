@@ -59,6 +59,7 @@ def to_netlist(
     *,
     normalize: str = "none",
     target: str | None = None,
+    evaluation: Data | None = None,
     progress: Progress = silent,
     **recipe: Any,
 ) -> Netlist:
@@ -74,6 +75,8 @@ def to_netlist(
         cifar10, imagenet, none or MEAN/STD.
     target : str, optional
         Hardware target whose field widths are respected.
+    evaluation : Dataset or path, optional
+        Labelled samples; the accuracies of ANN, float SNN and netlist go into its provenance (`toolchain.stages`).
     progress : Progress
     **recipe
         Fields of `toolchain.build.Recipe`: timesteps, phi, init, weight_bits, seed and so on.
@@ -92,7 +95,14 @@ def to_netlist(
     data = dataset(calibration)
     chosen = Recipe(target=None if target is None else load_target(target), **recipe)
     normalization = parse_normalization(normalize, data.shape[0])
-    return build_netlist(convert_module(module, data.shape), data, normalization, chosen, progress=progress)
+    return build_netlist(
+        convert_module(module, data.shape),
+        data,
+        normalization,
+        chosen,
+        evaluation=None if evaluation is None else dataset(evaluation),
+        progress=progress,
+    )
 
 
 def run(netlist: Netlist, data: Data, *, backend: Backend = "reference", progress: Progress = silent) -> Evaluation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -60,6 +60,10 @@ def convert(
     alpha_base: Annotated[
         float | None, typer.Option(min=0, max=1, help="alpha_base of eq. 15 for --early-exit.  [default: fit alpha]")
     ] = None,
+    evaluate: Annotated[
+        Path | None, typer.Option(help="Labelled data (.npz): measure the accuracy of ANN, float SNN and integer SNN.")
+    ] = None,
+    evaluate_limit: Annotated[int, typer.Option(min=1, help="Use the first samples of --evaluate only.")] = 256,
     executor: Annotated[
         str, typer.Option(help="Where --strategy layers measures: local, local:N or dask://HOST:PORT.")
     ] = "local",
@@ -81,7 +85,6 @@ def convert(
     from toolchain.netlist.data_file import read_data
     from toolchain.netlist.hdf5 import write_netlist
     from toolchain.search import MeasurementCache, Measuring, default_folder
-    from toolchain.summary import summarize
 
     check_writable(output)
     recipe = Recipe(
@@ -107,19 +110,35 @@ def convert(
         measuring=Measuring(executor=executor, cache=MeasurementCache(cache or default_folder())),
     )
     data = read_data(calibration)
+    labelled = None if evaluate is None else read_data(evaluate, limit=evaluate_limit)
     normalization = parse_normalization(normalize, data.shape[0])
     network = read_network(spec, weights, data.shape)
-    netlist = build_netlist(network, data, normalization, recipe, progress=progress)
+    netlist = build_netlist(network, data, normalization, recipe, evaluation=labelled, progress=progress)
     write_netlist(netlist, output)
-    show("\n".join(_lines(netlist, output)), {"file": str(output), **summarize(netlist).to_json()} if as_json else None)
+    show("\n".join(_lines(netlist, output)), _outcome(netlist, output) if as_json else None)
+
+
+def _outcome(netlist: Netlist, output: Path) -> dict[str, Any]:
+    """Return what was written as JSON values: as `adafire info`, with the file and what was measured on top."""
+    from toolchain.summary import summarize
+
+    return {
+        "file": str(output),
+        **summarize(netlist).to_json(),
+        "evaluation": netlist.provenance.get("evaluation"),
+    }
 
 
 def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
-    """Say what was written, what a search and early exit promise, and what was rounded."""
+    """Say what was written, how accurate it is, what a search and early exit promise, and what was rounded."""
+    from toolchain.stages import read_stages
+
     yield (
         f"{output}: {len(netlist.spiking)} spiking populations, {len(netlist.connections)} connections, "
         f"T={netlist.timesteps}, hash {netlist.content_hash[:12]}"
     )
+    if (stages := read_stages(netlist.provenance)) is not None:
+        yield str(stages)
     if (found := netlist.provenance.get("search")) is not None:
         measured = found["measured"]
         yield (

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any, Literal
 
 import jinja2
@@ -24,6 +25,7 @@ from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows, to_json
 from toolchain.report.searched import Search, read_search
 from toolchain.report.text import to_csv, to_markdown
+from toolchain.stages import read_stages
 
 #: Characters of a provenance value that is shown at once; longer ones unfold.
 LONGEST = 160
@@ -83,6 +85,7 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         search=search,
         sensitivities=[(t.title, charts.sensitivity_chart(t)) for t in search.tables] if search else [],
         cards=_cards(m),
+        stages=_stages(m),
         explanation=_explanation(None if m.equivalence is None else m.equivalence.explanation),
         diagram=draw_network(m.netlist, table, anchors),
         charts=drawn,
@@ -184,6 +187,19 @@ def _accuracy_card(m: Measurement) -> Card:
         detail,
         "good" if difference >= -1 else "bad",
     )
+
+
+def _stages(m: Measurement) -> dict[str, Any] | None:
+    """Return the accuracies of the conversion as a table: what each stage loses against the one before."""
+    found = read_stages(m.netlist.provenance)
+    if found is None:
+        return None
+    stages = (("ANN", found.ann), ("float SNN", found.float_snn), ("integer SNN", found.integer_snn))
+    changes = ["", *(f"{100 * (after - before):+.2f} points" for (_, before), (_, after) in pairwise(stages))]
+    return {
+        "caption": f"Accuracy at conversion, {found.samples:,} samples of {found.data}",
+        "lines": [(name, f"{accuracy:.2%}", change) for (name, accuracy), change in zip(stages, changes, strict=True)],
+    }
 
 
 def _equivalence_card(m: Measurement) -> Card:

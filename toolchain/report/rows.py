@@ -10,6 +10,7 @@ from toolchain.netlist import AdaFire, Input, MaxPool, Population, Readout
 from toolchain.netlist.shapes import size
 from toolchain.report.measure import LayerActivity, Measurement
 from toolchain.report.searched import Search, read_search
+from toolchain.stages import read_stages
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def _longest_burst(population: Population) -> int | None:
 def to_json(measurement: Measurement) -> dict[str, Any]:
     """Return everything that the report shows as JSON values."""
     m = measurement
+    stages = read_stages(m.netlist.provenance)
     return {
         "netlist": m.name,
         "hash": m.netlist.content_hash,
@@ -138,6 +140,7 @@ def to_json(measurement: Measurement) -> dict[str, Any]:
         "accuracy_by_timestep": list(m.accuracy_by_timestep),
         "accuracy_without_spikes": m.accuracy_without_spikes,
         "accuracy_ann": m.accuracy_ann,
+        "evaluation": None if stages is None else stages.to_json(),
         "equivalence": None if m.equivalence is None else m.equivalence.to_json(),
         "check": None if m.check is None else m.check.to_json(),
         "placement": None if m.placement is None else m.placement.to_json(),

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from toolchain.energy import energy_text, quantity
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows
+from toolchain.stages import read_stages
 
 
 def to_csv(measurement: Measurement) -> str:
@@ -39,6 +40,8 @@ def to_markdown(measurement: Measurement) -> str:
     ):
         if accuracy is not None:
             lines.append(f"- {what}: {accuracy:.2%}")
+    if (stages := read_stages(m.netlist.provenance)) is not None:
+        lines.append(f"- at conversion, {stages}")
     if m.equivalence is not None:
         verdict = "equivalent" if m.equivalence.equivalent else "not equivalent"
         lines.append(f"- {m.equivalence.actual}: {verdict}, {m.equivalence.compared_values:,} values compared")
