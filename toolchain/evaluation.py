@@ -20,6 +20,7 @@ from toolchain.netlist import InputError, Netlist, Readout, Trace
 from toolchain.netlist.data_file import Dataset, check_data
 from toolchain.netlist.trace_file import TraceWriter
 from toolchain.progress import Progress, silent
+from toolchain.workers import run_tasks
 
 #: What can run a netlist on a data set.
 Backend = Literal["reference", "lava"]
@@ -180,6 +181,85 @@ def _scaled(advance: Callable[[], None], total: int) -> Callable[[int, int], Non
     return report
 
 
+@dataclass(frozen=True, eq=False)
+class _Tally:
+    """What one batch, or several, add up to; `right` is (T,), or (1,) at each sample's own exit."""
+
+    right: np.ndarray
+    steps: int
+    counts: Counts
+    saturations: Mapping[str, int]
+
+    def __add__(self, other: _Tally) -> _Tally:
+        saturations = {name: self.saturations.get(name, 0) + clips for name, clips in other.saturations.items()}
+        return _Tally(
+            self.right + other.right,
+            self.steps + other.steps,
+            self.counts + other.counts,
+            {**self.saturations, **saturations},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """How every batch of a data set runs."""
+
+    netlist: Netlist
+    early_exit: bool
+
+
+#: Payloads and labels.
+_Batch = tuple[np.ndarray, np.ndarray | None]
+
+
+def _batches(netlist: Netlist, data: Dataset, batch: int) -> Iterator[_Batch]:
+    labels = None if _classifier(netlist, data) is None else data.labels
+    for index, payloads in enumerate(data.batches(netlist.input, batch)):
+        yield payloads, None if labels is None else labels[index * batch : (index + 1) * batch]
+
+
+def _right(netlist: Netlist, readout: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Return how many decisions are right, for each leading index of `readout` (..., N, classes)."""
+    if labels is None:
+        return np.zeros(readout.shape[:-2], np.int64)
+    return np.asarray((decide(readout, netlist.readouts[0].scale) == labels).sum(axis=-1))
+
+
+def _tally(netlist: Netlist, trace: Trace, labels: np.ndarray | None) -> _Tally:
+    right = np.zeros(netlist.timesteps, np.int64) if labels is None else _right(netlist, trace.readout, labels)
+    return _Tally(right, trace.samples * netlist.timesteps, count(netlist, trace), trace.saturations)
+
+
+def _run(run: _Run, batch: _Batch) -> _Tally:
+    """Run one batch, here or in a worker."""
+    netlist, (payloads, labels) = run.netlist, batch
+    if not run.early_exit:
+        return _tally(netlist, simulate(netlist, payloads), labels)
+    stopped = simulate_early_exit(netlist, payloads)
+    right = _right(netlist, stopped.readout[np.newaxis], labels)
+    return _Tally(right, int(stopped.timesteps.sum()), count(netlist, stopped.activity), {})
+
+
+def _evaluation(
+    netlist: Netlist, data: Dataset, tally: _Tally, seconds: float, backend: Backend, lava: LavaTiming | None = None
+) -> Evaluation:
+    counts, labelled = tally.counts, _classifier(netlist, data) is not None
+    by_timestep = tuple((tally.right / counts.samples).tolist()) if labelled else ()
+    return Evaluation(
+        backend=backend,
+        samples=counts.samples,
+        timesteps=netlist.timesteps,
+        accuracy=by_timestep[-1] if by_timestep else None,
+        accuracy_by_timestep=by_timestep if len(by_timestep) == netlist.timesteps else (),
+        spikes_per_sample=_spikes(counts) / counts.samples,
+        synaptic_operations_per_sample=_operations(counts) / counts.samples,
+        mean_timesteps=tally.steps / counts.samples,
+        seconds=seconds,
+        saturations={name: clips for name, clips in tally.saturations.items() if clips},
+        lava=lava,
+    )
+
+
 def evaluate(
     netlist: Netlist,
     data: Dataset,
@@ -189,7 +269,7 @@ def evaluate(
     trace: Path | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Run a netlist on a data set for all timesteps.
+    """Run a netlist on a data set for all timesteps, in this process.
 
     Parameters
     ----------
@@ -208,10 +288,6 @@ def evaluate(
     BackendError
         When Lava is not installed or died.
     """
-    readout = _classifier(netlist, data)
-    right = np.zeros(netlist.timesteps, dtype=np.int64)
-    counts: Counts | None = None
-    saturations: dict[str, int] = {}
     timings: list[LavaTiming] = []
 
     def stream() -> Iterator[Trace]:
@@ -222,37 +298,21 @@ def evaluate(
             timings.append(run.timing)
             yield run.trace
 
+    labels = None if _classifier(netlist, data) is None else data.labels
+    total: _Tally | None = None
     started, seconds = time.perf_counter(), 0.0
     with ExitStack() as stack:
         writer = stack.enter_context(TraceWriter(trace)) if trace is not None else None
         for done in stream():
             seconds += time.perf_counter() - started
-            if readout is not None and data.labels is not None:
-                first = counts.samples if counts else 0
-                labels = data.labels[first : first + done.samples]
-                right += (decide(done.readout, readout.scale) == labels).sum(axis=1)
-            batch_counts = count(netlist, done)
-            counts = batch_counts if counts is None else counts + batch_counts
-            for name, clips in done.saturations.items():
-                saturations[name] = saturations.get(name, 0) + clips
+            first = total.counts.samples if total else 0
+            tally = _tally(netlist, done, None if labels is None else labels[first : first + done.samples])
+            total = tally if total is None else total + tally
             if writer is not None:
                 writer.append(done)
             started = time.perf_counter()
-    assert counts is not None
-    by_timestep = tuple((right / counts.samples).tolist()) if readout is not None else ()
-    return Evaluation(
-        backend=backend,
-        samples=counts.samples,
-        timesteps=netlist.timesteps,
-        accuracy=by_timestep[-1] if by_timestep else None,
-        accuracy_by_timestep=by_timestep,
-        spikes_per_sample=_spikes(counts) / counts.samples,
-        synaptic_operations_per_sample=_operations(counts) / counts.samples,
-        mean_timesteps=float(netlist.timesteps),
-        seconds=seconds,
-        saturations={name: clips for name, clips in saturations.items() if clips},
-        lava=add_timings(timings) if timings else None,
-    )
+    assert total is not None
+    return _evaluation(netlist, data, total, seconds, backend, add_timings(timings) if timings else None)
 
 
 def count_operations(netlist: Netlist, data: Dataset, *, batch: int = 64, progress: Progress = silent) -> Counts:
@@ -266,40 +326,42 @@ def count_operations(netlist: Netlist, data: Dataset, *, batch: int = 64, progre
     return count(netlist, traces(netlist, data, batch=batch, progress=progress))
 
 
-def evaluate_early_exit(netlist: Netlist, data: Dataset, *, batch: int = 64, progress: Progress = silent) -> Evaluation:
-    """Run a netlist on a data set, each sample until it is confident (semantics, section 8).
+def evaluate_on(
+    executor: str,
+    netlist: Netlist,
+    data: Dataset,
+    *,
+    early_exit: bool = False,
+    batch: int = 64,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Run a netlist on a data set on the reference simulator, batches wherever there is a free worker.
+
+    Parameters
+    ----------
+    executor : str
+        As `toolchain.workers.run_tasks` takes it: ``local:1`` is this process.
+    netlist : Netlist
+    data : Dataset
+    early_exit : bool
+        Whether each sample stops once it is confident (semantics, section 8).
+    batch : int
+        Samples of a task.
 
     Raises
     ------
     InputError
-        When the data do not fit the netlist, or the netlist holds no confidence schedule.
+        When the data do not fit the netlist, it holds no confidence schedule to stop by, or the
+        executor is unknown.
+    BackendError
+        When the executor does not answer.
     """
     check_samples(netlist, data)
-    readout = _classifier(netlist, data)
-    right = timesteps = done = 0
-    counts: Counts | None = None
     started = time.perf_counter()
+    total: _Tally | None = None
     with progress("simulating", -(-len(data) // batch)) as advance:
-        for payloads in data.batches(netlist.input, batch):
-            run = simulate_early_exit(netlist, payloads)
-            if readout is not None and data.labels is not None:
-                labels = data.labels[done : done + len(run.timesteps)]
-                right += int((decide(run.readout, readout.scale) == labels).sum())
-            batch_counts = count(netlist, run.activity)
-            counts = batch_counts if counts is None else counts + batch_counts
-            timesteps += int(run.timesteps.sum())
-            done += len(run.timesteps)
+        for _, tally in run_tasks(_run, _Run(netlist, early_exit), _batches(netlist, data, batch), executor):
+            total = tally if total is None else total + tally
             advance()
-    assert counts is not None
-    return Evaluation(
-        backend="reference",
-        samples=done,
-        timesteps=netlist.timesteps,
-        accuracy=right / done if readout is not None else None,
-        accuracy_by_timestep=(),
-        spikes_per_sample=_spikes(counts) / done,
-        synaptic_operations_per_sample=_operations(counts) / done,
-        mean_timesteps=timesteps / done,
-        seconds=time.perf_counter() - started,
-        saturations={},
-    )
+    assert total is not None
+    return _evaluation(netlist, data, total, time.perf_counter() - started, "reference")

@@ -20,13 +20,17 @@ def simulate(
     backend: Annotated[Literal["reference", "lava"], typer.Option(help="What runs the netlist.")] = "reference",
     early_exit: Annotated[bool, typer.Option("--early-exit", help="Stop each sample once confident.")] = False,
     trace: Annotated[Path | None, typer.Option(help="Write every payload to this file (.h5).")] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(help="Where batches run: local:N processes or dask://HOST:PORT.  [default: this process]"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a netlist on data: accuracy by timestep, spikes per sample, seconds.
 
     Example: adafire simulate resnet20.h5 --data val.npz --limit 1000
     """
-    from toolchain.evaluation import evaluate, evaluate_early_exit
+    from toolchain.evaluation import evaluate, evaluate_on
     from toolchain.netlist.atomic import check_writable
     from toolchain.netlist.data_file import read_data
     from toolchain.netlist.errors import InputError
@@ -35,10 +39,13 @@ def simulate(
     network, samples = read_netlist(netlist), read_data(data, limit=limit)
     if trace is not None:
         check_writable(trace)
-    if early_exit:
+    if early_exit or executor is not None:
         if backend != "reference" or trace is not None:
-            raise InputError("--early-exit", "cannot be combined with --backend lava or --trace")
-        result = evaluate_early_exit(network, samples, batch=batch, progress=progress)
+            option = "--early-exit" if early_exit else "--executor"
+            raise InputError(option, "cannot be combined with --backend lava or --trace")
+        result = evaluate_on(
+            executor or "local:1", network, samples, early_exit=early_exit, batch=batch, progress=progress
+        )
     else:
         result = evaluate(network, samples, batch=batch, backend=backend, trace=trace, progress=progress)
     show(result, result.to_json() if as_json else None)

@@ -12,8 +12,9 @@ from toolchain.netlist import InputError
 from toolchain.network import Firing
 from toolchain.progress import Progress, silent
 from toolchain.search.cache import MeasurementCache
-from toolchain.search.executor import check_executor, run_tasks
+from toolchain.search.executor import measure_tasks
 from toolchain.search.workbench import Base
+from toolchain.workers import check_executor
 
 #: Fewer samples than this say little about a layer's sensitivity.
 LEAST_SAMPLES = 256
@@ -65,7 +66,7 @@ class Measuring:
     samples : int
         At least 256.
     executor : str
-        As `toolchain.search.executor.run_tasks` takes it.
+        As `toolchain.workers.run_tasks` takes it.
     cache : MeasurementCache, optional
     """
 
@@ -125,7 +126,7 @@ def measure_sensitivities(
                 divergence.flat[index], operations.flat[index] = stored.divergence, stored.operations
                 advance()
         if missing:
-            found = run_tasks(base, [tasks[i] for i in missing], measuring.executor, measuring.cache)
+            found = measure_tasks(base, [tasks[i] for i in missing], measuring.executor, measuring.cache)
             for position, measured in found:
                 index = missing[position]
                 divergence.flat[index], operations.flat[index] = measured.divergence, measured.operations
