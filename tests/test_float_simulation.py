@@ -24,7 +24,10 @@ from toolchain.quantize import quantize
 from toolchain.quantize.amplitude import output_channels
 from toolchain.stages import read_stages
 
-ARCHITECTURES = "conv residual shortcut depthwise maxpool frames per_neuron upsampling sequence".split()
+ARCHITECTURES = (
+    *("conv", "residual", "shortcut", "depthwise", "maxpool", "frames", "per_neuron"),
+    *("upsampling", "sequence"),
+)
 
 
 def with_dyadic_thresholds(netlist: Netlist) -> Netlist:

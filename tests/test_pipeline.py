@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
+from toolchain import cli
 from toolchain.cli import run
+from toolchain.cli.pipeline import REPEATED, STEPS
 
 MODEL = """
 import torch
@@ -75,6 +78,28 @@ def test_the_outcome_as_json(folder, capsys):
     assert [(s["step"], s["status"], s["done"]) for s in steps] == [
         (name, 0, True) for name in ("convert", "check", "verify", "energy")
     ]
+
+
+def test_a_list_repeats_an_option_and_its_files_count(folder, capsys):
+    model, data = f"{folder / 'model.py'}:net", str(folder / "data.npz")
+    convert = ["convert", model, "--calibration", data, "--phi", "1", "-T", "8"]
+    assert run([*convert, "-o", str(folder / "phi1.h5")]) == 0
+    (folder / "uniform.h5").write_bytes((folder / "phi1.h5").read_bytes())
+    report = '[report]\noutput = "r.json"\nlava = 0\nbaseline = ["phi1.h5", "uniform.h5"]\n'
+    (folder / "all.toml").write_text(PIPELINE + report)
+    assert outcome(capsys, folder)["report"] == "done"
+    found = json.loads((folder / "r.json").read_text())
+    assert [b["name"] for b in found["at_equal_accuracy"]] == ["phi1.h5", "uniform.h5"]
+    assert set(outcome(capsys, folder).values()) == {"up to date"}
+    (folder / "uniform.h5").write_bytes((folder / "net.h5").read_bytes())
+    assert [name for name, how in outcome(capsys, folder).items() if how == "done"] == ["report"]
+
+
+def test_lists_are_for_the_options_that_repeat():
+    cli._register()
+    commands = typer.main.get_command(cli.app).commands
+    repeated = {p.name for step in STEPS for p in commands[step].params if p.multiple and p.param_type_name == "option"}
+    assert repeated == set(REPEATED)
 
 
 def test_a_failed_check_is_the_status_of_the_whole_and_the_rest_still_runs(folder, capsys):

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from signal import SIGINT, pthread_kill
+from threading import Timer, main_thread
+from typing import TYPE_CHECKING
 
 import typer
 from typer.exceptions import TyperException
 
 from toolchain.cli.console import messages
 from toolchain.netlist import AdafireError
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 app = typer.Typer(
     name="adafire",
@@ -73,7 +79,17 @@ def main(arguments: list[str] | None = None) -> None:
     0 done; 1 a check failed; 2 bad usage or bad input, with one line on stderr; 3 a backend is not
     installed or died; 130 interrupted. A traceback appears only when ADAFIRE_DEBUG is set.
     """
+    sys.unraisablehook = _press_again
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _press_again(lost: UnraisableHookArgs) -> None:
+    """Repeat a Ctrl-C that Python dropped, because it arrived in a callback that may not fail (h5py has many)."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        # A real signal, which ends a wait; by then the callback is over.
+        Timer(0.05, pthread_kill, (main_thread().ident, SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def run(arguments: list[str]) -> int:

@@ -20,9 +20,11 @@ steps share::
 
     [report]
     output = "report.html"
+    baseline = ["phi1.h5"]
 
-Paths are relative to the file. Results of steps that print go to ``STEM.STEP.json``, STEM being the
-netlist's. Beside the file, ``NAME.done.json`` remembers by content what each step was made of.
+An option that a command takes several times is a list. Paths are relative to the file. Results of steps that print go
+to ``STEM.STEP.json``, STEM being the netlist's. Beside the file, ``NAME.done.json`` remembers by content what each step
+was made of.
 """
 
 from __future__ import annotations
@@ -88,6 +90,10 @@ class Step:
         return sha.hexdigest()
 
 
+#: Options that a command takes several times: a list here.
+REPEATED = ("baseline",)
+
+
 def _options(table: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
     for name, value in table.items():
@@ -96,6 +102,8 @@ def _options(table: Mapping[str, Any]) -> list[str]:
             words += [option] if value else []
         elif isinstance(value, str | int | float):
             words += [option, str(value)]
+        elif name in REPEATED and isinstance(value, list) and all(isinstance(v, str) for v in value):
+            words += [word for v in value for word in (option, v)]
         else:
             raise InputError(name, f"{value!r} found, expected text, a number or true")
     return words

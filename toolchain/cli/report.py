@@ -39,6 +39,10 @@ def report(
     lava: Annotated[
         int | None, typer.Option(min=0, help="Samples to verify on Lava: 4 by default where Lava is installed.")
     ] = None,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another conversion of the network, to compare with at equal accuracy; may be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a netlist, verify it on Lava, check it on its target, and write one page with everything.
@@ -58,7 +62,12 @@ def report(
         if output.suffix not in formats:
             raise InputError("--output", f"{output.name} found, expected a name that ends in {', '.join(formats)}")
         check_writable(output)
+    if baseline and len(netlists) > 1:
+        raise InputError(
+            "--baseline", f"{len(netlists)} netlists to report found, expected one", "report one at a time"
+        )
     samples = read_data(data, limit=limit)
+    baselines = dict(zip(_file_names(baseline or []), map(read_netlist, baseline or []), strict=True))
     network = None
     if ann is not None:
         from toolchain.convert import read_network
@@ -78,12 +87,14 @@ def report(
                 ann=network,
                 target=_target(netlist, target),
                 lava=lava,
+                baselines=baselines,
                 progress=progress,
             )
         )
     if output is not None:
         command = " ".join(["adafire report", *(p.name for p in netlists), "--data", data.name])
         command += "" if limit is None else f" --limit {limit}"
+        command += "".join(f" --baseline {name}" for name in baselines)
         write_bytes(output, _written(measured, output.suffix, command).encode())
         if not as_json:
             results.print(f"{output}: report of {', '.join(names)} on {len(samples)} samples", soft_wrap=True)
@@ -95,6 +106,12 @@ def _names(paths: list[Path]) -> list[str]:
     """Return what the report calls each netlist: its file's name, or the whole path where two are alike."""
     stems = [path.stem for path in paths]
     return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+
+
+def _file_names(paths: list[Path]) -> list[str]:
+    """Return the names of files, or their whole paths where two are alike."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def _target(netlist: Netlist, name: str | None) -> Target | None:

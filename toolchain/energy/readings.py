@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import accumulate
 
 from toolchain.energy.counts import ConnectionCounts, Counts
 from toolchain.energy.prices import Prices
@@ -138,6 +139,26 @@ def snn_readings(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
             "3 per event (weight; membrane read and write), 2 per neuron update",
             ("int8_mac", "int32_add", "sram_8kb_access"),
         ),
+    )
+
+
+def sops_by_timestep(counts: Counts) -> tuple[int, ...]:
+    """SOPs spent up to and including each timestep, sum over samples; of a run that kept its timesteps apart."""
+    later = _later(counts)
+    return tuple(accumulate(sum(c.sops_by_timestep[t] for c in later) for t in range(counts.timesteps)))
+
+
+def paper_energy_by_timestep(counts: Counts, prices: Prices) -> tuple[Decimal, ...]:
+    """Energy in the paper's model spent up to and including each timestep, pJ, sum over samples.
+
+    A first layer that is held is paid for at the first timestep, another at each. The last value is the reading
+    "paper"; each one is that of the same run stopped there.
+    """
+    mac, add = prices["fp32_mac"].value, prices["fp32_add"].value
+    first = _sum(_first(counts), "macs") * counts.samples
+    return tuple(
+        mac * first * (1 if counts.held_input else t) + add * sops
+        for t, sops in enumerate(sops_by_timestep(counts), start=1)
     )
 
 

@@ -22,6 +22,7 @@ from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from toolchain.energy import energy_text, quantity
+from toolchain.energy.readings import paper_energy_by_timestep
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row
 from toolchain.report.searched import Table
@@ -157,17 +158,9 @@ def accuracy_chart(m: Measurement) -> str | None:
         )
 
 
-def spent_by_timestep(m: Measurement) -> np.ndarray:
-    """Return the energy per sample spent up to each timestep in the paper's model, µJ (T,)."""
-    counts = m.energy.counts
-    per_step = np.zeros(counts.timesteps)
-    for connection in counts.connections:
-        if not connection.from_input:
-            per_step += np.array(connection.sops_by_timestep, dtype=float)
-    add = float(m.energy.prices["fp32_add"].value)
-    first = float(m.energy.e_snn) - add * m.energy.sops
-    spent: np.ndarray = (first * _first_share(m) + add * np.cumsum(per_step)) / counts.samples / 1e6
-    return spent
+def spent_by_timestep(m: Measurement) -> list[float]:
+    """Return the energy per sample spent up to each timestep in the paper's model, µJ."""
+    return [float(e / m.samples) / 1e6 for e in paper_energy_by_timestep(m.energy.counts, m.energy.prices)]
 
 
 def energy_chart(m: Measurement) -> str:
@@ -203,12 +196,6 @@ def energy_chart(m: Measurement) -> str:
         axes.margins(y=0.12)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return chart.svg(f"Energy per sample after each timestep, up to {spent[-1]:.3g} µJ")
-
-
-def _first_share(m: Measurement) -> np.ndarray:
-    """Share of the first layer's energy that is spent up to each timestep."""
-    steps = m.energy.counts.timesteps
-    return np.ones(steps) if m.energy.counts.held_input else np.arange(1, steps + 1) / steps
 
 
 def _bars(

@@ -82,7 +82,7 @@ def compare_html(measurements: Sequence[Measurement], *, command: str | None = N
         raise InputError("report", "the netlists were measured on different samples")
     named = [rows(m) for m in measurements]
     accuracies = [(m.name, [100 * a for a in m.accuracy_by_timestep]) for m in measurements if m.accuracy_by_timestep]
-    spent = [(m.name, spent_by_timestep(m).tolist()) for m in measurements]
+    spent = [(m.name, spent_by_timestep(m)) for m in measurements]
     data = [to_json(m) for m in measurements]
     return template("comparison.html.j2").render(
         title=" beside ".join(m.name for m in measurements),

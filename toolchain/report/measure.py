@@ -19,6 +19,7 @@ from toolchain.netlist import AdaFire, Netlist, Readout, Trace, membrane_bound
 from toolchain.netlist.data_file import Dataset
 from toolchain.network import FloatNetwork
 from toolchain.progress import Progress, silent
+from toolchain.report.baselines import Baseline
 from toolchain.report.fidelity import Error, error, in_payloads, join, mean_payloads, without_spikes
 
 #: Samples in memory at a time.
@@ -84,6 +85,8 @@ class Measurement:
     equivalence : EquivalenceReport or None
     placement : Placement or None
     check : CheckReport or None
+    baselines : tuple of Baseline
+        Other netlists at the accuracy of this one.
     """
 
     netlist: Netlist
@@ -100,6 +103,7 @@ class Measurement:
     equivalence: EquivalenceReport | None = None
     placement: Placement | None = None
     check: CheckReport | None = None
+    baselines: tuple[Baseline, ...] = ()
 
     @property
     def accuracy(self) -> float | None:

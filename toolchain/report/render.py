@@ -24,7 +24,7 @@ from toolchain.report.diagram import draw_bursts, draw_cores, draw_network
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows, to_json
 from toolchain.report.searched import Search, read_search
-from toolchain.report.text import to_csv, to_markdown
+from toolchain.report.text import EQUAL_ACCURACY, equal_accuracy_lines, to_csv, to_markdown
 from toolchain.stages import read_stages
 
 #: Characters of a provenance value that is shown at once; longer ones unfold.
@@ -94,6 +94,7 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         details=[_detail(m, row, anchors[row.name]) for row in table if row.spikes is not None],
         saturations=sum(row.saturations for row in table),
         readings=_readings(m),
+        equal_accuracy={"headings": EQUAL_ACCURACY, "lines": equal_accuracy_lines(m)},
         rate_note=_rate_note(m),
         range_note=_range_note(m),
         prices=price_list(m.energy),

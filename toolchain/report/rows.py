@@ -147,5 +147,6 @@ def to_json(measurement: Measurement) -> dict[str, Any]:
         "early_exit": list(m.exits),
         "layers": [{**asdict(row), "shape": list(row.shape)} for row in rows(m)],
         "energy": m.energy.to_json(),
+        "at_equal_accuracy": [b.to_json() for b in m.baselines],
         "provenance": dict(m.netlist.provenance),
     }

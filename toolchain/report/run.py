@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
 from hw_targets.lava_runtime import lava_is_installed
@@ -13,6 +16,7 @@ from toolchain.netlist import Netlist
 from toolchain.netlist.data_file import Dataset
 from toolchain.network import FloatNetwork
 from toolchain.progress import Progress, silent
+from toolchain.report.baselines import check_baselines, run_baseline
 from toolchain.report.measure import Measurement, measure
 from toolchain.verification import verify
 
@@ -28,9 +32,10 @@ def run_report(
     ann: FloatNetwork | None = None,
     target: Target | None = None,
     lava: int | None = None,
+    baselines: Mapping[str, Netlist] | None = None,
     progress: Progress = silent,
 ) -> Measurement:
-    """Measure a netlist, verify it on Lava, and check and place it on a target.
+    """Measure a netlist, verify it on Lava, check and place it on a target, and run baselines to its accuracy.
 
     Parameters
     ----------
@@ -44,19 +49,23 @@ def run_report(
         What to check and place it on; nothing without.
     lava : int, optional
         Samples to run on Lava. By default `LAVA_SAMPLES` where Lava is installed, and none otherwise.
+    baselines : mapping of str to Netlist, optional
+        Other conversions of the same network by the name of their file, to compare at equal accuracy.
     progress : Progress
 
     Raises
     ------
     InputError
-        When the data do not fit the netlist.
+        When the data do not fit the netlist, or a baseline is of another network.
     BackendError
         When Lava was asked for and is not installed, or died.
     """
     if lava is None:
         lava = LAVA_SAMPLES if lava_is_installed() else 0
+    baselines = baselines or {}
+    check_baselines(netlist, data, baselines)
     equivalence = _on_lava(netlist, data, lava, progress) if lava else None
-    return measure(
+    measured = measure(
         netlist,
         data,
         name=name,
@@ -65,6 +74,17 @@ def run_report(
         check=None if target is None else check(netlist, target),
         placement=None if target is None else placed(netlist, target)[0],
         progress=progress,
+    )
+    if measured.accuracy is None:
+        return measured
+    return replace(
+        measured,
+        baselines=tuple(
+            run_baseline(
+                other, data, name=other_name, accuracy=measured.accuracy, reported=measured.energy, progress=progress
+            )
+            for other_name, other in baselines.items()
+        ),
     )
 
 

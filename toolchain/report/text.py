@@ -7,6 +7,7 @@ import io
 from dataclasses import asdict, fields
 
 from toolchain.energy import energy_text, quantity
+from toolchain.report.baselines import Baseline, phi_range
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows
 from toolchain.stages import read_stages
@@ -21,6 +22,39 @@ def to_csv(measurement: Measurement) -> str:
         values = {**asdict(row), "shape": "x".join(map(str, row.shape))}
         writer.writerow("" if value is None else value for value in values.values())
     return buffer.getvalue()
+
+
+#: Columns of the table of baselines.
+EQUAL_ACCURACY = ("network", "φ", "as accurate at timestep", "energy", "times", "SOPs", "times")
+
+
+def equal_accuracy_lines(measurement: Measurement) -> list[tuple[str, ...]]:
+    """Return the table of baselines in words, the reported netlist first; figures are per sample."""
+    m = measurement
+    if not m.baselines:
+        return []
+    reported = (energy_text(m.energy.e_snn / m.samples), "1.00", quantity(m.energy.sops / m.samples), "1.00")
+    return [
+        (m.name, _phi(phi_range(m.netlist)), f"{m.netlist.timesteps}: {m.accuracy:.2%}", *reported),
+        *(_baseline_line(b) for b in m.baselines),
+    ]
+
+
+def _baseline_line(b: Baseline) -> tuple[str, ...]:
+    if b.timestep is None or b.energy is None or b.sops is None:
+        return b.name, _phi(b.phi), f"never in {b.timesteps}: best {b.best:.2%}", "", "", "", ""
+    reached = f"{b.timestep} of {b.timesteps}: {b.accuracy_by_timestep[b.timestep - 1]:.2%}"
+    energy, sops = energy_text(b.energy / b.samples), quantity(b.sops / b.samples)
+    return b.name, _phi(b.phi), reached, energy, _times(b.energy_ratio), sops, _times(b.sops_ratio)
+
+
+def _phi(ends: tuple[int, int]) -> str:
+    low, high = ends
+    return str(high) if low == high else f"{low} to {high}"
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
 
 
 def to_markdown(measurement: Measurement) -> str:
@@ -68,4 +102,8 @@ def to_markdown(measurement: Measurement) -> str:
             "" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
         )
         lines.append("| " + " | ".join(cells) + " |")
+    if m.baselines:
+        lines += ["", "At equal accuracy, energy in the paper's model and SOPs per sample until then:", ""]
+        lines += ["| " + " | ".join(EQUAL_ACCURACY) + " |", "|---|" + "---:|" * (len(EQUAL_ACCURACY) - 1)]
+        lines += ["| " + " | ".join(line) + " |" for line in equal_accuracy_lines(m)]
     return "\n".join(lines) + "\n"
