@@ -1,0 +1,206 @@
+"""Other netlists at the accuracy of the reported one: when they reach it, and what they have spent by then.
+
+Energies of two networks compare only where both decide equally well. A netlist's decisions and operations are known
+after every timestep, so one run tells what it would cost to stop at the first one that is good enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from toolchain.energy import Counts, EnergyReport, count
+from toolchain.energy.readings import paper_energy_by_timestep, sops_by_timestep
+from toolchain.evaluation import check_samples, decide, traces
+from toolchain.netlist import AdaFire, InputError, Netlist, Trace
+from toolchain.netlist.data_file import Dataset
+from toolchain.progress import Progress, silent
+
+#: Samples in memory at a time.
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A netlist, run until it is as accurate as the reported one.
+
+    Parameters
+    ----------
+    name, content_hash : str
+    phi : tuple of int
+        Shortest and longest of its populations' longest bursts.
+    accuracy_by_timestep : tuple of float
+    timestep : int or None
+        The first at which it is at least as accurate as the reported netlist at its last; None for never.
+    energy : Decimal or None
+        In the paper's model, pJ, sum over samples, up to and including `timestep`.
+    sops : int or None
+        Likewise.
+    energy_ratio, sops_ratio : float or None
+        `energy` and `sops` relative to those of the reported netlist; None also where it spends nothing.
+    samples : int
+    """
+
+    name: str
+    content_hash: str
+    phi: tuple[int, int]
+    accuracy_by_timestep: tuple[float, ...]
+    timestep: int | None
+    energy: Decimal | None
+    sops: int | None
+    energy_ratio: float | None
+    sops_ratio: float | None
+    samples: int
+
+    @property
+    def timesteps(self) -> int:
+        """T of the baseline."""
+        return len(self.accuracy_by_timestep)
+
+    @property
+    def best(self) -> float:
+        """Accuracy at its best timestep."""
+        return max(self.accuracy_by_timestep)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values; energy and SOPs are means per sample."""
+        return {
+            "name": self.name,
+            "hash": self.content_hash,
+            "phi": list(self.phi),
+            "timesteps": self.timesteps,
+            "accuracy_by_timestep": list(self.accuracy_by_timestep),
+            "best_accuracy": self.best,
+            "timestep": self.timestep,
+            "energy_pj_per_sample": None if self.energy is None else float(self.energy / self.samples),
+            "sops_per_sample": None if self.sops is None else self.sops / self.samples,
+            "energy_ratio": self.energy_ratio,
+            "sops_ratio": self.sops_ratio,
+        }
+
+
+def phi_range(netlist: Netlist) -> tuple[int, int]:
+    """Return the least and the greatest phi of a netlist's populations; (0, 0) where none fires."""
+    found = [p.phi for p in netlist.populations if isinstance(p, AdaFire)]
+    return min(found, default=0), max(found, default=0)
+
+
+def check_baselines(netlist: Netlist, data: Dataset, baselines: Mapping[str, Netlist]) -> None:
+    """Raise unless every baseline takes the same samples and decides on the same classes as the netlist.
+
+    Raises
+    ------
+    InputError
+        When the data have no labels, the netlist does not decide on classes, or a baseline is of another network.
+    """
+    if not baselines:
+        return
+    if data.labels is None:
+        raise InputError(
+            data.name,
+            "no labels found, equal accuracy needs them",
+            "add an array 'labels' (N,), or leave --baseline out",
+        )
+    shapes = [r.shape for r in netlist.readouts]
+    if len(shapes) != 1 or len(shapes[0]) != 1:
+        raise InputError("--baseline", f"readouts of shape {shapes} found, accuracy needs a single list of classes")
+    for name, baseline in baselines.items():
+        for what, found, expected in (
+            ("an input of shape", baseline.input.shape, netlist.input.shape),
+            ("coding", baseline.input.coding, netlist.input.coding),
+            ("readouts of shape", [r.shape for r in baseline.readouts], shapes),
+        ):
+            if found != expected:
+                raise InputError(
+                    name, f"{what} {found} found, the reported netlist has {expected}", "convert the same network"
+                )
+        if data.is_frames and data.values.shape[1] < baseline.timesteps:
+            raise InputError(name, f"T = {baseline.timesteps}, {data.name} holds {data.values.shape[1]} frames")
+    check_samples(netlist, data)
+
+
+def run_baseline(
+    netlist: Netlist,
+    data: Dataset,
+    *,
+    name: str,
+    accuracy: float,
+    reported: EnergyReport,
+    progress: Progress = silent,
+) -> Baseline:
+    """Run a netlist until it is as accurate as the reported one.
+
+    Parameters
+    ----------
+    netlist : Netlist
+        That `check_baselines` took.
+    data : Dataset
+    name : str
+        How the report calls the baseline.
+    accuracy : float
+        Of the reported netlist on the same data, at its last timestep.
+    reported : EnergyReport
+        What it spent.
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the baseline.
+    """
+    assert data.labels is not None
+    labels, right = data.labels, np.zeros(netlist.timesteps, np.int64)
+
+    def judged() -> Iterator[Trace]:
+        done = 0
+        for trace in traces(netlist, data, batch=BATCH, progress=progress):
+            decisions = decide(trace.readout, netlist.readouts[0].scale)
+            right[:] += (decisions == labels[done : done + trace.samples]).sum(axis=1)
+            done += trace.samples
+            yield trace
+
+    counts = count(netlist, judged())
+    accuracies = tuple(float(share) for share in right / counts.samples)
+    return stop(netlist, counts, accuracies, name=name, accuracy=accuracy, reported=reported)
+
+
+def stop(
+    netlist: Netlist,
+    counts: Counts,
+    accuracies: tuple[float, ...],
+    *,
+    name: str,
+    accuracy: float,
+    reported: EnergyReport,
+) -> Baseline:
+    """Find the first timestep of a run that is accurate enough, and what was spent by then.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    counts : Counts
+        Of a run that kept its timesteps apart.
+    accuracies : tuple of float
+        Of the same run, one per timestep.
+    name, accuracy, reported
+        As of `run_baseline`.
+    """
+    timestep = next((t for t, share in enumerate(accuracies, start=1) if share >= accuracy), None)
+    energy = None if timestep is None else paper_energy_by_timestep(counts, reported.prices)[timestep - 1]
+    sops = None if timestep is None else sops_by_timestep(counts)[timestep - 1]
+    return Baseline(
+        name=name,
+        content_hash=netlist.content_hash,
+        phi=phi_range(netlist),
+        accuracy_by_timestep=accuracies,
+        timestep=timestep,
+        energy=energy,
+        sops=sops,
+        energy_ratio=None if energy is None or not reported.e_snn else float(energy / reported.e_snn),
+        sops_ratio=None if sops is None or not reported.sops else sops / reported.sops,
+        samples=counts.samples,
+    )
