@@ -119,9 +119,11 @@ def test_the_reported_netlist_may_stop_early_too(measured):
     _, _, m = measured
     first = next(t for t, accuracy in enumerate(m.accuracy_by_timestep, start=1) if accuracy >= m.accuracy)
     assert ("net, stopped early" in to_markdown(m)) == (first < 4)
+    assert (to_json(m)["stopped_early"] is None) == (first == 4)
     at_once = replace(m, accuracy_by_timestep=(1.0,) * 4)
     _, early, *_ = equal_accuracy_lines(at_once)
     spent = paper_energy_by_timestep(m.energy.counts, m.energy.prices)[0]
+    assert to_json(at_once)["stopped_early"]["energy_pj_per_sample"] == float(spent / SAMPLES)
     assert early[:4] == ("net, stopped early", "4", "1 of 4: 100.00%", energy_text(spent / SAMPLES))
 
 

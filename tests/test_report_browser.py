@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +24,8 @@ from hw_targets.rules.capacity import placed  # noqa: E402
 from hw_targets.target import load_target  # noqa: E402
 from toolchain.netlist.data_file import Dataset  # noqa: E402
 from toolchain.report import compare_html, measure, to_html  # noqa: E402
+from toolchain.report.baselines import run_baseline  # noqa: E402
+from toolchain.stages import Stages  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -80,6 +83,14 @@ def pages(tmp_path_factory, make_netlist):
     data = Dataset("pictures.npz", rng.normal(0, 0.8, (8, *netlist.input.shape)), rng.integers(0, 4, 8))
     target = load_target("loihi2")
     first = measure(netlist, data, name="shortcut", check=check(netlist, target), placement=placed(netlist, target)[0])
+    stages = Stages("pictures.npz", "0" * 64, 8, 0.5, 0.5, 0.25)
+    found = [
+        run_baseline(other, data, name=f"{how}.h5", accuracy=accuracy, reported=first.energy)
+        for how, accuracy in (("reaches", 0.0), ("never", 1.1))
+    ]
+    first = replace(
+        first, netlist=replace(netlist, provenance={"evaluation": stages.to_json()}), baselines=tuple(found)
+    )
     (folder / "report.html").write_text(to_html(first, command="adafire report shortcut.h5"))
     (folder / "pair.html").write_text(compare_html([first, measure(other, data, name="binary")]))
     return folder

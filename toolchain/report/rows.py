@@ -8,6 +8,7 @@ from typing import Any
 from toolchain.energy import LayerEnergy
 from toolchain.netlist import AdaFire, Input, MaxPool, Population, Readout
 from toolchain.netlist.shapes import size
+from toolchain.report.baselines import Baseline, stop
 from toolchain.report.measure import LayerActivity, Measurement
 from toolchain.report.searched import Search, read_search
 from toolchain.stages import read_stages
@@ -117,6 +118,25 @@ def _row(
     )
 
 
+def stopped_early(measurement: Measurement) -> Baseline | None:
+    """Return the netlist itself, stopped where it is first as accurate as at its end; None if that is its end.
+
+    Baselines may stop early, so it must be seen what the reported netlist would gain by that.
+    """
+    m = measurement
+    if m.accuracy is None:
+        return None
+    found = stop(
+        m.netlist,
+        m.energy.counts,
+        m.accuracy_by_timestep,
+        name=f"{m.name}, stopped early",
+        accuracy=m.accuracy,
+        reported=m.energy,
+    )
+    return None if found.timestep == found.timesteps else found
+
+
 def _longest_burst(population: Population) -> int | None:
     match population:
         case AdaFire():
@@ -129,7 +149,7 @@ def _longest_burst(population: Population) -> int | None:
 def to_json(measurement: Measurement) -> dict[str, Any]:
     """Return everything that the report shows as JSON values."""
     m = measurement
-    stages = read_stages(m.netlist.provenance)
+    stages, early = read_stages(m.netlist.provenance), stopped_early(m)
     return {
         "netlist": m.name,
         "hash": m.netlist.content_hash,
@@ -147,6 +167,7 @@ def to_json(measurement: Measurement) -> dict[str, Any]:
         "early_exit": list(m.exits),
         "layers": [{**asdict(row), "shape": list(row.shape)} for row in rows(m)],
         "energy": m.energy.to_json(),
+        "stopped_early": None if early is None else early.to_json(),
         "at_equal_accuracy": [b.to_json() for b in m.baselines],
         "provenance": dict(m.netlist.provenance),
     }

@@ -7,9 +7,9 @@ import io
 from dataclasses import asdict, fields
 
 from toolchain.energy import energy_text, quantity
-from toolchain.report.baselines import Baseline, stop
+from toolchain.report.baselines import Baseline, phi_range
 from toolchain.report.measure import Measurement
-from toolchain.report.rows import Row, rows
+from toolchain.report.rows import Row, rows, stopped_early
 from toolchain.stages import read_stages
 
 
@@ -25,31 +25,18 @@ def to_csv(measurement: Measurement) -> str:
 
 
 #: Columns of the table of baselines.
-EQUAL_ACCURACY = ("network", "φ", "as accurate at timestep", "energy", "times", "SOPs", "times")
+EQUAL_ACCURACY = ("network", "φ", "as accurate at timestep", "energy", "relative", "SOPs", "relative")
 
 
 def equal_accuracy_lines(measurement: Measurement) -> list[tuple[str, ...]]:
-    """Return the table of baselines in words; figures are per sample.
-
-    The reported netlist comes first, then itself where it was as accurate before its last timestep: the baselines may
-    stop early, so it must be seen what it would gain by that.
-    """
+    """Return the table of baselines in words, after the reported netlist itself; figures are per sample."""
     m = measurement
     if not m.baselines or m.accuracy is None:
         return []
     whole = (energy_text(m.energy.e_snn / m.samples), "1.00", quantity(m.energy.sops / m.samples), "1.00")
-    itself = stop(
-        m.netlist,
-        m.energy.counts,
-        m.accuracy_by_timestep,
-        name=f"{m.name}, stopped early",
-        accuracy=m.accuracy,
-        reported=m.energy,
-    )
-    early = [itself] if itself.timestep != itself.timesteps else []
     return [
-        (m.name, _phi(itself.phi), f"{itself.timesteps}: {m.accuracy:.2%}", *whole),
-        *(_baseline_line(b) for b in (*early, *m.baselines)),
+        (m.name, _phi(phi_range(m.netlist)), f"{m.netlist.timesteps}: {m.accuracy:.2%}", *whole),
+        *(_baseline_line(b) for b in filter(None, (stopped_early(m), *m.baselines))),
     ]
 
 
