@@ -5,6 +5,7 @@ Each is a thin face of the modules that do the work, with files and named option
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +123,17 @@ def write_report(
     *,
     target: str | None = None,
     lava: int | None = None,
+    baselines: Mapping[str, Netlist] | None = None,
     progress: Progress = silent,
 ) -> Measurement:
-    """Measure, verify and check a netlist, and write one self-contained page."""
+    """Measure, verify and check a netlist, compare it with baselines, and write one self-contained page."""
     measurement = run_report(
         netlist,
         dataset(data),
         name=Path(path).stem,
         target=None if target is None else load_target(target),
         lava=lava,
+        baselines=baselines,
         progress=progress,
     )
     write_bytes(Path(path), to_html(measurement).encode())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 import math
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import current_thread, main_thread
 from types import TracebackType
 from typing import Any
 
@@ -64,6 +66,22 @@ class _Sink(io.FileIO):
             raise self._failure
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back while the HDF5 library works: it crashes where a write of `_Sink` is interrupted."""
+    if current_thread() is not main_thread():  # which alone receives signals
+        yield
+        return
+    pressed: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
+
+
 class TraceWriter:
     """Writes a trace in batches, in flat memory; the file appears when the writer closes.
 
@@ -96,7 +114,8 @@ class TraceWriter:
 
     def __enter__(self) -> TraceWriter:
         self._sink = _Sink(self._replacing.__enter__())
-        self._file = h5py.File(self._sink, "w", libver=("v108", "v108"), track_order=False)
+        with _uninterrupted():
+            self._file = h5py.File(self._sink, "w", libver=("v108", "v108"), track_order=False)
         return self
 
     def __exit__(
@@ -104,18 +123,24 @@ class TraceWriter:
     ) -> None:
         try:
             if kind is None:
-                self._finish()
+                with _uninterrupted():
+                    self._finish()
         except BaseException as failure:
             self._replacing.__exit__(type(failure), failure, failure.__traceback__)
             raise
         else:
             self._replacing.__exit__(kind, error, traceback)
         finally:
-            self._file.close()
-            self._sink.close()
+            with _uninterrupted():
+                self._file.close()
+                self._sink.close()
 
     def append(self, batch: Trace) -> None:
         """Add the samples of a batch after those before."""
+        with _uninterrupted():
+            self._append(batch)
+
+    def _append(self, batch: Trace) -> None:
         if self._first is None:
             self._first = batch
             self._create(batch)
