@@ -26,7 +26,11 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Stages:
-    """What is right at each stage; from one to the next only one thing changes.
+    """What is right at each stage: spikes come with the second, rounding with the third.
+
+    Calibration works on the rounded network, and its corrections are in the float SNN too. With 8-bit weights that is
+    of no account; with few bits they make up for a rounding that the float SNN does not have, and it may do worse than
+    the netlist.
 
     Parameters
     ----------
