@@ -23,7 +23,6 @@ from toolchain.netlist import InputError, Netlist
 from toolchain.network import FloatNetwork
 from toolchain.search.measure import reference_outputs
 
-
 #: Uncertainty (1 - confidence) that may be left, relative to what the fit found harmless (docs/search.md).
 MARGIN = 0.001
 
