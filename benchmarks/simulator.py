@@ -183,7 +183,7 @@ def main() -> None:
         print_table("peers, times slower than the simulator", [{"peer": n, **d} for n, d in details.items()])
     if not options.no_scaling:
         with one_thread():
-            result["scaling"] = measure_scaling(benchmark, max(2, options.rounds // 3))
+            result["scaling"] = measure_scaling(benchmark, options.rounds)
         for key, rows in result["scaling"].items():
             print_table(f"scaling, one thread: {key}", rows)
     finish("simulator", result, as_json=options.json)

@@ -47,8 +47,9 @@ everywhere = pytest.mark.parametrize(
 
 
 @everywhere
-def test_evaluates_as_this_process_does(executor, netlist, data):
-    assert counted(evaluate_on(executor, netlist, data, batch=5)) == counted(evaluate(netlist, data, batch=23))
+def test_evaluates_as_a_run_that_keeps_every_spike(executor, netlist, data, tmp_path):
+    expected = evaluate(netlist, data, batch=23, trace=tmp_path / "trace.h5")
+    assert counted(evaluate_on(executor, netlist, data, batch=5)) == counted(expected)
 
 
 @everywhere

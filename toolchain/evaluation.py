@@ -13,7 +13,7 @@ import numpy as np
 from rich.table import Table
 
 from hw_targets.lava_runtime import LavaRun, LavaTiming, add_timings, measure_on_lava
-from sim import simulate, simulate_early_exit
+from sim import Activity, compile_netlist, simulate, simulate_early_exit
 from toolchain.display import Displayed
 from toolchain.energy import Counts, count
 from toolchain.netlist import InputError, Netlist, Readout, Trace
@@ -231,13 +231,16 @@ def _tally(netlist: Netlist, trace: Trace, labels: np.ndarray | None) -> _Tally:
 
 
 def _run(run: _Run, batch: _Batch) -> _Tally:
-    """Run one batch, here or in a worker."""
+    """Run one batch, here or in a worker, without keeping its spikes."""
     netlist, (payloads, labels) = run.netlist, batch
-    if not run.early_exit:
-        return _tally(netlist, simulate(netlist, payloads), labels)
-    stopped = simulate_early_exit(netlist, payloads)
-    right = _right(netlist, stopped.readout[np.newaxis], labels)
-    return _Tally(right, int(stopped.timesteps.sum()), count(netlist, stopped.activity), {})
+    if run.early_exit:
+        stopped = simulate_early_exit(netlist, payloads)
+        right = _right(netlist, stopped.readout[np.newaxis], labels)
+        return _Tally(right, int(stopped.timesteps.sum()), count(netlist, stopped.activity), {})
+    done = compile_netlist(netlist).run(payloads, activity=True)
+    assert done.activity is not None
+    right = np.zeros(netlist.timesteps, np.int64) if labels is None else _right(netlist, done.readout, labels)
+    return _Tally(right, done.activity.steps, count(netlist, done.activity), done.saturations)
 
 
 def _evaluation(
@@ -288,6 +291,8 @@ def evaluate(
     BackendError
         When Lava is not installed or died.
     """
+    if backend == "reference" and trace is None:
+        return evaluate_on("local:1", netlist, data, batch=batch, progress=progress)
     timings: list[LavaTiming] = []
 
     def stream() -> Iterator[Trace]:
@@ -323,7 +328,18 @@ def count_operations(netlist: Netlist, data: Dataset, *, batch: int = 64, progre
     InputError
         When the data do not fit the netlist.
     """
-    return count(netlist, traces(netlist, data, batch=batch, progress=progress))
+    check_samples(netlist, data)
+    simulator = compile_netlist(netlist)
+
+    def activities() -> Iterator[Activity]:
+        with progress("simulating", -(-len(data) // batch)) as advance:
+            for payloads in data.batches(netlist.input, batch):
+                activity = simulator.run(payloads, activity=True).activity
+                assert activity is not None
+                yield activity
+                advance()
+
+    return count(netlist, activities())
 
 
 def evaluate_on(
