@@ -177,7 +177,7 @@ def main() -> None:
         file=sys.stderr,
     )
     if not options.no_peers:
-        details = measure_peers(benchmark, max(2, options.rounds // 3))
+        details = measure_peers(benchmark, options.rounds)
         result["peers"] = {name: d["slower"] for name, d in details.items()}
         result["peer_details"] = details
         print_table("peers, times slower than the simulator", [{"peer": n, **d} for n, d in details.items()])
