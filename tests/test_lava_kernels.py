@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hw_targets.lava_runtime.blas import blas_environment, core_type
 from hw_targets.lava_runtime.kernels import (
     build_burst,
+    build_chain,
     build_kernel,
     build_window_maximum,
     chain_bound,
@@ -128,6 +129,13 @@ def test_kernels_equal_the_definition(netlist, seed, samples):
         found = kernel(payload)
         assert found.dtype == exact_dtype(bound)
         np.testing.assert_array_equal(found.astype(np.int64), expected)
+
+
+def test_padding_does_not_take_the_place_of_what_a_stride_skips():
+    """One tap, as many outputs as inputs, and yet not one for one."""
+    conv = Conv(np.ones((1, 1, 1), np.int64), (2,), ((0, 1),), (1,))
+    kernel, _ = build_chain((conv,), (1, 2), 255)
+    np.testing.assert_array_equal(kernel(np.array([[[217, 163]]], np.uint8)), [[[217, 0]]])
 
 
 def test_every_operator_is_drawn():
