@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from threading import Lock
 
 import torch
 
@@ -106,18 +107,46 @@ def has_byte_kernels() -> bool:
     return torch.equal(result, torch.nn.functional.conv2d(payload.double(), weight.double(), padding=1).float())
 
 
+class _Switches:
+    """torch's switches are the whole process's: the first thread in turns them off, the last one out back on."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._back = ExitStack()
+
+    def off(self) -> None:
+        """Turn off what sums otherwise than the definition, unless another thread has."""
+        with self._lock:
+            if self._inside == 0:
+                matmul = torch.backends.cuda.matmul
+                self._back.callback(setattr, matmul, "allow_tf32", matmul.allow_tf32)
+                matmul.allow_tf32 = False
+                self._back.enter_context(torch.backends.cudnn.flags(enabled=False))
+                self._back.enter_context(torch.backends.nnpack.flags(enabled=False))
+            self._inside += 1
+
+    def on(self) -> None:
+        """Turn everything back to what it was, unless another thread is still inside."""
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._back.close()
+
+
+_switches = _Switches()
+
+
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
     """Switch off the algorithms whose float sums are not those of the definition: Winograd and TF32.
 
     cuDNN may choose Winograd, and torch does not say which algorithm it took: without cuDNN it
     multiplies matrices. NNPACK, the fallback of builds without oneDNN, is Winograd as well.
+    Several threads may be inside at once.
     """
-    matmul = torch.backends.cuda.matmul
-    before = matmul.allow_tf32
-    matmul.allow_tf32 = False
+    _switches.off()
     try:
-        with torch.backends.cudnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
-            yield
+        yield
     finally:
-        matmul.allow_tf32 = before
+        _switches.on()

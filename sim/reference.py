@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 
 import numpy as np
@@ -125,7 +126,7 @@ class Simulator:
             for source in done:
                 del spikes[source]
 
-    @property
+    @cached_property
     def _last_uses(self) -> list[list[str]]:
         """Name, for each layer, the populations whose payloads no later layer reads."""
         last = {c.source: layer for layer, p in enumerate(self.layers) for c in self.netlist.inputs(p.population.name)}

@@ -266,6 +266,30 @@ def test_large_thresholds_take_double_precision(make_netlist, make_payloads):
         compile_layer(population, [], {"input": source}, 2**23 - 1, 4)
 
 
+def test_arithmetic_stays_exact_while_any_thread_needs_it():
+    """torch's switches are the process's: one thread that is done must not turn them back under another."""
+    from sim.processor import exact_arithmetic
+
+    def switches():
+        backends = torch.backends
+        return backends.cuda.matmul.allow_tf32, backends.cudnn.enabled, torch._C._get_nnpack_enabled()
+
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        outside = switches()
+        assert any(outside)
+        first, second = exact_arithmetic(), exact_arithmetic()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert not any(switches())
+        second.__exit__(None, None, None)
+        assert switches() == outside
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
 def test_a_core_takes_one_part_and_starts_no_threads_of_its_own():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
