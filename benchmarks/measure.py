@@ -6,8 +6,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -67,17 +66,6 @@ def interleave(
             function()
             seconds[name].append(clock() - start)
     return seconds
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch and the simulator use one thread, so that processor time tells what work costs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def ratio(seconds: Mapping[str, Sequence[float]], name: str, base: str) -> float:

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import finish, interleave, one_thread, print_table, ratio
+from measure import finish, interleave, print_table, ratio
 from peers import PEERS
 from vgg16 import Benchmark, vgg16
 
 from sim import compile_netlist, golden, simulate
+from sim.threads import one_thread
 from toolchain.netlist import AdaFire, Netlist
 
 

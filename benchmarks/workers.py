@@ -12,9 +12,10 @@ import time
 from typing import Any
 
 import numpy as np
-from measure import finish, one_thread, print_table
+from measure import finish, print_table
 from resnet20 import random_resnet20
 
+from sim.threads import one_thread
 from toolchain.evaluation import Evaluation, evaluate_on
 from toolchain.netlist import Netlist
 from toolchain.netlist.data_file import Dataset

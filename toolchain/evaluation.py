@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from hw_targets.lava_runtime import LavaRun, LavaTiming, add_timings, measure_on_lava
-from sim import Activity, compile_netlist, simulate, simulate_early_exit
+from sim import Batch, Simulator, compile_netlist, simulate, simulate_early_exit
 from toolchain.display import Displayed
 from toolchain.energy import Counts, count
 from toolchain.netlist import InputError, Netlist, Readout, Trace
@@ -207,6 +208,11 @@ class _Run:
     netlist: Netlist
     early_exit: bool
 
+    @cached_property
+    def simulator(self) -> Simulator:
+        """Compiled where it is first asked for: once here, once in each worker that keeps the run."""
+        return compile_netlist(self.netlist)
+
 
 #: Payloads and labels.
 _Batch = tuple[np.ndarray, np.ndarray | None]
@@ -218,29 +224,28 @@ def _batches(netlist: Netlist, data: Dataset, batch: int) -> Iterator[_Batch]:
         yield payloads, None if labels is None else labels[index * batch : (index + 1) * batch]
 
 
-def _right(netlist: Netlist, readout: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    """Return how many decisions are right, for each leading index of `readout` (..., N, classes)."""
+def _right(netlist: Netlist, run: Batch | Trace, labels: np.ndarray | None) -> np.ndarray:
+    """Return how many decisions are right at each timestep, (T,); zeros without labels."""
     if labels is None:
-        return np.zeros(readout.shape[:-2], np.int64)
-    return np.asarray((decide(readout, netlist.readouts[0].scale) == labels).sum(axis=-1))
+        return np.zeros(netlist.timesteps, np.int64)
+    return np.asarray((decide(run.readout, netlist.readouts[0].scale) == labels).sum(axis=-1))
 
 
-def _tally(netlist: Netlist, trace: Trace, labels: np.ndarray | None) -> _Tally:
-    right = np.zeros(netlist.timesteps, np.int64) if labels is None else _right(netlist, trace.readout, labels)
-    return _Tally(right, trace.samples * netlist.timesteps, count(netlist, trace), trace.saturations)
+def _tally_trace(netlist: Netlist, trace: Trace, labels: np.ndarray | None) -> _Tally:
+    steps = trace.samples * netlist.timesteps
+    return _Tally(_right(netlist, trace, labels), steps, count(netlist, trace), trace.saturations)
 
 
-def _run(run: _Run, batch: _Batch) -> _Tally:
+def _tally_batch(run: _Run, batch: _Batch) -> _Tally:
     """Run one batch, here or in a worker, without keeping its spikes."""
     netlist, (payloads, labels) = run.netlist, batch
     if run.early_exit:
         stopped = simulate_early_exit(netlist, payloads)
-        right = _right(netlist, stopped.readout[np.newaxis], labels)
-        return _Tally(right, int(stopped.timesteps.sum()), count(netlist, stopped.activity), {})
-    done = compile_netlist(netlist).run(payloads, activity=True)
+        right = 0 if labels is None else int((decide(stopped.readout, netlist.readouts[0].scale) == labels).sum())
+        return _Tally(np.array([right]), int(stopped.timesteps.sum()), count(netlist, stopped.activity), {})
+    done = run.simulator.run(payloads, activity=True)
     assert done.activity is not None
-    right = np.zeros(netlist.timesteps, np.int64) if labels is None else _right(netlist, done.readout, labels)
-    return _Tally(right, done.activity.steps, count(netlist, done.activity), done.saturations)
+    return _Tally(_right(netlist, done, labels), done.activity.steps, count(netlist, done.activity), done.saturations)
 
 
 def _evaluation(
@@ -311,7 +316,7 @@ def evaluate(
         for done in stream():
             seconds += time.perf_counter() - started
             first = total.counts.samples if total else 0
-            tally = _tally(netlist, done, None if labels is None else labels[first : first + done.samples])
+            tally = _tally_trace(netlist, done, None if labels is None else labels[first : first + done.samples])
             total = tally if total is None else total + tally
             if writer is not None:
                 writer.append(done)
@@ -328,18 +333,19 @@ def count_operations(netlist: Netlist, data: Dataset, *, batch: int = 64, progre
     InputError
         When the data do not fit the netlist.
     """
-    check_samples(netlist, data)
-    simulator = compile_netlist(netlist)
+    return _add_up("local:1", _Run(netlist, early_exit=False), data, batch, progress).counts
 
-    def activities() -> Iterator[Activity]:
-        with progress("simulating", -(-len(data) // batch)) as advance:
-            for payloads in data.batches(netlist.input, batch):
-                activity = simulator.run(payloads, activity=True).activity
-                assert activity is not None
-                yield activity
-                advance()
 
-    return count(netlist, activities())
+def _add_up(executor: str, run: _Run, data: Dataset, batch: int, progress: Progress) -> _Tally:
+    """Run every batch wherever there is a free worker."""
+    check_samples(run.netlist, data)
+    total: _Tally | None = None
+    with progress("simulating", -(-len(data) // batch)) as advance:
+        for _, tally in run_tasks(_tally_batch, run, _batches(run.netlist, data, batch), executor):
+            total = tally if total is None else total + tally
+            advance()
+    assert total is not None
+    return total
 
 
 def evaluate_on(
@@ -372,12 +378,6 @@ def evaluate_on(
     BackendError
         When the executor does not answer.
     """
-    check_samples(netlist, data)
     started = time.perf_counter()
-    total: _Tally | None = None
-    with progress("simulating", -(-len(data) // batch)) as advance:
-        for _, tally in run_tasks(_run, _Run(netlist, early_exit), _batches(netlist, data, batch), executor):
-            total = tally if total is None else total + tally
-            advance()
-    assert total is not None
+    total = _add_up(executor, _Run(netlist, early_exit), data, batch, progress)
     return _evaluation(netlist, data, total, time.perf_counter() - started, "reference")
