@@ -30,17 +30,16 @@ from measure import RESULTS, machine_facts
 from scipy.stats import kendalltau, pearsonr, spearmanr
 
 from sim import simulate_early_exit, stream
-from toolchain.build import Recipe, build_netlist
 from toolchain.calibrate import CalibrationData, Thresholds, calibrate_biases, collect_histograms, fire_with
-from toolchain.convert import convert, load_module, load_weights, outputs
-from toolchain.encoding import choose_encoding, parse_normalization
+from toolchain.convert import Recipe, convert_network
+from toolchain.data import Dataset, choose_input, parse_normalization, read_data
 from toolchain.energy import count, estimate_energy
 from toolchain.energy.readings import priced
-from toolchain.evaluation import decide
+from toolchain.evaluate.evaluation import decide
+from toolchain.frontend import load_module, load_weights, read_module
 from toolchain.netlist import Netlist
-from toolchain.netlist.data_file import Dataset, read_data
-from toolchain.network import SpikingNetwork
-from toolchain.quantize import Precision, input_population, quantize
+from toolchain.network import SpikingNetwork, outputs
+from toolchain.quantize import Precision, quantize
 from toolchain.search import Judge, MeasurementCache, Measuring, default_folder
 
 mpl.use("Agg")
@@ -71,13 +70,13 @@ class Study:
         self.train: Dataset = read_data(Path(folder, f"{train}.npz"))
         self.held_out: Dataset = read_data(Path(folder, f"{held_out}.npz"), limit=pictures)
         self.normalization = parse_normalization(normalize, 3)
-        self.network = convert(module, self.train.shape)
+        self.network = read_module(module, self.train.shape)
 
     def build(self, **fields: Any) -> Netlist:
         """Convert with a recipe, by default light calibration."""
         cache = MeasurementCache(default_folder())
         recipe = Recipe(**{"samples": self.samples, "calibrate": "light", **fields}, measuring=Measuring(cache=cache))
-        return build_netlist(self.network, self.train, self.normalization, recipe)
+        return convert_network(self.network, self.train, self.normalization, recipe)
 
     def ann_accuracy(self) -> float:
         """Return the ANN's accuracy on the held-out pictures."""
@@ -183,11 +182,10 @@ def correlation(study: Study, arguments: argparse.Namespace) -> dict[str, Any]:
     timesteps, rng = arguments.searched_timesteps[0], np.random.default_rng(0)
     calibration = study.train.select(np.sort(rng.permutation(len(study.train))[: study.samples]))
     x = calibration.normalized(study.normalization.mean, study.normalization.std)
-    encoding = choose_encoding(calibration, x, study.normalization)
-    source = input_population(study.network, encoding)
+    source = choose_input(study.network.source.name, calibration, x, study.normalization)
 
     def prepared(data: Dataset) -> CalibrationData:
-        values = data.normalized(encoding.mean, encoding.std)
+        values = data.normalized(source.mean, source.std)
         return CalibrationData(torch.from_numpy(values).float(), torch.from_numpy(data.payloads(source))[None])
 
     data = prepared(calibration)
@@ -198,7 +196,7 @@ def correlation(study: Study, arguments: argparse.Namespace) -> dict[str, Any]:
         phi: fire_with(study.network, histograms, dict.fromkeys(names, phi), Thresholds(timesteps))
         for phi in range(1, longest + 1)
     }
-    uniform = SpikingNetwork(study.network, encoding, firing[arguments.phi], timesteps)
+    uniform = SpikingNetwork(study.network, source, firing[arguments.phi], timesteps)
     base = calibrate_biases(uniform, data, Precision())
     pictures = study.held_out.select(np.arange(min(arguments.correlated_pictures, len(study.held_out))))
     judge = Judge(study.network, prepared(pictures), Precision())

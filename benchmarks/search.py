@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from measure import finish, print_table
 
-from toolchain.build import Recipe, build_netlist
-from toolchain.convert import convert, load_module, load_weights
-from toolchain.encoding import parse_normalization
-from toolchain.netlist.data_file import read_data
+from toolchain.convert import Recipe, convert_network
+from toolchain.data import parse_normalization, read_data
+from toolchain.frontend import load_module, load_weights, read_module
 from toolchain.search import MeasurementCache, Measuring, pareto_frontier
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "resnet20.py"
@@ -45,7 +44,7 @@ def main() -> None:
     module = load_module(f"{EXAMPLE}:resnet20")
     load_weights(module, Path(folder, "models", "resnet20_cifar10.safetensors"))
     data = read_data(Path(folder, "cifar10", "train_10k.npz"))
-    network = convert(module, data.shape)
+    network = read_module(module, data.shape)
     normalization = parse_normalization("imagenet", 3)
 
     rows: list[dict[str, Any]] = []
@@ -63,7 +62,7 @@ def main() -> None:
         }.items():
             recipe = Recipe(timesteps=4, phi=4, samples=options.samples, measuring=measuring, **fields)
             started, used = time.perf_counter(), processor_seconds()
-            netlist = build_netlist(network, data, normalization, recipe)
+            netlist = convert_network(network, data, normalization, recipe)
             rows.append(
                 {
                     "search": what,

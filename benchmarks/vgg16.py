@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from toolchain.build import Recipe, build_netlist
-from toolchain.convert import convert, load_module, load_weights
-from toolchain.encoding import parse_normalization
+from toolchain.convert import Recipe, convert_network
+from toolchain.data import Dataset, parse_normalization, read_data
+from toolchain.frontend import load_module, load_weights, read_module
 from toolchain.netlist import Netlist
-from toolchain.netlist.data_file import Dataset, read_data
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,7 +68,7 @@ def vgg16(samples: int, *, timesteps: int = 8, phi: int = 4) -> Benchmark:
         _scale_to_unit_variance(module, torch.from_numpy(x.astype(np.float32)))
     print("converting VGG16", file=sys.stderr)
     recipe = Recipe(timesteps=timesteps, phi=phi, samples=64)
-    netlist = build_netlist(convert(module, data.shape), calibration, normalization, recipe)
+    netlist = convert_network(read_module(module, data.shape), calibration, normalization, recipe)
     pictures = torch.from_numpy(data.normalized(normalization.mean, normalization.std).astype(np.float32))
     return Benchmark(
         _fold(module),

@@ -16,9 +16,9 @@ from measure import finish, print_table
 from resnet20 import random_resnet20
 
 from sim.threads import one_thread
-from toolchain.evaluation import Evaluation, evaluate_on
+from toolchain.data import Dataset
+from toolchain.evaluate.evaluation import Evaluation, evaluate_on
 from toolchain.netlist import Netlist
-from toolchain.netlist.data_file import Dataset
 
 
 def evaluated(executor: str, netlist: Netlist, data: Dataset) -> tuple[Evaluation, float]:

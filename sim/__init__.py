@@ -1,6 +1,6 @@
 """Simulators: the golden integer step (numpy) and the PyTorch reference that is held to it.
 
-`golden` and the payload check need numpy only; what needs torch is imported at its first use.
+`golden` needs numpy only; what needs torch is imported at its first use.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sim import golden
-from sim.payloads import check_payloads
 
 if TYPE_CHECKING:
     from sim.activity import Activity
@@ -41,7 +40,6 @@ __all__ = [
     "LayerResult",
     "Simulator",
     "alpha_schedule",
-    "check_payloads",
     "compile_layer",
     "compile_netlist",
     "confidence",

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from sim.activity import Activity, Counter
-from sim.payloads import check_payloads
 from sim.reference import Simulator, compile_netlist
 from sim.threads import for_each
-from toolchain.netlist import InputError, Netlist, Readout
+from toolchain.netlist import InputError, Netlist, Readout, check_payloads
 
 
 def confidence(readout: np.ndarray, scale: np.ndarray) -> np.ndarray:

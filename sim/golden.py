@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sim.payloads import check_payloads
 from toolchain.netlist import (
     AdaFire,
     Input,
@@ -19,6 +18,7 @@ from toolchain.netlist import (
     Readout,
     Trace,
     apply_chain,
+    check_payloads,
     per_channel,
 )
 

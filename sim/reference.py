@@ -18,9 +18,8 @@ from torch import Tensor
 
 from sim.activity import Activity, Counter
 from sim.layer import Layer, compile_layer
-from sim.payloads import check_payloads
 from sim.threads import for_each, workers
-from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace
+from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace, check_payloads
 from toolchain.netlist.shapes import size
 
 #: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run, core by core.

@@ -17,21 +17,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toolchain.jobs import dataset, price, run, to_netlist, write_report
-    from toolchain.netlist.hdf5 import read_netlist, write_netlist
-    from toolchain.summary import summarize
-    from toolchain.verification import verify
+    from toolchain.api import dataset, price, run, to_netlist, write_report
+    from toolchain.equivalence.verify import verify
+    from toolchain.files.netlist_file import read_netlist, write_netlist
+    from toolchain.info.summary import summarize
 
 _HOMES = {
-    "dataset": "toolchain.jobs",
-    "price": "toolchain.jobs",
-    "read_netlist": "toolchain.netlist.hdf5",
-    "run": "toolchain.jobs",
-    "summarize": "toolchain.summary",
-    "to_netlist": "toolchain.jobs",
-    "verify": "toolchain.verification",
-    "write_netlist": "toolchain.netlist.hdf5",
-    "write_report": "toolchain.jobs",
+    "dataset": "toolchain.api",
+    "price": "toolchain.api",
+    "read_netlist": "toolchain.files.netlist_file",
+    "run": "toolchain.api",
+    "summarize": "toolchain.info.summary",
+    "to_netlist": "toolchain.api",
+    "verify": "toolchain.equivalence.verify",
+    "write_netlist": "toolchain.files.netlist_file",
+    "write_report": "toolchain.api",
 }
 
 __all__ = [

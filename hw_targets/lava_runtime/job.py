@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from hw_targets.schedule import Schedule
+from toolchain.files.netlist_file import netlist_bytes, read_netlist
 from toolchain.netlist import BackendError, Input, Netlist, Readout, Shape
-from toolchain.netlist.hdf5 import netlist_bytes, read_netlist
 
 #: What to do when there is no room for a run's files.
 MAKE_ROOM = "free some space for temporary files, or name another folder in TMPDIR"

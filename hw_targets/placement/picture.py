@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolchain.netlist.atomic import replacing
-
-if TYPE_CHECKING:
-    from hw_targets.placement.placement import Placement
+from hw_targets.placement.placement import Placement
+from toolchain.files.atomic import replacing
 
 
 def draw(placement: Placement, path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hw_targets.placement.boxes import Box, volume
@@ -138,12 +137,6 @@ class Placement:
         for name, value in self.traffic.__dict__.items():
             traffic.add_row(name.replace("_", " "), f"{value:,.0f}")
         return Group(summary, populations, traffic)
-
-    def draw(self, path: Path) -> None:
-        """Write a picture (format by suffix): each core's use of each limited resource, chip by chip."""
-        from hw_targets.placement.picture import draw
-
-        draw(self, path)
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -82,19 +82,19 @@ def seeds(kind):
     if kind == "npz":
         return [small_data()]
     if kind == "net":
-        from toolchain.exchange.netx import netx_bytes, sequence
+        from toolchain.exchange.netx.write import netx_bytes, sequence
 
         return [netx_bytes(small_sequence(), sequence(small_sequence()))]
     if kind == "nir":
-        from toolchain.exchange.nir_compact import to_nir
-        from toolchain.exchange.nir_explicit import to_nir_explicit
-        from toolchain.exchange.nir_file import graph_bytes
+        from toolchain.exchange.nir.compact import to_nir
+        from toolchain.exchange.nir.explicit import to_nir_explicit
+        from toolchain.exchange.nir.file import graph_bytes
 
         bare = to_nir(small_sequence())
         for key in ("structure", "arrays", "provenance"):
             del bare.metadata["adafire"][key]
         return [graph_bytes(g) for g in (to_nir(small_sequence()), bare, to_nir_explicit(small_sequence()))]
-    from toolchain.netlist.hdf5 import netlist_bytes
+    from toolchain.files.netlist_file import netlist_bytes
 
     return [netlist_bytes(small_netlist())]
 
@@ -105,12 +105,12 @@ _seeds = functools.cache(seeds)
 def read(kind, path):
     """Read a file as the command line does; return what identifies its content."""
     if kind == "npz":
-        from toolchain.netlist.data_file import read_data
+        from toolchain.data import read_data
 
         data = read_data(path)
         return data.values.tobytes(), None if data.labels is None else data.labels.tobytes()
     if kind == "h5":
-        from toolchain.netlist.hdf5 import read_netlist
+        from toolchain.files.netlist_file import read_netlist
 
         return _whole(read_netlist(path))
     from toolchain.exchange.imports import import_file
@@ -121,7 +121,7 @@ def read(kind, path):
 def _whole(netlist):
     """Check that an accepted netlist can be written, read back and run; return its hash."""
     from sim.golden import simulate
-    from toolchain.netlist.hdf5 import netlist_bytes, read_netlist
+    from toolchain.files.netlist_file import netlist_bytes, read_netlist
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "again.h5"
@@ -285,9 +285,9 @@ def fuzz(kind):
     import atheris
 
     with atheris.instrument_imports(include=["toolchain"]):
+        import toolchain.data.npz_file
         import toolchain.exchange.imports
-        import toolchain.netlist.data_file
-        import toolchain.netlist.hdf5  # noqa: F401
+        import toolchain.files.netlist_file  # noqa: F401
     checker = Checker(kind)
     runs = next((int(a.split("=")[1]) for a in sys.argv if a.startswith("-runs=")), 0)
 

@@ -1,6 +1,8 @@
 """Calibration without training: thresholds, biases, membrane potentials, weights."""
 
 from toolchain.calibrate.advanced import AdvancedCalibration
+from toolchain.calibrate.calibrator import CalibrationMethod, Calibrator
+from toolchain.calibrate.early_exit import EarlyExitCalibration
 from toolchain.calibrate.influence import influences
 from toolchain.calibrate.light import calibrate_biases
 from toolchain.calibrate.price import PricedUnit, fire_at_price, price_unit
@@ -11,6 +13,9 @@ from toolchain.calibrate.thresholds import Histogram, Thresholds, collect_histog
 __all__ = [
     "AdvancedCalibration",
     "CalibrationData",
+    "CalibrationMethod",
+    "Calibrator",
+    "EarlyExitCalibration",
     "Goal",
     "Histogram",
     "PricedUnit",

@@ -16,9 +16,9 @@ from toolchain.calibrate.light import shift_bias
 from toolchain.calibrate.retune import Goal, retune
 from toolchain.calibrate.spiking_walk import CalibrationData, Walk, channel_mean
 from toolchain.calibrate.weights import fit_weights
+from toolchain.display import Progress, silent
 from toolchain.netlist import AdaFire
 from toolchain.network import SpikingNetwork
-from toolchain.progress import Progress, silent
 from toolchain.quantize import Precision
 
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from sim.threads import one_thread
-from toolchain.convert import iterate
-from toolchain.network import FloatNetwork, Output
+from toolchain.network import FloatNetwork, Output, iterate
 
 #: Samples whose gradients are computed at once.
 _BATCH = 64

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from toolchain.calibrate.spiking_walk import CalibrationData, Walk, channel_mean
+from toolchain.display import Progress, silent
 from toolchain.netlist.shapes import per_channel
 from toolchain.network import Activation, FloatNetwork, Output, SpikingNetwork
-from toolchain.progress import Progress, silent
 from toolchain.quantize import Precision
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from sim.layer import compile_layer
 from sim.threads import one_thread
-from toolchain.convert.evaluate import current, value_of
 from toolchain.netlist import AdaFire, InputError, Population, Readout, per_channel
 from toolchain.network import MaxUnit, Source, SpikingNetwork
+from toolchain.network.ann import current, value_of
 from toolchain.quantize import Precision, QuantizedUnit, quantize_source, quantize_unit
 
 #: Samples that one call of a layer takes; bounds the memory of its currents.

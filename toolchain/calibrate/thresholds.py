@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from sim.threads import one_thread
-from toolchain.convert import iterate
+from toolchain.display import Progress, silent
 from toolchain.netlist import InputError
-from toolchain.network import Firing, FloatNetwork
-from toolchain.progress import Progress, silent
+from toolchain.network import Firing, FloatNetwork, iterate
 
 #: Bins per channel. The histogram's error in an activation is at most half a bin, max / 4096.
 BINS = 2048

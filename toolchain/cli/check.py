@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, show
 
 TargetName = Annotated[str, typer.Option("--target", help="Hardware target, or the path of a target file.")]
@@ -29,7 +29,7 @@ def check(
     """
     from hw_targets.rules import check as check_netlist
     from hw_targets.target import load_target
-    from toolchain.netlist.hdf5 import read_netlist
+    from toolchain.files.netlist_file import read_netlist
 
     chosen = load_target(target)
     report = check_netlist(read_netlist(netlist), chosen, unrolled=unroll)
@@ -52,12 +52,13 @@ def place(
 
     Example: adafire place resnet20.h5 --target loihi2 --data val.npz --picture cores.svg
     """
+    from hw_targets.placement import draw
     from hw_targets.placement import place as place_netlist
     from hw_targets.rules import membrane_bits
     from hw_targets.target import load_target
     from hw_targets.unroll import unroll as unroll_netlist
-    from toolchain.netlist.hdf5 import read_netlist
-    from toolchain.traffic import measure_traffic
+    from toolchain.evaluate.traffic import measure_traffic
+    from toolchain.files.netlist_file import read_netlist
 
     chosen, subject = load_target(target), read_netlist(netlist)
     traffic = None if data is None else measure_traffic(subject, data, limit)
@@ -67,7 +68,7 @@ def place(
         subject = unroll_netlist(subject, membrane_bits(subject, chosen)).netlist
     placement = place_netlist(subject, chosen, traffic)
     if picture is not None:
-        placement.draw(picture)
+        draw(placement, picture)
     show(placement, placement.to_json() if as_json else None)
 
 

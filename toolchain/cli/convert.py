@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
 
 if TYPE_CHECKING:
@@ -78,12 +78,11 @@ def convert(
     --calibration train.npz --normalize imagenet --target loihi2 -o resnet20.h5
     """
     from hw_targets.target import load_target
-    from toolchain.build import Recipe, build_netlist
-    from toolchain.convert import read_network
-    from toolchain.encoding import parse_normalization
-    from toolchain.netlist.atomic import check_writable
-    from toolchain.netlist.data_file import read_data
-    from toolchain.netlist.hdf5 import write_netlist
+    from toolchain.convert import Recipe, convert_network
+    from toolchain.data import parse_normalization, read_data
+    from toolchain.files.atomic import check_writable
+    from toolchain.files.netlist_file import write_netlist
+    from toolchain.frontend import read_network
     from toolchain.search import MeasurementCache, Measuring, default_folder
 
     check_writable(output)
@@ -113,14 +112,14 @@ def convert(
     labelled = None if evaluate is None else read_data(evaluate, limit=evaluate_limit)
     normalization = parse_normalization(normalize, data.shape[0])
     network = read_network(spec, weights, data.shape)
-    netlist = build_netlist(network, data, normalization, recipe, evaluation=labelled, progress=progress)
+    netlist = convert_network(network, data, normalization, recipe, evaluation=labelled, progress=progress)
     write_netlist(netlist, output)
     show("\n".join(_lines(netlist, output)), _outcome(netlist, output) if as_json else None)
 
 
 def _outcome(netlist: Netlist, output: Path) -> dict[str, Any]:
     """Return what was written as JSON values: as `adafire info`, with the file and what was measured on top."""
-    from toolchain.summary import summarize
+    from toolchain.info.summary import summarize
 
     return {
         "file": str(output),
@@ -131,7 +130,7 @@ def _outcome(netlist: Netlist, output: Path) -> dict[str, Any]:
 
 def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
     """Say what was written, how accurate it is, what a search and early exit promise, and what was rounded."""
-    from toolchain.stages import read_stages
+    from toolchain.convert.stages import read_stages
 
     yield (
         f"{output}: {len(netlist.spiking)} spiking populations, {len(netlist.connections)} connections, "

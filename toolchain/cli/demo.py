@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, messages, progress, results, show
 
 
@@ -22,7 +22,7 @@ def demo(
 
     Example: adafire demo -o digits
     """
-    from toolchain.demo import run_demo
+    from toolchain.demo.digits import run_demo
 
     def tell(line: str) -> None:
         (messages if as_json else results).print(line, markup=False, soft_wrap=True)

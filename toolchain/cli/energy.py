@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
 
 
@@ -24,10 +24,10 @@ def energy(
 
     Example: adafire energy resnet20.h5 --data val.npz --limit 256
     """
+    from toolchain.data import read_data
     from toolchain.energy import estimate_energy, read_prices
-    from toolchain.evaluation import count_operations
-    from toolchain.netlist.data_file import read_data
-    from toolchain.netlist.hdf5 import read_netlist
+    from toolchain.evaluate.evaluation import count_operations
+    from toolchain.files.netlist_file import read_netlist
 
     price_list = read_prices(prices)  # first, so that a bad list is refused before the run
     counts = count_operations(read_netlist(netlist), read_data(data, limit=limit), batch=batch, progress=progress)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import Json, show
 
 
@@ -25,10 +25,10 @@ def export(
 
     Example: adafire export resnet20.h5 --to nir -o resnet20.nir
     """
-    from toolchain.exchange.netx import write_netx
-    from toolchain.exchange.nir_compact import write_nir
-    from toolchain.exchange.nir_explicit import write_nir_explicit
-    from toolchain.netlist.hdf5 import read_netlist
+    from toolchain.exchange.netx.write import write_netx
+    from toolchain.exchange.nir.compact import write_nir
+    from toolchain.exchange.nir.explicit import write_nir_explicit
+    from toolchain.files.netlist_file import read_netlist
 
     write = {"nir": write_nir, "nir-explicit": write_nir_explicit, "netx": write_netx}[to]
     report = write(read_netlist(netlist), output)

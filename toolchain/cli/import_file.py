@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import Json, show
 
 
@@ -24,8 +24,8 @@ def import_file(
     Example: adafire import network.nir --timesteps 16 -o network.h5
     """
     from toolchain.exchange.imports import import_file as read
-    from toolchain.netlist.atomic import check_writable
-    from toolchain.netlist.hdf5 import write_netlist
+    from toolchain.files.atomic import check_writable
+    from toolchain.files.netlist_file import write_netlist
 
     check_writable(output)
     imported = read(file, timesteps=timesteps, weight_bits=weight_bits)

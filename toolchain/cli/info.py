@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import Json, show
 
 
@@ -20,8 +20,8 @@ def info(
 
     Example: adafire info resnet20.h5
     """
-    from toolchain.netlist.hdf5 import read_netlist
-    from toolchain.summary import summarize
+    from toolchain.files.netlist_file import read_netlist
+    from toolchain.info.summary import summarize
 
     summary = summarize(read_netlist(netlist))
     show(summary, summary.to_json() if as_json else None)

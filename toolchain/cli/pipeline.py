@@ -35,7 +35,7 @@ import hashlib
 import io
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +43,7 @@ from typing import Annotated, Any
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, messages, results, show
 from toolchain.netlist import InputError
 
@@ -57,6 +57,10 @@ STEPS = {
     "export": (False, True),
     "report": (True, True),
 }
+
+
+#: Runs one command and returns its exit status.
+Run = Callable[[list[str]], int]
 
 
 @dataclass(frozen=True)
@@ -150,10 +154,9 @@ def read_pipeline(path: Path) -> tuple[Step, ...]:
     return tuple(_step(name, table, netlist, data) for name, table in tables.items())
 
 
-def _perform(step: Step) -> int:
+def _perform(step: Step, run: Run) -> int:
     """Run one step; write what it printed, if that is its output."""
-    from toolchain.cli import run
-    from toolchain.netlist.atomic import write_bytes
+    from toolchain.files.atomic import write_bytes
 
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -171,7 +174,7 @@ def _read_done(path: Path) -> dict[str, list[Any]]:
     return done if isinstance(done, dict) else {}
 
 
-def run_steps(steps: tuple[Step, ...], memory: Path) -> Iterator[dict[str, Any]]:
+def run_steps(steps: tuple[Step, ...], memory: Path, run: Run) -> Iterator[dict[str, Any]]:
     """Run the steps that are not up to date, in order, and yield what became of each.
 
     A failed check does not stop the pipeline, everything else does.
@@ -181,7 +184,7 @@ def run_steps(steps: tuple[Step, ...], memory: Path) -> Iterator[dict[str, Any]]
     dict
         step, output, status (exit status) and done (False where it was up to date).
     """
-    from toolchain.netlist.atomic import write_bytes
+    from toolchain.files.atomic import write_bytes
 
     done = _read_done(memory)
     for step in steps:
@@ -190,7 +193,7 @@ def run_steps(steps: tuple[Step, ...], memory: Path) -> Iterator[dict[str, Any]]
         if step.output.is_file() and isinstance(kept, list) and kept[:1] == [key]:
             yield {"step": step.name, "output": str(step.output), "status": int(kept[1]), "done": False}
             continue
-        status = _perform(step)
+        status = _perform(step, run)
         if status in (0, CHECK_FAILED):
             done[step.name] = [key, status]
             write_bytes(memory, json.dumps(done, indent=1, sort_keys=True).encode())
@@ -201,7 +204,9 @@ def run_steps(steps: tuple[Step, ...], memory: Path) -> Iterator[dict[str, Any]]
 
 @app.command("run")
 def run_pipeline(
-    pipeline: Annotated[Path, typer.Argument(help="The pipeline (.toml).")], as_json: Json = False
+    context: typer.Context,
+    pipeline: Annotated[Path, typer.Argument(help="The pipeline (.toml).")],
+    as_json: Json = False,
 ) -> None:
     """Do a whole pipeline: convert, check, verify, simulate, energy, export, report.
 
@@ -214,7 +219,7 @@ def run_pipeline(
     with contextlib.chdir(pipeline.parent):
         steps = read_pipeline(Path(pipeline.name))
         outcomes = []
-        for outcome in run_steps(steps, Path(f"{pipeline.stem}.done.json")):
+        for outcome in run_steps(steps, Path(f"{pipeline.stem}.done.json"), context.obj):
             outcomes.append(outcome)
             (messages if as_json else results).print(_told(outcome), markup=False, soft_wrap=True)
     if as_json:

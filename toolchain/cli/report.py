@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, results
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def report(
 
     Example: adafire report resnet20.h5 --data val.npz --limit 256 -o report.html
     """
-    from toolchain.netlist.atomic import check_writable, write_bytes
-    from toolchain.netlist.data_file import read_data
+    from toolchain.data import read_data
+    from toolchain.files.atomic import check_writable, write_bytes
+    from toolchain.files.netlist_file import read_netlist
     from toolchain.netlist.errors import InputError
-    from toolchain.netlist.hdf5 import read_netlist
     from toolchain.report import run_report
 
     if output is None and not as_json:
@@ -70,7 +70,7 @@ def report(
     baselines = dict(zip(_file_names(baseline or []), map(read_netlist, baseline or []), strict=True))
     network = None
     if ann is not None:
-        from toolchain.convert import read_network
+        from toolchain.frontend import read_network
 
         network = read_network(ann, weights, samples.shape)
     elif weights is not None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
 
 
@@ -30,11 +30,11 @@ def simulate(
 
     Example: adafire simulate resnet20.h5 --data val.npz --limit 1000
     """
-    from toolchain.evaluation import evaluate, evaluate_on
-    from toolchain.netlist.atomic import check_writable
-    from toolchain.netlist.data_file import read_data
+    from toolchain.data import read_data
+    from toolchain.evaluate.evaluation import evaluate, evaluate_on
+    from toolchain.files.atomic import check_writable
+    from toolchain.files.netlist_file import read_netlist
     from toolchain.netlist.errors import InputError
-    from toolchain.netlist.hdf5 import read_netlist
 
     network, samples = read_netlist(netlist), read_data(data, limit=limit)
     if trace is not None:

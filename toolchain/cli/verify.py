@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli import app
+from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, progress, show
 
 
@@ -27,9 +27,9 @@ def verify(
 
     Example: adafire verify resnet20.h5 --data val.npz --limit 16 --against lava
     """
-    from toolchain.netlist.data_file import read_data
-    from toolchain.netlist.hdf5 import read_netlist
-    from toolchain.verification import verify as verify_netlist
+    from toolchain.data import read_data
+    from toolchain.equivalence.verify import verify as verify_netlist
+    from toolchain.files.netlist_file import read_netlist
 
     report = verify_netlist(read_netlist(netlist), read_data(data, limit=limit), against, progress=progress)
     show(report, report.to_json() if as_json else None)

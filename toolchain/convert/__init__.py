@@ -1,20 +1,7 @@
-"""From an ordinary nn.Module to the float network of populations and connections."""
+"""Conversion: from a network and data to a netlist, the passes in order (the only meaning of *convert*)."""
 
-from toolchain.convert.evaluate import activations, iterate, outputs
-from toolchain.convert.modules import load_module, load_weights
-from toolchain.convert.onnx_graph import convert_onnx
-from toolchain.convert.pt2_file import convert_pt2
-from toolchain.convert.read import read_network
-from toolchain.convert.torch_graph import convert
+from toolchain.convert.pipeline import choose_samples, convert_network
+from toolchain.convert.recipe import Recipe
+from toolchain.convert.stages import Stages, measure_stages
 
-__all__ = [
-    "activations",
-    "convert",
-    "convert_onnx",
-    "convert_pt2",
-    "iterate",
-    "load_module",
-    "load_weights",
-    "outputs",
-    "read_network",
-]
+__all__ = ["Recipe", "Stages", "choose_samples", "convert_network", "measure_stages"]

@@ -1,7 +1,16 @@
 """Whether two executors computed the same, where they first did not, and why."""
 
-from toolchain.equivalence.compare import Divergence, EquivalenceReport, compare, join
-from toolchain.equivalence.explain import Candidate, Contribution, Explanation, Membrane, diagnose
+from toolchain.equivalence.compare import compare, join
+from toolchain.equivalence.explain import diagnose
+from toolchain.equivalence.result import (
+    Candidate,
+    Contribution,
+    Divergence,
+    EquivalenceReport,
+    Explanation,
+    Membrane,
+)
+from toolchain.equivalence.verify import verify
 
 __all__ = [
     "Candidate",
@@ -13,4 +22,5 @@ __all__ = [
     "compare",
     "diagnose",
     "join",
+    "verify",
 ]

@@ -2,104 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from rich.console import Group, RenderableType
 
-from toolchain.display import Displayed
+from toolchain.equivalence.result import Divergence, EquivalenceReport, Explanation
 from toolchain.netlist import InputError, Trace
-
-if TYPE_CHECKING:
-    from toolchain.equivalence.explain import Explanation
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """The first value, in causal order, that two traces disagree on.
-
-    Parameters
-    ----------
-    population : str
-    timestep : int
-        From 0.
-    sample : int
-        From 0.
-    index : tuple of int
-        Position in the population, without time and sample.
-    expected, got : int
-        Payload, or running sum of a readout.
-    cause : str
-        What the traces show about the reason.
-    """
-
-    population: str
-    timestep: int
-    sample: int
-    index: tuple[int, ...]
-    expected: int
-    got: int
-    cause: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {**asdict(self), "index": list(self.index)}
-
-
-@dataclass(frozen=True)
-class EquivalenceReport(Displayed):
-    """Outcome of a comparison.
-
-    Parameters
-    ----------
-    expected, actual : str
-        The backends that wrote the traces.
-    samples : int
-    compared_values : int
-        Every payload and every running sum.
-    differing : mapping of str to tuple of int, one per timestep
-        How many values of each population differ, in the order of the netlist.
-    first_divergence : Divergence or None
-    explanation : Explanation or None
-        Where `diagnose` found one.
-    """
-
-    expected: str
-    actual: str
-    samples: int
-    compared_values: int
-    differing: Mapping[str, tuple[int, ...]]
-    first_divergence: Divergence | None
-    explanation: Explanation | None = None
-
-    @property
-    def equivalent(self) -> bool:
-        """Whether every value is equal."""
-        return self.first_divergence is None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the verdict as JSON values; `explanation` is there only where one was found."""
-        verdict = {
-            "equivalent": self.equivalent,
-            "compared_values": self.compared_values,
-            "first_divergence": None if self.first_divergence is None else self.first_divergence.to_json(),
-        }
-        return verdict if self.explanation is None else {**verdict, "explanation": self.explanation.to_json()}
-
-    def __rich__(self) -> RenderableType:
-        """Return the verdict for a terminal, with the explanation if there is one."""
-        pair = f"{self.actual} against {self.expected}"
-        first = self.first_divergence
-        if first is None:
-            return f"{pair}: equivalent, all {self.compared_values:,} values of {self.samples:,} samples agree"
-        differing = sum(map(sum, self.differing.values()))
-        head = f"{pair}: not equivalent, {differing:,} of {self.compared_values:,} values differ"
-        if self.explanation is not None:
-            return Group(head, self.explanation)
-        where = f"{first.population}{list(first.index)}, timestep {first.timestep}, sample {first.sample}"
-        return f"{head}\nfirst at {where}: expected {first.expected}, got {first.got} ({first.cause})"
 
 
 def compare(expected: Trace, actual: Trace) -> EquivalenceReport:

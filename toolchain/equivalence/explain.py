@@ -7,109 +7,17 @@ Known faults are tried one by one: the one that reproduces what the other side e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
 
-from toolchain.display import Displayed
-from toolchain.equivalence.compare import Divergence, EquivalenceReport, compare
+from toolchain.equivalence.compare import compare
 from toolchain.equivalence.faults import Bench, Fault, Replay, faults
+from toolchain.equivalence.result import Candidate, Contribution, Divergence, EquivalenceReport, Explanation, Membrane
 from toolchain.netlist import AdaFire, Input, Netlist, Readout, Trace, adjoint, chain_shapes, per_channel
 
 #: Samples that a fault is tried on: the diverging one and those right before it.
 WINDOW = 4
-#: Inputs that tables show, largest first.
-SHOWN = 12
-
-
-@dataclass(frozen=True)
-class Contribution:
-    """One synapse that carried something into the diverging neuron.
-
-    Parameters
-    ----------
-    source : str
-    index : tuple of int
-        Position of the source neuron.
-    payload, weight : int
-    """
-
-    source: str
-    index: tuple[int, ...]
-    payload: int
-    weight: int
-
-
-@dataclass(frozen=True)
-class Membrane:
-    """One timestep of a neuron: potential before, after integration, after reset; and its payload."""
-
-    before: int
-    integrated: int
-    payload: int
-    after: int
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A fault that was tried, and how many values of the population it reproduces."""
-
-    cause: str
-    matches: int
-    of: int
-
-    @property
-    def exact(self) -> bool:
-        """Whether every value is reproduced."""
-        return self.matches == self.of
-
-
-@dataclass(frozen=True)
-class Explanation(Displayed):
-    """The first divergence with the arithmetic around it.
-
-    Parameters
-    ----------
-    divergence : Divergence
-        Its `cause` is the verdict.
-    current : int
-        Sum of payload * weight over the synapses.
-    bias, threshold, phi : int or None
-        Of the neuron; `threshold` and `phi` are None for a readout or max-pooling.
-    contributions : tuple of Contribution
-        Synapses that carried a non-zero product, largest first.
-    expected : Membrane or None
-        The timestep by the semantics; None for a population without a membrane.
-    got : Membrane or None
-        The same with the best candidate's fault; None where no fault fits.
-    needed : tuple of int or None
-        Range of the membrane potential after integration that would have emitted what was got.
-    candidates : tuple of Candidate
-        Best first; those that reproduce no more than the faultless replay are left out.
-    """
-
-    divergence: Divergence
-    current: int
-    bias: int
-    threshold: int | None
-    phi: int | None
-    contributions: tuple[Contribution, ...]
-    expected: Membrane | None
-    got: Membrane | None
-    needed: tuple[int, int] | None
-    candidates: tuple[Candidate, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
-
-    def __rich__(self) -> RenderableType:
-        """Return the explanation as tables for a terminal."""
-        return _render(self)
 
 
 def diagnose(netlist: Netlist, expected: Trace, actual: Trace) -> EquivalenceReport:
@@ -227,42 +135,3 @@ def _contributions(netlist: Netlist, trace: Trace, first: Divergence) -> tuple[C
             index = tuple(int(i) for i in position)
             found.append(Contribution(connection.source, index, int(payloads[index]), int(weights[index])))
     return tuple(sorted(found, key=lambda c: -abs(c.payload * c.weight)))
-
-
-def _render(explanation: Explanation) -> RenderableType:
-    first = explanation.divergence
-    where = f"{first.population}{list(first.index)}, timestep {first.timestep}, sample {first.sample}"
-    parts: list[RenderableType] = [
-        f"First divergence: {where}: expected {first.expected}, got {first.got}",
-        f"Likely cause: {first.cause}",
-    ]
-    if explanation.contributions:
-        table = Table(box=box.SIMPLE_HEAD, title="What arrived (both sides alike)", title_justify="left")
-        for heading in ("source", "neuron"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("payload", "weight", "product"):
-            table.add_column(heading, justify="right")
-        for c in explanation.contributions[:SHOWN]:
-            table.add_row(c.source, str(list(c.index)), str(c.payload), str(c.weight), str(c.payload * c.weight))
-        rest = len(explanation.contributions) - SHOWN
-        if rest > 0:
-            table.caption = f"and {rest} smaller ones"
-        parts.append(table)
-    parts.append(f"Current {explanation.current}, bias {explanation.bias}")
-    if explanation.expected is not None:
-        table = Table(box=box.SIMPLE_HEAD, title="Membrane potential", title_justify="left")
-        table.add_column("side")
-        for heading in ("before", "integrated", "payload", "after"):
-            table.add_column(heading, justify="right")
-        for side, m in (("expected", explanation.expected), ("got, with this fault", explanation.got)):
-            if m is not None:
-                table.add_row(side, str(m.before), str(m.integrated), str(m.payload), str(m.after))
-        parts.append(table)
-        parts.append(f"Threshold {explanation.threshold}, longest burst {explanation.phi}")
-        if explanation.needed is not None:
-            low, high = explanation.needed
-            parts.append(f"To emit {first.got}, the integrated potential would have to be {low} to {high}")
-    if len(explanation.candidates) > 1 and not explanation.candidates[0].exact:
-        also = "; ".join(f"{c.cause} ({c.matches} of {c.of})" for c in explanation.candidates[1:4])
-        parts.append(f"Also possible: {also}")
-    return Group(*parts)

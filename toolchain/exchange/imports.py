@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toolchain.exchange.netx_import import read_netx
-from toolchain.exchange.nir_compact import import_nir
-from toolchain.exchange.nir_import import Imported
+from toolchain.exchange.netx.read import read_netx
+from toolchain.exchange.nir.compact import import_nir
+from toolchain.exchange.nir.standard import Imported
+from toolchain.files.guarded_hdf5 import open_guarded
 from toolchain.netlist import FormatError
-from toolchain.netlist.guarded_hdf5 import open_guarded
 
 
 def import_file(path: Path | str, *, timesteps: int | None = None, weight_bits: int = 8) -> Imported:

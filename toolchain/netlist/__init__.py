@@ -39,8 +39,10 @@ from toolchain.netlist.operators import (
     Weighted,
     chain_shapes,
 )
+from toolchain.netlist.payloads import check_payloads
 from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
+from toolchain.netlist.synapses import fan_outs
 from toolchain.netlist.trace import Trace, concatenate
 
 __all__ = [
@@ -85,9 +87,11 @@ __all__ = [
     "can_saturate",
     "chain_shapes",
     "check_graph",
+    "check_payloads",
     "concatenate",
     "current_bound",
     "fan_out",
+    "fan_outs",
     "membrane_bound",
     "partial_sum_bound",
     "per_channel",

@@ -18,7 +18,6 @@ from hw_targets.target import Target
 from toolchain.netlist import (
     AdaFire,
     Connection,
-    Input,
     MaxPool,
     Netlist,
     Operator,
@@ -29,7 +28,7 @@ from toolchain.netlist import (
     chain_shapes,
 )
 from toolchain.netlist.shapes import per_channel
-from toolchain.network import Activation, Encoding, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork
+from toolchain.network import Activation, MaxUnit, Output, Source, SpikingNetwork
 from toolchain.quantize.amplitude import channelwise, fold, largest_weight, output_channels, through_structure
 from toolchain.quantize.scales import FoldedChain, channel_scales, split_chain, steady
 
@@ -85,25 +84,9 @@ class QuantizedUnit:
     notes: tuple[str, ...] = field(default=())
 
 
-def input_population(network: FloatNetwork, encoding: Encoding) -> Input:
-    """Return the input in integers."""
-    source = network.source
-    return Input(
-        source.name,
-        source.shape,
-        encoding.bits,
-        encoding.signed,
-        encoding.scale,
-        encoding.mean,
-        encoding.std,
-        encoding.coding,
-    )
-
-
 def quantize_source(spiking: SpikingNetwork) -> QuantizedUnit:
     """Quantise the input: nothing feeds it, and its amplitude is its scale."""
-    source = input_population(spiking.network, spiking.encoding)
-    return QuantizedUnit(source, (), np.full(source.shape, source.scale))
+    return QuantizedUnit(spiking.source, (), np.full(spiking.source.shape, spiking.source.scale))
 
 
 def _integer_weights(operator: Operator, scale: np.ndarray, top: int) -> Operator:
@@ -251,8 +234,7 @@ def largest_payload(spiking: SpikingNetwork, name: str) -> int:
     if isinstance(unit, MaxUnit):
         return max(largest_payload(spiking, c.source) for c in spiking.network.inputs(name))
     if isinstance(unit, Source):
-        encoding = spiking.encoding
-        return int(2 ** (encoding.bits - 1) - 1 if encoding.signed else 2**encoding.bits - 1)
+        return spiking.source.payload_range[1]
     return spiking.firing[name].phi
 
 

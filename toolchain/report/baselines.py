@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.data import Dataset
+from toolchain.display import Progress, silent
 from toolchain.energy import Counts, EnergyReport, count
 from toolchain.energy.readings import paper_energy_by_timestep, sops_by_timestep
-from toolchain.evaluation import check_samples, decide, traces
+from toolchain.evaluate.evaluation import check_samples, decide, traces
 from toolchain.netlist import AdaFire, InputError, Netlist, Trace
-from toolchain.netlist.data_file import Dataset
-from toolchain.progress import Progress, silent
 
 #: Samples in memory at a time.
 BATCH = 32

@@ -11,14 +11,13 @@ import torch
 from hw_targets.placement import Placement
 from hw_targets.rules.report import CheckReport
 from sim.early_exit import exit_timesteps
-from toolchain.convert import iterate
+from toolchain.data import Dataset
+from toolchain.display import Progress, silent
 from toolchain.energy import Counts, EnergyReport, count, estimate_energy
 from toolchain.equivalence import EquivalenceReport
-from toolchain.evaluation import decide, traces
+from toolchain.evaluate.evaluation import decide, traces
 from toolchain.netlist import AdaFire, Netlist, Readout, Trace, membrane_bound
-from toolchain.netlist.data_file import Dataset
-from toolchain.network import FloatNetwork
-from toolchain.progress import Progress, silent
+from toolchain.network import FloatNetwork, iterate
 from toolchain.report.baselines import Baseline
 from toolchain.report.fidelity import Error, error, in_payloads, join, mean_payloads, without_spikes
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jinja2
 from markupsafe import Markup
 
+from toolchain.convert.stages import read_stages
 from toolchain.energy import energy_text, quantity
 from toolchain.energy.result import price_list, reading_groups, shown_energy
 from toolchain.equivalence import Explanation
@@ -25,7 +26,6 @@ from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows, to_json
 from toolchain.report.searched import Search, read_search
 from toolchain.report.text import EQUAL_ACCURACY, equal_accuracy_lines, to_csv, to_markdown
-from toolchain.stages import read_stages
 
 #: Characters of a provenance value that is shown at once; longer ones unfold.
 LONGEST = 160

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from toolchain.convert.stages import read_stages
 from toolchain.energy import LayerEnergy
 from toolchain.netlist import AdaFire, Input, MaxPool, Population, Readout
 from toolchain.netlist.shapes import size
 from toolchain.report.baselines import Baseline, stop
 from toolchain.report.measure import LayerActivity, Measurement
 from toolchain.report.searched import Search, read_search
-from toolchain.stages import read_stages
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from hw_targets.lava_runtime import lava_is_installed
 from hw_targets.rules import check
 from hw_targets.rules.capacity import placed
 from hw_targets.target import Target
+from toolchain.data import Dataset
+from toolchain.display import Progress, silent
 from toolchain.equivalence import EquivalenceReport
+from toolchain.equivalence.verify import verify
 from toolchain.netlist import Netlist
-from toolchain.netlist.data_file import Dataset
 from toolchain.network import FloatNetwork
-from toolchain.progress import Progress, silent
 from toolchain.report.baselines import check_baselines, run_baseline
 from toolchain.report.measure import Measurement, measure
-from toolchain.verification import verify
 
 #: Samples that a report runs on Lava by default.
 LAVA_SAMPLES = 4

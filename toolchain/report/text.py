@@ -6,11 +6,11 @@ import csv
 import io
 from dataclasses import asdict, fields
 
+from toolchain.convert.stages import read_stages
 from toolchain.energy import energy_text, quantity
 from toolchain.report.baselines import Baseline, phi_range
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows, stopped_early
-from toolchain.stages import read_stages
 
 
 def to_csv(measurement: Measurement) -> str:

@@ -1,15 +1,19 @@
 """Search: sensitivities, firing patterns, spike compression, and prices per channel."""
 
 from toolchain.search.cache import MeasurementCache, default_folder
-from toolchain.search.measure import Judge, Measured, reference_outputs
+from toolchain.search.channels import ChannelSearch
+from toolchain.search.layers import LayerSearch
+from toolchain.search.measure import Judge, Measured
 from toolchain.search.pareto import Frontier, pareto_frontier
 from toolchain.search.sensitivity import Measuring, SensitivityTable, measure_sensitivities
 from toolchain.search.workbench import Base, Sensitivity, Workbench
 
 __all__ = [
     "Base",
+    "ChannelSearch",
     "Frontier",
     "Judge",
+    "LayerSearch",
     "Measured",
     "MeasurementCache",
     "Measuring",
@@ -19,5 +23,4 @@ __all__ = [
     "default_folder",
     "measure_sensitivities",
     "pareto_frontier",
-    "reference_outputs",
 ]

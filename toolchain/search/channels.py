@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.calibrate import PricedUnit, fire_at_price, price_unit
-from toolchain.conversion import Conversion
+from toolchain.calibrate import Calibrator, PricedUnit, fire_at_price, price_unit
 from toolchain.netlist import InputError
 from toolchain.network import SpikingNetwork
 from toolchain.search.firing import Found
-from toolchain.search.measure import Measured
+from toolchain.search.measure import Judge, Measured
 
 #: Networks that are built and measured for each goal.
 _TRIALS = 6
@@ -33,14 +32,14 @@ _STEP = 0.8
 
 @dataclass(frozen=True, eq=False)
 class _Knob:
-    """Networks of one conversion, by the operations that they are predicted to spend."""
+    """Networks of one calibrator, by the operations that they are predicted to spend."""
 
-    conversion: Conversion
+    calibrator: Calibrator
     phi_max: int
 
     @cached_property
     def units(self) -> dict[str, PricedUnit]:
-        c = self.conversion
+        c = self.calibrator
         return {
             u.name: price_unit(
                 u,
@@ -72,7 +71,7 @@ class _Knob:
 
     def build(self, price: float) -> SpikingNetwork:
         """Return the calibrated network at a price."""
-        c = self.conversion
+        c = self.calibrator
         firing = fire_at_price(self.units, price, dict.fromkeys(self.units, self.phi_max), c.thresholds)
         # No channel needs longer bursts than its largest activation asks for; one more makes up for late ones.
         firing = {
@@ -81,7 +80,7 @@ class _Knob:
             )
             for name, f in firing.items()
         }
-        return c.calibrate(SpikingNetwork(c.network, c.encoding, firing, c.thresholds.timesteps), price)
+        return c.calibrate(SpikingNetwork(c.network, c.source, firing, c.thresholds.timesteps), price)
 
 
 @dataclass(frozen=True)
@@ -105,35 +104,37 @@ class ChannelSearch:
     budget: float | None = 1.0
     tolerance: float | None = None
 
-    def __call__(self, conversion: Conversion) -> Found:
-        """Search, and return the calibrated network."""
+    def __call__(self, calibrator: Calibrator, judge: Judge) -> Found:
+        """Search, and return the calibrated network; `judge` has data that calibration does not see."""
         if self.budget is not None and not self.budget > 0:
             raise InputError(
                 "--budget", f"{self.budget:g} found, expected a positive share of uniform phi's operations"
             )
         if self.tolerance is not None and not self.tolerance >= 0:
             raise InputError("--tolerance", f"{self.tolerance:g} found, the least feasible one is 0")
-        uniform = conversion.calibrate(conversion.fire({u.name: self.phi for u in conversion.network.activations}))
-        baseline = conversion.judge.measure(uniform)
-        knob = _Knob(conversion, self.phi_max)
+        uniform = calibrator.calibrate(calibrator.fire({u.name: self.phi for u in calibrator.network.activations}))
+        baseline = judge.measure(uniform)
+        knob = _Knob(calibrator, self.phi_max)
         report: dict[str, Any] = {"strategy": "channels", "uniform": baseline.to_json()}
         found = Found(uniform, baseline, {})
         if self.budget is not None:
-            found = self._within_budget(knob, uniform, baseline, self.budget)
+            found = self._within_budget(knob, judge, uniform, baseline, self.budget)
             report["firing"] = found.report
         if self.tolerance is not None:
-            found = self._within_tolerance(knob, found, self.tolerance)
+            found = self._within_tolerance(knob, judge, found, self.tolerance)
             report["compression"] = found.report
         report |= {"phi": {n: f.phi for n, f in found.spiking.firing.items()}, "measured": found.measured.to_json()}
         return replace(found, report=report)
 
-    def _within_budget(self, knob: _Knob, uniform: SpikingNetwork, baseline: Measured, budget: float) -> Found:
+    def _within_budget(
+        self, knob: _Knob, judge: Judge, uniform: SpikingNetwork, baseline: Measured, budget: float
+    ) -> Found:
         """Spend what the budget allows, as measured."""
-        judge, limit = knob.conversion.judge, budget * baseline.operations
+        limit = budget * baseline.operations
         history: list[dict[str, Any]] = []
         best: tuple[SpikingNetwork, Measured] | None = (uniform, baseline) if budget >= 1 else None
         aim = limit
-        with knob.conversion.progress("candidates within the budget", _TRIALS) as advance:
+        with knob.calibrator.progress("candidates within the budget", _TRIALS) as advance:
             for _ in range(_TRIALS):
                 spiking = knob.build(knob.price(aim))
                 measured = judge.measure(spiking)
@@ -150,12 +151,12 @@ class ChannelSearch:
             raise InputError("--budget", f"{budget:g} cannot be kept, the least feasible one is {least:.4g}")
         return Found(best[0], best[1], {"budget": budget, "measured": best[1].to_json(), "candidates": history})
 
-    def _within_tolerance(self, knob: _Knob, start: Found, tolerance: float) -> Found:
+    def _within_tolerance(self, knob: _Knob, judge: Judge, start: Found, tolerance: float) -> Found:
         """Save as long as the measured divergence stays within the tolerance: larger steps, then smaller."""
-        judge, allowed = knob.conversion.judge, start.measured.divergence + tolerance
+        allowed = start.measured.divergence + tolerance
         history: list[dict[str, Any]] = []
         best, step = start, _STEP
-        with knob.conversion.progress("candidates of spike compression", _TRIALS) as advance:
+        with knob.calibrator.progress("candidates of spike compression", _TRIALS) as advance:
             for _ in range(_TRIALS):
                 aim = step * best.measured.operations
                 spiking = knob.build(knob.price(aim))

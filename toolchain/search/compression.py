@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.display import Progress, silent
 from toolchain.netlist import InputError
 from toolchain.network import SpikingNetwork
-from toolchain.progress import Progress, silent
 from toolchain.search.firing import Found
 from toolchain.search.measure import Judge
 from toolchain.search.pareto import pareto_frontier

@@ -65,7 +65,7 @@ def measure_tasks(
     base : Base
     tasks : sequence of (name, Firing)
     executor : str
-        As `toolchain.workers.run_tasks` takes it.
+        As `toolchain.workers.tasks.run_tasks` takes it.
     cache : MeasurementCache, optional
         Written by the workers: a cluster shares the folder or loses only the ability to resume.
 

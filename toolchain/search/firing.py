@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.display import Progress, silent
 from toolchain.netlist import InputError
 from toolchain.network import SpikingNetwork
-from toolchain.progress import Progress, silent
 from toolchain.search.measure import Judge, Measured
 from toolchain.search.pareto import pareto_frontier
 from toolchain.search.sensitivity import SensitivityTable

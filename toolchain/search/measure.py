@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -13,13 +12,9 @@ from torch import Tensor
 
 from sim import Activity, compile_netlist
 from toolchain.calibrate import CalibrationData
-from toolchain.convert import outputs
-from toolchain.netlist import Connection, Netlist, fan_out
-from toolchain.network import FloatNetwork, SpikingNetwork
+from toolchain.netlist import Netlist, fan_outs
+from toolchain.network import FloatNetwork, SpikingNetwork, reference_outputs
 from toolchain.quantize import Precision, quantize
-
-#: Samples of the ANN that run together.
-_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -61,15 +56,6 @@ def symmetric_divergence(logits: Tensor, reference: Tensor) -> float:
     return float(((a.exp() - b.exp()) * (a - b)).sum(1).mean())
 
 
-def fan_outs(connections: Sequence[Connection], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Return the number of synapses that each neuron drives, summed over its connections."""
-    total: dict[str, np.ndarray] = {}
-    for connection in connections:
-        count = fan_out(connection.operators, shapes[connection.source])
-        total[connection.source] = total.get(connection.source, 0) + count
-    return total
-
-
 def operations(netlist: Netlist, activity: Activity) -> float:
     """Return the synaptic operations per sample, those of the input left out (semantics, section 9)."""
     synapses = fan_outs(netlist.connections, {p.name: p.shape for p in netlist.populations})
@@ -77,13 +63,6 @@ def operations(netlist: Netlist, activity: Activity) -> float:
         int((activity.payloads[p.name] * synapses[p.name]).sum()) for p in netlist.spiking if p.name in synapses
     )
     return spent / activity.samples
-
-
-@torch.inference_mode()
-def reference_outputs(network: FloatNetwork, x: Tensor) -> tuple[Tensor, ...]:
-    """Return the ANN's outputs (N, ...) on normalised data, one per output unit."""
-    parts = [outputs(network, x[start : start + _BATCH]) for start in range(0, x.shape[0], _BATCH)]
-    return tuple(torch.cat(o) for o in zip(*parts, strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.display import Progress, silent
 from toolchain.netlist import InputError
 from toolchain.network import Firing
-from toolchain.progress import Progress, silent
 from toolchain.search.cache import MeasurementCache
 from toolchain.search.executor import measure_tasks
 from toolchain.search.workbench import Base
@@ -66,7 +66,7 @@ class Measuring:
     samples : int
         At least 256.
     executor : str
-        As `toolchain.workers.run_tasks` takes it.
+        As `toolchain.workers.tasks.run_tasks` takes it.
     cache : MeasurementCache, optional
     """
 

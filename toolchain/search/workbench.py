@@ -16,11 +16,10 @@ from torch import Tensor
 from sim import compile_layer
 from toolchain.calibrate.light import shift_bias
 from toolchain.calibrate.spiking_walk import CHUNK, CalibrationData, channel_mean
-from toolchain.convert import iterate
-from toolchain.netlist import AdaFire, Population, Readout
-from toolchain.network import Firing, FloatNetwork, SpikingNetwork
+from toolchain.netlist import AdaFire, Population, Readout, fan_outs
+from toolchain.network import Firing, FloatNetwork, SpikingNetwork, iterate
 from toolchain.quantize import Precision, QuantizedUnit, quantize, quantize_source, quantize_unit
-from toolchain.search.measure import fan_outs, symmetric_divergence
+from toolchain.search.measure import symmetric_divergence
 
 #: Changes when measurements change their meaning: measurements on disk by other versions are not read.
 _VERSION = 1

@@ -1,0 +1,126 @@
+"""``adafire run``: the steps of a file, each only when its inputs changed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolchain import cli
+from toolchain.cli import run
+from toolchain.cli.pipeline import REPEATED, STEPS
+
+MODEL = """
+import torch
+from torch import nn
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+"""
+PIPELINE = """
+netlist = "net.h5"
+data = "data.npz"
+
+[convert]
+spec = "model.py:net"
+calibration = "data.npz"
+timesteps = 4
+target = "loihi2"
+
+[check]
+target = "loihi2"
+
+[verify]
+against = "reference"
+limit = 2
+
+[energy]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "model.py").write_text(MODEL)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 8, 8, 1)).astype(np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=rng.integers(0, 3, 6))
+    (tmp_path / "all.toml").write_text(PIPELINE)
+    return tmp_path
+
+
+def outcome(capsys, folder: Path) -> dict[str, str]:
+    capsys.readouterr()
+    assert run(["run", str(folder / "all.toml")]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "(" in line]
+    return {line.split(":")[0]: line[line.index("(") + 1 : -1] for line in lines}
+
+
+def test_a_second_run_does_nothing_and_a_change_redoes_what_depends_on_it(folder, capsys):
+    first = outcome(capsys, folder)
+    assert first == dict.fromkeys(["convert", "check", "verify", "energy"], "done")
+    assert json.loads((folder / "net.verify.json").read_text())["equivalent"]
+    assert set(outcome(capsys, folder).values()) == {"up to date"}
+
+    (folder / "all.toml").write_text(PIPELINE.replace("limit = 2", "limit = 3"))
+    second = outcome(capsys, folder)
+    assert [name for name, how in second.items() if how == "done"] == ["verify"]
+
+    (folder / "all.toml").write_text(PIPELINE.replace("timesteps = 4", "timesteps = 5"))
+    assert set(outcome(capsys, folder).values()) == {"done"}
+
+
+def test_the_outcome_as_json(folder, capsys):
+    capsys.readouterr()
+    assert run(["run", str(folder / "all.toml"), "--json"]) == 0
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert [(s["step"], s["status"], s["done"]) for s in steps] == [
+        (name, 0, True) for name in ("convert", "check", "verify", "energy")
+    ]
+
+
+def test_a_list_repeats_an_option_and_its_files_count(folder, capsys):
+    model, data = f"{folder / 'model.py'}:net", str(folder / "data.npz")
+    convert = ["convert", model, "--calibration", data, "--phi", "1", "-T", "8"]
+    assert run([*convert, "-o", str(folder / "phi1.h5")]) == 0
+    (folder / "uniform.h5").write_bytes((folder / "phi1.h5").read_bytes())
+    report = '[report]\noutput = "r.json"\nlava = 0\nbaseline = ["phi1.h5", "uniform.h5"]\n'
+    (folder / "all.toml").write_text(PIPELINE + report)
+    assert outcome(capsys, folder)["report"] == "done"
+    found = json.loads((folder / "r.json").read_text())
+    assert [b["name"] for b in found["at_equal_accuracy"]] == ["phi1.h5", "uniform.h5"]
+    assert set(outcome(capsys, folder).values()) == {"up to date"}
+    (folder / "uniform.h5").write_bytes((folder / "net.h5").read_bytes())
+    assert [name for name, how in outcome(capsys, folder).items() if how == "done"] == ["report"]
+
+
+def test_lists_are_for_the_options_that_repeat():
+    commands = cli.commands()
+    repeated = {p.name for step in STEPS for p in commands[step].params if p.multiple and p.param_type_name == "option"}
+    assert repeated == set(REPEATED)
+
+
+def test_a_failed_check_is_the_status_of_the_whole_and_the_rest_still_runs(folder, capsys):
+    (folder / "all.toml").write_text(PIPELINE.replace('[check]\ntarget = "loihi2"', '[check]\ntarget = "xylo_audio2"'))
+    assert run(["run", str(folder / "all.toml")]) == 1
+    assert json.loads((folder / "net.check.json").read_text())["violations"]
+    assert (folder / "net.energy.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[energy]", "[enrgy]", "did you mean 'energy'"),
+        ('spec = "model.py:net"', "", "spec"),
+        ('netlist = "net.h5"', "", "netlist"),
+        ("limit = 2", "limt = 2", "--limt"),
+        ("timesteps = 4", "timesteps = [4]", "timesteps"),
+        ("[check]", "[check", "TOML"),
+    ],
+)
+def test_a_bad_pipeline_is_refused_by_name(folder, capsys, old, new, message):
+    (folder / "all.toml").write_text(PIPELINE.replace(old, new))
+    assert run(["run", str(folder / "all.toml")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error

@@ -1,0 +1,128 @@
+"""The data file: read lazily, without pickle, each fault named."""
+
+import io
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+
+from toolchain.data import check_data, read_data
+from toolchain.netlist import FormatError, InputError
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(**arrays):
+        np.savez_compressed(tmp_path / "data.npz", **arrays)
+        return tmp_path / "data.npz"
+
+    return write
+
+
+def test_pictures_turn_channels_first_and_to_the_unit_range(save):
+    images = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
+    data = read_data(save(images=images, labels=np.array([1, 0])))
+    assert (len(data), data.shape) == (2, (3, 3, 4))
+    mean, std = np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 3.0])
+    expected = ((images / 255 - mean) / std).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(data.normalized(mean, std), expected)
+    np.testing.assert_array_equal(data.labels, [1, 0])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_floats_are_taken_as_they_are(save, order):
+    images = np.random.default_rng(0).normal(size=(5, 3, 4, 2)).astype(np.float32)
+    data = read_data(save(images=np.array(images, order=order)), limit=3)
+    np.testing.assert_array_equal(data.normalized(np.ones(3), np.ones(3)), images[:3])
+    assert data.labels is None
+
+
+def test_frames_put_time_first(save, make):
+    netlist = make("concat")
+    frames = np.random.default_rng(0).integers(0, 2, (3, 5, 2, 6, 6)).astype(np.uint8)
+    data = read_data(save(frames=frames))
+    check_data(data, netlist.input, timesteps=5)
+    assert data.payloads(netlist.input).shape == (5, 3, 2, 6, 6)
+    with pytest.raises(InputError, match="5 frames per sample found, expected at least 6"):
+        check_data(data, netlist.input, timesteps=6)
+
+
+def test_batches_make_the_same_payloads(save, make):
+    netlist = make("cnn")
+    data = read_data(save(images=np.random.default_rng(0).integers(0, 256, (11, 8, 8, 2)).astype(np.uint8)))
+    whole = data.payloads(netlist.input)
+    assert whole.dtype == np.int8
+    np.testing.assert_array_equal(np.concatenate(list(data.batches(netlist.input, 4))), whole)
+
+
+def test_a_limit_reads_no_more(save):
+    path = save(images=np.zeros((4000, 64, 64, 3), np.uint8), labels=np.arange(4000))
+    tracemalloc.start()
+    data = read_data(path, limit=10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(data) == len(data.labels) == 10
+    assert peak < 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"pictures": np.zeros(3)}, "holds pictures; expected either 'images' or 'frames'"),
+        ({"images": np.zeros((3, 2, 2, 1), np.uint8), "frames": np.zeros(3)}, "expected either"),
+        (
+            {"images": np.zeros((3, 2, 2, 1), np.uint8), "labels": np.zeros(4, np.int64)},
+            r"\(4,\) found, expected \(3,\)",
+        ),
+        ({"images": np.zeros((3, 2, 2, 1), np.uint8), "labels": np.zeros(3)}, "labels: float64 found"),
+        ({"images": np.full((3, 1, 2, 2), np.nan)}, "NaN"),
+        ({"images": np.zeros((3, 2, 2, 1), np.int64)}, "images: int64 found"),
+        ({"images": np.zeros((0, 2, 2, 1), np.uint8)}, "no samples"),
+        ({"images": np.zeros((), np.uint8)}, "shape"),
+        ({"images": np.array([{"a": 1}], dtype=object)}, "images: object found"),
+        ({"frames": np.zeros((3, 2), np.uint8)}, "frames of shape"),
+    ],
+)
+def test_a_fault_is_refused_by_name(save, arrays, message):
+    with pytest.raises((InputError, FormatError), match=message) as caught:
+        read_data(save(**arrays))
+    assert "data.npz" in str(caught.value)
+
+
+def test_data_that_do_not_fit_the_network_are_named(save, make):
+    netlist = make("cnn")
+    data = read_data(save(images=np.zeros((2, 9, 9, 2), np.uint8), labels=np.array([0, 7])))
+    with pytest.raises(InputError, match=r"data\.npz: samples of shape \(2, 9, 9\) found, expected \(2, 8, 8\)"):
+        check_data(data, netlist.input)
+    data = read_data(save(images=np.zeros((2, 8, 8, 2), np.uint8), labels=np.array([0, 7])))
+    with pytest.raises(InputError, match="labels 0 to 7 found, expected 0 to 2"):
+        check_data(data, netlist.input, classes=3)
+    with pytest.raises(InputError, match="images found, expected frames"):
+        check_data(data, make("concat").input)
+
+
+def claim(path, shape, data=b"", declared=None):
+    """A .npz whose header claims a shape that its data do not have."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", header.getvalue() + data)
+    return path
+
+
+@pytest.mark.parametrize("shape", [(1 << 40, 32, 32, 3), (10, 1 << 62, 1 << 62, 4), (2, 2, 2, 1)])
+def test_a_header_that_lies_allocates_nothing(shape, tmp_path):
+    with pytest.raises(FormatError, match="bytes stored, expected"):
+        read_data(claim(tmp_path / "data.npz", shape, b"1234"))
+
+
+def test_damaged_archives_are_refused(save, tmp_path):
+    path = save(images=np.random.default_rng(0).integers(0, 256, (9, 8, 8, 2)).astype(np.uint8))
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 61):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FormatError, match=r"data\.npz"):
+            read_data(path)
+    with pytest.raises(InputError, match="no such file"):
+        read_data(tmp_path / "other.npz")

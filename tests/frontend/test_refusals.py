@@ -1,0 +1,269 @@
+"""What cannot be expressed is refused by one error: module path, operation, what would work instead."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from toolchain.frontend import read_module
+from toolchain.netlist import AdafireError, InputError, UnsupportedError
+
+C = nn.Conv2d
+
+
+class Function(nn.Module):
+    def __init__(self, forward, **parts):
+        super().__init__()
+        self.function = forward
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def after_conv(*layers, c=4):
+    return nn.Sequential(C(3, c, 3), *layers)
+
+
+def functional(forward):
+    return Function(lambda m, x: forward(m.conv(x)), conv=C(3, 4, 3))
+
+
+def data_dependent(m, x):
+    return x.relu() if x.sum() > 0 else x
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(8, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x)[0]
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x, x, x)[0]
+
+
+IMAGE = (3, 8, 8)
+#: name: (module, input shape, path, words of the message in order)
+REFUSED = {
+    "leaky_relu": (lambda: after_conv(nn.LeakyReLU()), IMAGE, "1", ["LeakyReLU", "ReLU or ReLU6"]),
+    "gelu": (lambda: nn.Sequential(after_conv(nn.ReLU()), after_conv(nn.GELU(), c=3)[1]), IMAGE, "1", ["GELU", "ReLU"]),
+    "silu": (lambda: after_conv(nn.SiLU()), IMAGE, "1", ["SiLU", "ReLU"]),
+    "hardswish": (lambda: after_conv(nn.Hardswish()), IMAGE, "1", ["Hardswish", "ReLU"]),
+    "prelu": (lambda: after_conv(nn.PReLU()), IMAGE, "1", ["PReLU", "ReLU"]),
+    "elu": (lambda: after_conv(nn.ELU()), IMAGE, "1", ["ELU", "ReLU"]),
+    "tanh": (lambda: after_conv(nn.Tanh()), IMAGE, "1", ["Tanh", "ReLU"]),
+    "sigmoid": (lambda: functional(torch.sigmoid), IMAGE, "forward", ["sigmoid", "remove it from the network's end"]),
+    "softmax": (
+        lambda: nn.Sequential(nn.Linear(4, 3), nn.Softmax(1)),
+        (4,),
+        "1",
+        ["Softmax", "remove it from the network's end"],
+    ),
+    "log_softmax": (lambda: functional(lambda x: F.log_softmax(x, 1)), IMAGE, "forward", ["log_softmax", "remove it"]),
+    "argmax": (lambda: functional(lambda x: x.argmax(1)), IMAGE, "forward", ["argmax", "return the logits"]),
+    "product": (
+        lambda: functional(lambda x: x.relu() * x.mean((2, 3), keepdim=True)),
+        IMAGE,
+        "forward",
+        ["mul", "multiplies two activations", "gate"],
+    ),
+    "square": (lambda: functional(lambda x: x**2), IMAGE, "forward", ["pow", "not supported"]),
+    "constant_over_activation": (
+        lambda: functional(lambda x: 1 / x),
+        IMAGE,
+        "forward",
+        ["reciprocal", "not supported"],
+    ),
+    "division": (
+        lambda: functional(lambda x: x / x.sum((2, 3), keepdim=True)),
+        IMAGE,
+        "forward",
+        ["div", "divides by"],
+    ),
+    "max_of_input": (
+        lambda: nn.Sequential(nn.MaxPool2d(2), C(3, 4, 3)),
+        IMAGE,
+        "0",
+        ["MaxPool2d", "network's input", "average pooling"],
+    ),
+    "max_without_relu": (
+        lambda: nn.Sequential(C(3, 4, 3), nn.MaxPool2d(2), C(4, 2, 1)),
+        IMAGE,
+        "2",
+        ["Conv2d", "max pool '1'", "put a ReLU before"],
+    ),
+    "max_then_negative_scale": (
+        lambda: functional(lambda x: (F.max_pool2d(x, 2) * -1).relu()),
+        IMAGE,
+        "forward",
+        ["max pool", "ReLU"],
+    ),
+    "max_at_the_end": (lambda: after_conv(nn.MaxPool2d(2)), IMAGE, "forward", ["max pool '1'", "ReLU"]),
+    "max_dilated": (
+        lambda: after_conv(nn.ReLU(), nn.MaxPool2d(2, dilation=2)),
+        IMAGE,
+        "2",
+        ["MaxPool2d", "dilation", "without dilation"],
+    ),
+    "max_indices": (
+        lambda: functional(lambda x: F.max_pool2d(x.relu(), 2, return_indices=True)),
+        IMAGE,
+        "forward",
+        ["max_pool2d_with_indices", "return_indices"],
+    ),
+    "average_ceil": (
+        lambda: nn.Sequential(C(3, 4, 2), nn.ReLU(), nn.AvgPool2d(2, ceil_mode=True)),
+        IMAGE,
+        "2",
+        ["AvgPool2d", "ceil_mode"],
+    ),
+    "average_without_padding": (
+        lambda: after_conv(nn.ReLU(), nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
+        IMAGE,
+        "2",
+        ["AvgPool2d", "border", "count_include_pad=True"],
+    ),
+    "adaptive_uneven": (
+        lambda: nn.Sequential(C(3, 4, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(4)),
+        IMAGE,
+        "2",
+        ["AdaptiveAvgPool2d", "different sizes", "divides 7"],
+    ),
+    "adaptive_max_uneven": (lambda: after_conv(nn.ReLU(), nn.AdaptiveMaxPool2d(4)), IMAGE, "2", ["AdaptiveMaxPool2d"]),
+    "layer_norm": (lambda: after_conv(nn.LayerNorm([4, 6, 6])), IMAGE, "1", ["LayerNorm", "BatchNorm"]),
+    "group_norm": (lambda: after_conv(nn.GroupNorm(2, 4)), IMAGE, "1", ["GroupNorm", "BatchNorm"]),
+    "instance_norm": (lambda: after_conv(nn.InstanceNorm2d(4)), IMAGE, "1", ["InstanceNorm2d", "BatchNorm"]),
+    "norm_of_the_batch": (
+        lambda: after_conv(nn.BatchNorm2d(4, track_running_stats=False)),
+        IMAGE,
+        "1",
+        ["BatchNorm2d", "running statistics"],
+    ),
+    "reflect_padding": (
+        lambda: nn.Sequential(C(3, 4, 3, padding=1, padding_mode="reflect")),
+        IMAGE,
+        "0",
+        ["Conv2d", "reflect", "zeros"],
+    ),
+    "padding_value": (
+        lambda: nn.Sequential(nn.ConstantPad2d(1, 2.0), C(3, 4, 3)),
+        IMAGE,
+        "0",
+        ["ConstantPad2d", "2.0"],
+    ),
+    "bicubic": (lambda: after_conv(nn.Upsample(scale_factor=2, mode="bicubic")), IMAGE, "1", ["Upsample"]),
+    "align_corners": (
+        lambda: after_conv(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)),
+        IMAGE,
+        "1",
+        ["Upsample", "align_corners"],
+    ),
+    "fractional_upsampling": (
+        lambda: after_conv(nn.Upsample(scale_factor=1.5)),
+        IMAGE,
+        "1",
+        ["Upsample", "whole-number"],
+    ),
+    "dilated_transposed": (
+        lambda: after_conv(nn.ConvTranspose2d(4, 2, 3, dilation=2)),
+        IMAGE,
+        "1",
+        ["ConvTranspose2d", "dilation"],
+    ),
+    "clip_from_above": (lambda: functional(lambda x: x.clamp(max=1)), IMAGE, "forward", ["clamp", "lower limit"]),
+    "maximum": (
+        lambda: functional(lambda x: torch.maximum(x, x.relu())),
+        IMAGE,
+        "forward",
+        ["maximum", "two activations"],
+    ),
+    "batch_mean": (lambda: functional(lambda x: x.mean(0)), IMAGE, "forward", ["mean", "batch"]),
+    "batch_flatten": (lambda: functional(torch.flatten), IMAGE, "forward", ["view", "batch"]),
+    "fixed_batch": (
+        lambda: Function(lambda m, x: m.f(x.relu().view(-1, 8 * 8)), f=nn.Linear(64, 2)),
+        IMAGE,
+        "forward",
+        ["view", "batch"],
+    ),
+    "cumsum": (lambda: functional(lambda x: x.cumsum(1)), IMAGE, "forward", ["cumsum", "docs/layers.md"]),
+    "lstm": (Recurrent, (5, 8), "rnn", ["LSTM", "not supported", "time axis"]),
+    "attention": (Attention, (5, 8), "attention", ["MultiheadAttention", "not supported", "multiplies activations"]),
+    "control_flow": (lambda: Function(data_dependent), IMAGE, "Function", ["torch.export", "control flow"]),
+    "constant_result": (lambda: Function(lambda m, x: torch.ones(3)), IMAGE, "forward", ["constant"]),
+    "constant_clip": (lambda: functional(lambda x: x.clamp(1, 1)), IMAGE, "forward", ["clamp", "constant"]),
+    "input_as_result": (lambda: functional(lambda x: x.to(torch.int64)), IMAGE, "forward", ["int64", "floating point"]),
+    "changed_buffer": (
+        lambda: Function(lambda m, x: x + m.norm.running_mean.add_(1)[:, None, None], norm=nn.BatchNorm2d(3)),
+        IMAGE,
+        "forward",
+        ["changes its buffers", "fixed statistics"],
+    ),
+    "five_axes": (lambda: functional(lambda x: x.view(-1, 2, 2, 3, 2, 6).relu()), IMAGE, "forward", ["axes"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusal_names_path_operation_and_way_out(name):
+    make, shape, path, words = REFUSED[name]
+    with pytest.raises(UnsupportedError) as caught:
+        read_module(make(), shape)
+    error = caught.value
+    assert error.where == path
+    message = str(error)
+    assert "\n" not in message
+    position = 0
+    for word in words:
+        assert word in message[position:], f"{word!r} is not in {message[position:]!r} ({message})"
+        position = message.index(word, position) + len(word)
+    assert error.fix, message
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "words"),
+    [
+        (lambda: C(3, 4, 3), (1, 8, 8), ["Conv2d", "(1, 8, 8)", "check the input shape"]),
+        (lambda: C(3, 4, 30), (3, 8, 8), ["Conv2d", "check the input shape"]),
+        (lambda: nn.Bilinear(3, 4, 5), (3,), ["Bilinear", "one tensor"]),
+    ],
+)
+def test_an_input_that_does_not_fit_is_refused(make, shape, words):
+    with pytest.raises(InputError) as caught:
+        read_module(make(), shape)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    module = nn.Sequential(C(3, 4, 3), nn.ReLU())
+    with torch.no_grad():
+        module[0].weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(InputError, match=r"0\.weight: the weights hold NaN"):
+        read_module(module, IMAGE)
+
+
+def test_a_refusal_is_an_adafire_error_with_status_2():
+    with pytest.raises(AdafireError) as caught:
+        read_module(after_conv(nn.GELU()), IMAGE)
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_module_is_left_as_it_was(training):
+    module = nn.Sequential(C(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(), nn.Flatten(), nn.Linear(144, 2))
+    module.train(training)
+    module[1].eval()
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    modes = [m.training for m in module.modules()]
+    read_module(module, IMAGE)
+    assert [m.training for m in module.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in module.parameters())

@@ -1,0 +1,235 @@
+"""Quantisation: the integers are those of semantics, section 3, and nothing is rounded silently."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw_targets.target import load_target
+from toolchain.netlist import (
+    AdaFire,
+    Connection,
+    Conv,
+    ConvTranspose,
+    Input,
+    Linear,
+    NetlistError,
+    Pad,
+    Readout,
+    Reshape,
+    Scale,
+    Slice,
+    SumPool,
+    TargetError,
+    Weighted,
+    apply,
+)
+from toolchain.network import Activation, Firing, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork
+from toolchain.quantize import Precision, quantize
+from toolchain.quantize.scales import steady
+
+
+def conv(weight: np.ndarray, groups: int = 1) -> Conv:
+    pad = weight.shape[2] // 2
+    return Conv(weight, (1, 1), ((pad, pad), (pad, pad)), (1, 1), groups)
+
+
+def spiking(network: FloatNetwork, *, phi: int = 4, threshold=None, drift: float = 0.0, initial: float = 0.5):
+    name, shape = network.source.name, network.source.shape
+    source = Input(name, shape, 8, True, 0.02, np.zeros(shape[0]), np.ones(shape[0]))
+    rng = np.random.default_rng(1)
+    firing = {
+        u.name: Firing(
+            phi,
+            rng.uniform(0.2, 1.5, u.shape[0]) if threshold is None else np.broadcast_to(threshold, u.shape[0]).copy(),
+            np.full(u.shape[0], initial),
+            drift,
+        )
+        for u in network.activations
+    }
+    return SpikingNetwork(network, source, firing, 8)
+
+
+@pytest.fixture
+def residual() -> FloatNetwork:
+    rng = np.random.default_rng(0)
+    return FloatNetwork(
+        (
+            Source("input", (3, 8, 8)),
+            Activation("a", (4, 8, 8), rng.normal(size=4)),
+            Activation("b", (8, 4, 4), rng.normal(size=8)),
+            Output("out", (5,), rng.normal(size=5)),
+        ),
+        (
+            Connection("input", "a", (conv(rng.normal(size=(4, 3, 3, 3))),)),
+            Connection("a", "b", (Conv(rng.normal(size=(8, 4, 3, 3)), (2, 2), ((1, 1), (1, 1)), (1, 1)),)),
+            Connection(
+                "a", "b", (Slice(1, 0, 8, 2), Slice(2, 0, 8, 2), Pad(((2, 2), (0, 0), (0, 0))), Scale(np.ones(8)))
+            ),
+            Connection(
+                "b", "out", (SumPool((4, 4), (4, 4), ((0, 0), (0, 0))), Reshape((8,)), Linear(rng.normal(size=(5, 8))))
+            ),
+        ),
+    )
+
+
+def test_the_numbers_of_section_3(residual):
+    network = spiking(residual)
+    netlist = quantize(network)
+    a = netlist["a"]
+    (connection,) = netlist.inputs("a")
+    effective = residual.connections[0].operators[0].weight * 0.02
+    scale = steady(np.abs(effective).max(axis=(1, 2, 3)) / 127)
+    assert np.array_equal(a.scale, scale)
+    assert np.array_equal(connection.operators[0].weight, np.rint(effective / scale[:, None, None, None]))
+    assert np.array_equal(a.threshold, np.rint(network.firing["a"].threshold / scale))
+    assert np.array_equal(a.bias, np.rint(residual["a"].bias / scale))
+    assert np.array_equal(a.initial, a.threshold // 2)
+
+
+def test_connections_into_one_population_share_a_scale(residual):
+    netlist = quantize(spiking(residual))
+    main, skip = (c.operators[-1] for c in netlist.inputs("b"))
+    amplitude = netlist["a"].threshold * netlist["a"].scale
+    original = residual.connections[1].operators[0].weight * amplitude[None, :, None, None]
+    carried = np.concatenate([np.ones(2), amplitude, np.ones(2)])
+    scale = netlist["b"].scale
+    assert np.array_equal(scale, steady(np.maximum(np.abs(original).max(axis=(1, 2, 3)), carried) / 127))
+    assert np.array_equal(main.weight, np.rint(original / scale[:, None, None, None]))
+    assert np.array_equal(skip.weight, np.rint(carried / scale))
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 10])
+def test_the_largest_weight_of_a_channel_meets_the_range(residual, bits):
+    netlist = quantize(spiking(residual), Precision(bits))
+    top = 2 ** (bits - 1) - 1
+    (connection,) = netlist.inputs("a")
+    assert np.array_equal(np.abs(connection.operators[0].weight).max(axis=(1, 2, 3)), np.full(4, top))
+
+
+def test_spread_adds_half_a_threshold_over_the_run(residual):
+    plain = quantize(spiking(residual, initial=0.0))["a"]
+    spread = quantize(spiking(residual, initial=0.0, drift=0.5 / 8))["a"]
+    assert np.array_equal(plain.initial, np.zeros(4))
+    exact = residual["a"].bias / plain.scale + 0.5 / 8 * plain.threshold
+    assert np.array_equal(spread.bias, np.rint(exact))
+
+
+def test_dead_channels_stay_silent_and_legal():
+    weight = np.random.default_rng(0).normal(size=(3, 2, 3, 3))
+    weight[1] = 0
+    network = FloatNetwork(
+        (
+            Source("input", (2, 4, 4)),
+            Activation("a", (3, 4, 4), np.array([0.1, -2.0, 0.0])),
+            Output("out", (3,), np.zeros(3)),
+        ),
+        (
+            Connection("input", "a", (conv(weight),)),
+            Connection("a", "out", (SumPool((4, 4), (4, 4), ((0, 0), (0, 0))), Reshape((3,)), Linear(np.eye(3)))),
+        ),
+    )
+    population = quantize(spiking(network))["a"]
+    assert population.threshold[1] >= 1
+    assert population.bias[1] < 0
+
+
+def test_a_threshold_below_one_unit_is_raised_and_named():
+    network = FloatNetwork(
+        (Source("input", (4,)), Activation("a", (4,), np.zeros(4)), Output("out", (2,), np.zeros(2))),
+        (
+            Connection("input", "a", (Linear(np.full((4, 4), 1000.0)),)),
+            Connection("a", "out", (Linear(np.ones((2, 4))),)),
+        ),
+    )
+    netlist = quantize(spiking(network, threshold=1e-3))
+    assert np.array_equal(netlist["a"].threshold, np.ones(4))
+    assert any("raised to 1" in note for note in netlist.provenance["notes"])
+
+
+def test_a_target_that_is_too_narrow_is_named(residual):
+    with pytest.raises(TargetError, match="weights of 16 bits asked"):
+        quantize(spiking(residual), Precision(16, load_target("loihi2")))
+    with pytest.raises(TargetError, match=r"bursts of 4 asked.*--phi 3"):
+        quantize(spiking(residual), Precision(8, replace(load_target("loihi2"), payload_bits=2)))
+
+
+def test_thresholds_of_one_window_must_agree():
+    network = FloatNetwork(
+        (
+            Source("input", (2, 4, 4)),
+            Activation("a", (2, 4, 4), np.zeros(2)),
+            MaxUnit("m", (1, 2, 16), (1, 2), (1, 2), ((0, 0), (0, 0))),
+            Output("out", (2,), np.zeros(2)),
+        ),
+        (
+            Connection("input", "a", (conv(np.ones((2, 2, 1, 1))),)),
+            Connection("a", "m", (Reshape((1, 2, 16)),)),
+            Connection("m", "out", (Reshape((16,)), Linear(np.ones((2, 16))))),
+        ),
+    )
+    with pytest.raises(NetlistError, match="neurons with different thresholds meet"):
+        quantize(spiking(network))
+    quantize(spiking(network, threshold=0.5))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**16), kind=st.sampled_from(["grouped", "transpose", "chain", "flatten"]))
+def test_integer_currents_approximate_real_currents(seed, kind):
+    """Whatever the chain: scale * integer current is the real current up to rounding of weights."""
+    rng = np.random.default_rng(seed)
+    chain = {
+        "grouped": (conv(rng.normal(size=(6, 2, 3, 3)), groups=2),),
+        "transpose": (ConvTranspose(rng.normal(size=(4, 3, 2, 2)), (2, 2), ((0, 0), (0, 0)), 2),),
+        "chain": (conv(rng.normal(size=(3, 4, 1, 1))), conv(rng.normal(size=(6, 3, 3, 3)))),
+        "flatten": (conv(rng.normal(size=(2, 4, 1, 1))), Reshape((32,))),
+    }[kind]
+    shape = (4, 4, 4)
+    for operator in chain:
+        shape = operator.output_shape(shape)
+    network = FloatNetwork(
+        (
+            Source("input", (4, 4, 4)),
+            Activation("a", (4, 4, 4), np.zeros(4)),
+            Activation("b", shape, np.zeros(shape[0])),
+            Output("out", (1,), np.zeros(1)),
+        ),
+        (
+            Connection("input", "a", (Scale(np.ones(4)),)),
+            Connection("a", "b", chain),
+            Connection("b", "out", (Reshape((int(np.prod(shape)),)), Linear(np.ones((1, int(np.prod(shape))))))),
+        ),
+    )
+    # Weights in a row multiply their units: at 8 bits the product still fits the membrane potential.
+    netlist = quantize(spiking(network), Precision(8 if kind == "chain" else 12))
+    burst = rng.integers(0, 5, (4, 4, 4))
+    a, b = netlist["a"], netlist["b"]
+    real = burst * (a.threshold * a.scale)[:, None, None]
+    integer = burst.astype(np.int64)
+    reach = (4, 4, 4)
+    for original, quantized in zip(chain, netlist.inputs("b")[0].operators, strict=True):
+        real, integer = apply(original, real, reach), apply(quantized, integer, reach)
+        reach = original.output_shape(reach)
+    error = np.abs(real - integer * b.scale.reshape(-1, *(1 for _ in shape[1:])))
+    assert error.max() <= (2e-2 if kind == "chain" else 2e-3) * max(1.0, np.abs(real).max())
+
+
+def test_every_population_and_weight_is_an_integer(residual):
+    netlist = quantize(spiking(residual), Precision(8, load_target("loihi2")))
+    for population in netlist.populations:
+        if isinstance(population, AdaFire | Readout):
+            assert np.issubdtype(population.bias.dtype, np.integer)
+    for connection in netlist.connections:
+        assert all(np.issubdtype(o.weight.dtype, np.integer) for o in connection.operators if isinstance(o, Weighted))
+
+
+def test_rho_scales_threshold_and_outgoing_weights_alike(residual):
+    base = spiking(residual)
+    compressed = replace(base, firing={**base.firing, "a": replace(base.firing["a"], rho=2.0)})
+    one, two = quantize(base), quantize(compressed)
+    assert np.all(np.abs(two["a"].threshold - 2 * one["a"].threshold) <= 1)
+    # All weights into b come from a: its unit of membrane potential takes the factor, up to rounding of a's thresholds.
+    assert np.all(np.abs(two["b"].scale / one["b"].scale - 2) < 0.1)
+    assert np.all(np.abs(2 * two["b"].threshold - one["b"].threshold) <= 0.06 * one["b"].threshold + 1)

@@ -1,0 +1,318 @@
+"""Kernels: whichever is chosen, by bound, shape or processor, the sums are those of the definition."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim import currents, events, golden, scan, simulate
+from sim.currents import ByteConv, ByteMatrix, FloatCurrent, compile_current
+from sim.processor import has_byte_kernels
+from sim.threads import for_each
+from toolchain.netlist import (
+    AdaFire,
+    Connection,
+    Conv,
+    Input,
+    Linear,
+    NetlistError,
+    Pad,
+    Permute,
+    Reshape,
+    Slice,
+    SumPool,
+    apply_chain,
+)
+
+needs_bytes = pytest.mark.skipif(not has_byte_kernels(), reason="this processor has no fast int8 products")
+
+
+def _source(shape, signed=False, bits=8):
+    return Input("input", shape, bits, signed, 1.0, np.zeros(shape[0]), np.ones(shape[0]))
+
+
+def _check(operators, source, plain=False):
+    """Run random and extreme payloads through the compiled connection; return its kernel."""
+    rng = np.random.default_rng(0)
+    low, high = source.payload_range
+    random = rng.integers(low, high + 1, (3, *source.shape))
+    payload = np.concatenate([random, np.full_like(random[:1], high), np.full_like(random[:1], low)])
+    current = compile_current(Connection("input", "x", operators), source, plain=plain)
+    got = current(torch.from_numpy(payload.astype(source.payload_dtype)))
+    expected = apply_chain(operators, payload, source.shape)
+    np.testing.assert_array_equal(got.numpy(), expected)
+    assert np.abs(expected).max() <= current.bound
+    return current
+
+
+def _weight(*shape, low=-128, high=128):
+    return np.random.default_rng(1).integers(low, high, shape)
+
+
+CHAINS = {
+    "conv": ((Conv(_weight(16, 8, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),), (8, 9, 9), ByteConv),
+    "stride and dilation": ((Conv(_weight(5, 3, 3, 2), (2, 1), ((2, 2), (0, 0)), (2, 3)),), (3, 12, 11), ByteConv),
+    "asymmetric padding": ((Conv(_weight(5, 3, 3, 3), (1, 1), ((0, 1), (2, 0)), (1, 1)),), (3, 6, 7), ByteConv),
+    "groups": ((Conv(_weight(6, 2, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 3),), (6, 7, 7), ByteConv),
+    "depthwise": ((Conv(_weight(16, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 16),), (16, 7, 7), ByteConv),
+    "one axis": ((Conv(_weight(6, 4, 5), (2,), ((2, 2),), (1,)),), (4, 20), ByteConv),
+    "tiny map": ((Conv(_weight(9, 5, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),), (5, 2, 2), ByteMatrix),
+    "tiny map, groups": ((Conv(_weight(9, 2, 3, 3), (2, 1), ((1, 1), (2, 1)), (1, 1), 3),), (6, 2, 3), ByteMatrix),
+    "tiny sequence": ((Conv(_weight(6, 4, 3), (1,), ((1, 1),), (1,)),), (4, 2), ByteMatrix),
+    "linear": ((Linear(_weight(7, 12)),), (12,), ByteMatrix),
+    "flattened": ((Reshape((24,)), Linear(_weight(7, 24))), (2, 3, 4), ByteMatrix),
+    "structure": (
+        (
+            Slice(1, 1, 8, 2),
+            Pad(((0, 0), (1, 0), (0, 2))),
+            Permute((0, 2, 1)),
+            Conv(_weight(5, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+            Reshape((5, 50)),
+        ),
+        (3, 8, 8),
+        ByteConv,
+    ),
+    "two convolutions": (
+        (
+            Conv(_weight(4, 3, 3, 3, low=-4, high=4), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+            Conv(_weight(4, 4, 1, 1, low=-4, high=4), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+        ),
+        (3, 5, 5),
+        FloatCurrent,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHAINS)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_chains_equal_the_definition(case, bits):
+    operators, shape, kind = CHAINS[case]
+    current = _check(operators, _source(shape, bits=bits))
+    if has_byte_kernels():
+        assert isinstance(current, kind)
+    assert isinstance(_check(operators, _source(shape, bits=bits), plain=True), FloatCurrent)
+
+
+@needs_bytes
+def test_pooled_bytes_stay_bytes_while_they_fit():
+    pool, conv = SumPool((2, 2), (2, 2), ((0, 1), (0, 0))), Conv(_weight(8, 4, 1, 1), (1, 1), ((0, 0),) * 2, (1, 1))
+    assert isinstance(_check((pool, conv), _source((4, 7, 8), bits=5)), ByteConv)  # 4 * 31 <= 255
+    assert isinstance(_check((pool, conv), _source((4, 7, 8), bits=7)), FloatCurrent)  # 4 * 127 > 255
+    one = SumPool((3,), (2,), ((1, 1),))
+    assert isinstance(_check((one, Conv(_weight(8, 4, 1), (1,), ((0, 0),), (1,))), _source((4, 9), bits=4)), ByteConv)
+
+
+def test_signed_payloads_are_exact():
+    _check((Conv(_weight(8, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),), _source((3, 9, 9), signed=True))
+
+
+def test_the_type_follows_the_bound():
+    """255 * 128 * 514 is just below 2**24, 255 * 128 * 515 above."""
+    weight = np.full((4, 514), -128)
+    _check((Linear(weight),), _source((514,)))
+    assert (
+        compile_current(Connection("input", "x", (Linear(weight),)), _source((514,)), plain=True).dtype == torch.float32
+    )
+    wide = np.full((4, 515), -128)
+    current = _check((Linear(wide),), _source((515,)))
+    assert isinstance(current, FloatCurrent)
+    assert current.dtype == torch.float64
+
+
+def test_weights_beyond_a_byte_take_floats():
+    assert isinstance(_check((Linear(_weight(4, 9, low=-300, high=300)),), _source((9,))), FloatCurrent)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_equals_golden_without_byte_kernels(architecture, seed, make_netlist, make_payloads, monkeypatch):
+    monkeypatch.setattr(currents, "has_byte_kernels", lambda: False)
+    netlist = make_netlist(architecture, seed)
+    payloads = make_payloads(netlist)
+    got, expected = simulate(netlist, payloads), golden.simulate(netlist, payloads)
+    for name, values in expected.populations.items():
+        np.testing.assert_array_equal(got.populations[name], values)
+
+
+PROGRAM = """
+import json, sys
+import numpy as np
+from sim import simulate
+from sim.processor import has_byte_kernels
+from toolchain.files.netlist_file import read_netlist
+netlist = read_netlist(sys.argv[1])
+trace = simulate(netlist, np.load(sys.argv[2]))
+np.savez(sys.argv[3], **trace.populations)
+print(json.dumps(has_byte_kernels()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="oneDNN's switch is tested on Linux")
+@pytest.mark.parametrize("instructions", ["AVX512_CORE", "AVX2", "SSE41"])
+def test_processors_without_vnni_give_the_same(instructions, tmp_path, make_netlist, make_payloads):
+    """oneDNN keeps to older instructions, whose int8 products saturate: the probe must notice."""
+    from toolchain.files.netlist_file import write_netlist
+
+    netlist = make_netlist("residual")
+    payloads = make_payloads(netlist)
+    write_netlist(netlist, tmp_path / "net.h5")
+    np.save(tmp_path / "payloads.npy", payloads)
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, tmp_path / "net.h5", tmp_path / "payloads.npy", tmp_path / "out.npz"],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},
+        cwd=Path(__file__).parents[2],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(result.stdout) is False
+    expected = golden.simulate(netlist, payloads)
+    with np.load(tmp_path / "out.npz") as got:
+        for name, values in expected.populations.items():
+            np.testing.assert_array_equal(got[name], values)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_gives_the_same(architecture, make_netlist, make_payloads):
+    netlist = make_netlist(architecture)
+    payloads = make_payloads(netlist)
+    got, expected = simulate(netlist, payloads, device="cuda"), golden.simulate(netlist, payloads)
+    for name, values in expected.populations.items():
+        np.testing.assert_array_equal(got.populations[name], values)
+    assert got.saturations == expected.saturations
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    theta=st.integers(1, 2**20),
+    phi=st.integers(1, 255),
+    near=st.integers(0, 256),
+    offset=st.integers(-2, 2),
+    double=st.booleans(),
+)
+def test_the_scan_divides_exactly_at_every_multiple(theta, phi, near, offset, double):
+    """Potentials around k * theta, where a rounded quotient would tip over."""
+    potential = near * theta + offset
+    kind = np.float64 if double else np.float32
+    if not double and (4 * (phi + 1) * theta >= 2**24 or 2 * abs(potential) >= 2**24):
+        return  # the layer would take float64: see scan_dtype
+    constants = np.array([theta], kind)
+    burst, left = np.zeros((1, 1, 1), np.uint8), np.zeros((1, 1), kind)
+    scan.fire(
+        np.array([[[potential]]], kind),
+        np.zeros((1, 0, 1), np.uint8),
+        np.zeros(1, kind),
+        constants,
+        kind(1) / constants,
+        np.zeros(1, kind),
+        np.zeros(1, kind),
+        left,
+        False,
+        phi,
+        0.0,
+        burst,
+    )
+    expected, rest = golden.fire(np.array([potential]), np.array([theta]), phi)
+    assert burst[0, 0, 0] == expected[0]
+    assert left[0, 0] == rest[0]
+
+
+EVENT_CONVS = {
+    "plain": (Conv(_weight(32, 5, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), (5, 6, 7)),
+    "wide": (Conv(_weight(64, 70, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), (70, 4, 4)),
+    "stride": (Conv(_weight(32, 8, 3, 2), (2, 3), ((0, 0), (1, 1)), (1, 1)), (8, 9, 8)),
+    "dilation": (Conv(_weight(32, 8, 3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2)), (8, 7, 7)),
+    "one axis": (Conv(_weight(32, 6, 5), (2,), ((2, 2),), (1,)), (6, 20)),
+}
+
+
+@pytest.mark.skipif(not events.usable(), reason="this processor has no AVX-512 VNNI, or has AMX")
+@pytest.mark.parametrize("case", EVENT_CONVS)
+@pytest.mark.parametrize("timesteps", [8, 16])
+@pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
+def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monkeypatch):
+    monkeypatch.setattr(events, "DENSE_ADVANTAGE", 0.0)
+    conv, shape = EVENT_CONVS[case]
+    rng = np.random.default_rng(0)
+    fires = rng.random((3, 1, *shape)) < active
+    payload = (rng.integers(0, 256, (3, timesteps, *shape)) * fires).astype(np.uint8).reshape(-1, *shape)
+    kernel = events.compile_events(conv, shape)
+    assert kernel is not None
+    got = kernel.run(torch.from_numpy(payload))
+    assert got is not None
+    np.testing.assert_array_equal(got.numpy(), apply_chain((conv,), payload.astype(np.int64), shape))
+    monkeypatch.setattr(events, "DENSE_ADVANTAGE", 2.0)
+    assert (kernel.run(torch.from_numpy(payload)) is None) == (active == 1.0)
+
+
+def test_large_thresholds_take_double_precision(make_netlist, make_payloads):
+    """A threshold whose multiples reach beyond float32: the layer must not divide in it."""
+    from sim import compile_layer
+
+    source = _source((3,))
+    population = AdaFire("a", (2,), 15, np.array([400_001, 3]), np.array([399_999, 0]), np.array([1, 0]), np.ones(2))
+    connection = Connection("input", "a", (Linear(_weight(2, 3)),))
+    layer = compile_layer(population, [connection], {"input": source}, 2**23 - 1, 4)
+    assert layer.dtype == torch.float64
+    with pytest.raises(NetlistError, match="not a layer"):
+        compile_layer(source, [connection], {"input": source}, 2**23 - 1, 4)
+    with pytest.raises(NetlistError, match="no connection"):
+        compile_layer(population, [], {"input": source}, 2**23 - 1, 4)
+
+
+def test_arithmetic_stays_exact_while_any_thread_needs_it():
+    """torch's switches are the process's: one thread that is done must not turn them back under another."""
+    from sim.processor import exact_arithmetic
+
+    def switches():
+        backends = torch.backends
+        return backends.cuda.matmul.allow_tf32, backends.cudnn.enabled, torch._C._get_nnpack_enabled()
+
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        outside = switches()
+        assert any(outside)
+        first, second = exact_arithmetic(), exact_arithmetic()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert not any(switches())
+        second.__exit__(None, None, None)
+        assert switches() == outside
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_a_core_takes_one_part_and_starts_no_threads_of_its_own():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert for_each(lambda part: torch.get_num_threads(), range(4)) == [1] * 4
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_in_a_part_reaches_the_caller(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+
+    def work(part):
+        if part == 3:
+            raise ValueError("part 3")
+        return part
+
+    try:
+        assert for_each(work, [0, 1, 2]) == [0, 1, 2]
+        with pytest.raises(ValueError, match="part 3"):
+            for_each(work, range(5))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,83 @@
+"""Tasks on this process, on processes and on a Dask cluster: the same results, few tasks held at a time."""
+
+import dataclasses
+import operator
+
+import numpy as np
+import pytest
+
+from toolchain.data import Dataset
+from toolchain.evaluate.evaluation import evaluate, evaluate_on
+from toolchain.netlist import InputError
+from toolchain.workers import run_tasks
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address.replace("tcp://", "dask://")
+
+
+@pytest.fixture
+def executor(request):
+    return request.getfixturevalue("cluster") if request.param == "dask" else request.param
+
+
+@pytest.fixture
+def netlist(make_netlist):
+    return dataclasses.replace(make_netlist("residual", timesteps=4), alpha=(0.2, 0.2, 0.2, 1.0))
+
+
+@pytest.fixture
+def data(netlist):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(23, *netlist.input.shape)).astype(np.float32)
+    return Dataset("made up", values, rng.integers(0, netlist.readouts[0].shape[0], 23))
+
+
+def counted(evaluation):
+    return dataclasses.replace(evaluation, seconds=0.0)
+
+
+everywhere = pytest.mark.parametrize(
+    "executor", ["local:1", "local:2", pytest.param("dask", marks=pytest.mark.slow)], indirect=True
+)
+
+
+@everywhere
+def test_evaluates_as_a_run_that_keeps_every_spike(executor, netlist, data, tmp_path):
+    expected = evaluate(netlist, data, batch=23, trace=tmp_path / "trace.h5")
+    assert counted(evaluate_on(executor, netlist, data, batch=5)) == counted(expected)
+
+
+@everywhere
+def test_early_exit_does_not_depend_on_where_it_runs(executor, netlist, data):
+    whole = evaluate_on("local:1", netlist, data, early_exit=True, batch=23)
+    assert 1 < whole.mean_timesteps < 4
+    assert counted(evaluate_on(executor, netlist, data, early_exit=True, batch=4)) == counted(whole)
+
+
+@everywhere
+def test_an_error_in_a_task_keeps_its_message(executor, netlist, data):
+    without = dataclasses.replace(netlist, alpha=())
+    with pytest.raises(InputError, match="holds no alpha"):
+        evaluate_on(executor, without, data, early_exit=True, batch=5)
+
+
+@everywhere
+def test_tasks_are_read_as_workers_become_free(executor):
+    done, ahead = 0, []
+
+    def tasks():
+        for task in range(60):
+            ahead.append(task - done)
+            yield task
+
+    results = {}
+    for index, result in run_tasks(operator.add, 100, tasks(), executor):
+        results[index] = result
+        done += 1
+    assert results == {i: 100 + i for i in range(60)}
+    assert max(ahead) < 30

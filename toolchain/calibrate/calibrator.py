@@ -1,0 +1,99 @@
+"""What every pass works with: the ANN, the data, and how networks are calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from toolchain.calibrate.advanced import AdvancedCalibration
+from toolchain.calibrate.influence import influences
+from toolchain.calibrate.light import calibrate_biases
+from toolchain.calibrate.retune import Goal
+from toolchain.calibrate.spiking_walk import CalibrationData
+from toolchain.calibrate.thresholds import Histogram, Thresholds, fire_with
+from toolchain.display import Progress, silent
+from toolchain.netlist import Input, fan_outs
+from toolchain.network import FloatNetwork, SpikingNetwork
+from toolchain.quantize import Precision
+
+#: How biases (and with `advanced`, weights, thresholds and potentials) are calibrated.
+CalibrationMethod = Literal["light", "advanced", "none"]
+#: Samples on which the influence of activations is measured.
+_INFLUENCE_SAMPLES = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrator:
+    """One network, the data to calibrate it on, and how that is done.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+        The ANN, as it came.
+    source : Input
+        What data become as payloads.
+    histograms : mapping of str to Histogram
+        Of the ANN's activations on `data`.
+    data : CalibrationData
+        To calibrate on.
+    precision : Precision
+    thresholds : Thresholds
+    method : {"light", "advanced", "none"}
+    progress : Progress
+    """
+
+    network: FloatNetwork
+    source: Input
+    histograms: Mapping[str, Histogram]
+    data: CalibrationData
+    precision: Precision
+    thresholds: Thresholds
+    method: CalibrationMethod
+    progress: Progress = silent
+
+    @cached_property
+    def influence(self) -> dict[str, np.ndarray]:
+        """How much an error in each channel moves the outputs (`toolchain.calibrate.influence`)."""
+        return influences(self.network, self.data.x[:_INFLUENCE_SAMPLES])
+
+    @cached_property
+    def synapses(self) -> dict[str, np.ndarray]:
+        """Fan-out of every neuron."""
+        return fan_outs(self.network.connections, {u.name: u.shape for u in self.network.units})
+
+    def fire(self, phi: Mapping[str, int]) -> SpikingNetwork:
+        """Choose thresholds for the longest bursts given; nothing is calibrated yet."""
+        firing = fire_with(self.network, self.histograms, phi, self.thresholds)
+        return SpikingNetwork(self.network, self.source, firing, self.thresholds.timesteps)
+
+    def calibrate(self, spiking: SpikingNetwork, price: float = 0.0) -> SpikingNetwork:
+        """Calibrate a network anew, from the ANN's own weights and biases.
+
+        Parameters
+        ----------
+        spiking : SpikingNetwork
+            How it fires; its weights and biases do not count.
+        price : float
+            Per operation, for the thresholds of advanced calibration.
+        """
+        spiking = replace(spiking, network=self.network)
+        match self.method:
+            case "none":
+                return spiking
+            case "light":
+                return calibrate_biases(spiking, self.data, self.precision, progress=self.progress)
+            case "advanced":
+                goals = {
+                    u.name: Goal(
+                        self.influence[u.name],
+                        self.synapses[u.name].reshape(u.shape[0], -1).mean(axis=1),
+                        price,
+                    )
+                    for u in self.network.activations
+                    if u.name in self.synapses
+                }
+                return AdvancedCalibration()(spiking, self.data, self.precision, goals, progress=self.progress)

@@ -1,0 +1,130 @@
+"""Input-aware adaptive timesteps: the confidence that lets a sample stop, from calibration data.
+
+With a base given, alpha_t follows eq. 15 of the appendix (`sim.early_exit.alpha_schedule`): it asks for
+least confidence where the outputs are least settled. Otherwise alpha_t is fitted timestep by
+timestep: the least confidence at which stopping costs no right decision, right being what the ANN
+decides, and a margin. It is fitted on two splits together, the calibration pictures and the means of
+pairs of them: the ANN was often trained on the former and is surer of them than of new pictures; the
+latter lie near its decision boundaries, where stopping too early shows. The margin is for what a
+thousand pictures do not show: the fit rests on the few of them that are hardest to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from sim import alpha_schedule, compile_netlist, confidence
+from sim.early_exit import exit_timesteps
+from toolchain.netlist import InputError, Netlist
+from toolchain.network import FloatNetwork, reference_outputs
+
+#: Uncertainty (1 - confidence) that may be left, relative to what the fit found harmless (docs/search.md).
+MARGIN = 0.001
+
+
+def fit_alpha(sure: np.ndarray, right: np.ndarray, margin: float = MARGIN) -> tuple[float, ...]:
+    """Return the confidence per timestep that keeps the share of right decisions.
+
+    Parameters
+    ----------
+    sure : ndarray (T, N), float64
+        Confidence of each sample at each timestep.
+    right : ndarray (T, N), bool
+        Whether its decision there is right.
+    margin : float
+        Share, 0 to 1, of the uncertainty at which stopping loses nothing (net of what it gains) on
+        these samples that is allowed.
+
+    Returns
+    -------
+    tuple of float
+        A sample stops at t if its confidence exceeds ``alpha[t - 1]``.
+
+    Examples
+    --------
+    >>> fit_alpha(np.array([[0.9, 0.5, 0.4], [1, 1, 1]]), np.array([[1, 1, 0], [1, 1, 1]], bool), 0.5)
+    (0.7, 1.0)
+    """
+    timesteps, samples = sure.shape
+    running, lost = np.ones(samples, bool), 0
+    alpha: list[float] = []
+    for t in range(timesteps - 1):
+        order = np.flatnonzero(running)
+        order = order[np.argsort(-sure[t, order], kind="stable")]
+        harm = lost + np.cumsum(right[-1, order].astype(np.int64) - right[t, order].astype(np.int64))
+        over = np.flatnonzero(harm > 0)
+        if over.size:
+            harmful = float(sure[t, order[over[0]]])
+            alpha.append(max(harmful, 1 - margin * (1 - harmful)))
+        else:
+            # Even the last one may stop, so all may; a confidence is never below 0.
+            alpha.append(-1.0)
+        stopped = running & (sure[t] > alpha[-1])
+        lost += int((right[-1] & stopped).sum() - (right[t] & stopped).sum())
+        running &= ~stopped
+    return (*alpha, 1.0)
+
+
+@dataclass(frozen=True)
+class EarlyExitCalibration:
+    """How alpha is chosen.
+
+    Parameters
+    ----------
+    base : float or None
+        alpha_base of eq. 15, 0 to 1; None to fit alpha.
+    """
+
+    base: float | None = None
+
+    def __call__(self, netlist: Netlist, network: FloatNetwork, x: torch.Tensor) -> Netlist:
+        """Return the netlist with alpha, and what calibration saw in its provenance.
+
+        Parameters
+        ----------
+        netlist : Netlist
+            With direct coding and one readout of shape (classes,).
+        network : FloatNetwork
+            The ANN.
+        x : Tensor (N, *source shape), float32
+            Normalised calibration data.
+
+        Raises
+        ------
+        InputError
+            When the netlist makes no decision that could be taken early.
+        """
+        if len(netlist.readouts) != 1 or len(netlist.readouts[0].shape) != 1 or netlist.readouts[0].shape[0] < 2:
+            raise InputError("--early-exit", "the network has no single list of classes to decide on")
+        if netlist.input.coding != "direct":
+            raise InputError("--early-exit", "alpha is calibrated on pictures, not on frames", "leave --early-exit out")
+        scale, simulator = netlist.readouts[0].scale, compile_netlist(netlist)
+        splits = {"samples": x, "pairs": (x + x.roll(1, 0)) / 2}
+        readouts = {name: simulator.run(netlist.input.encode(s.double().numpy())).readout for name, s in splits.items()}
+        wanted = {name: reference_outputs(network, s)[0].argmax(1).numpy() for name, s in splits.items()}
+        right = {name: (r * scale).argmax(2) == wanted[name] for name, r in readouts.items()}
+        if self.base is None:
+            sure = np.concatenate([confidence(r, scale) for r in readouts.values()], axis=1)
+            alpha = fit_alpha(sure, np.concatenate(list(right.values()), axis=1))
+        else:
+            alpha = alpha_schedule(readouts["samples"], scale, base=self.base)
+        report = {
+            "base": self.base,
+            "margin": MARGIN if self.base is None else None,
+            **{name: _exits(readouts[name], right[name], scale, alpha) for name in splits},
+        }
+        return replace(netlist, alpha=alpha, provenance={**netlist.provenance, "early_exit": report})
+
+
+def _exits(readout: np.ndarray, right: np.ndarray, scale: np.ndarray, alpha: Sequence[float]) -> dict[str, float]:
+    """Return agreement with the ANN at the end and at the exit, and mean timesteps."""
+    exits = exit_timesteps(readout, scale, alpha)
+    return {
+        "full_agreement": float(right[-1].mean()),
+        "agreement": float(right[exits - 1, np.arange(len(exits))].mean()),
+        "mean_timesteps": float(exits.mean()),
+    }

@@ -1,0 +1,132 @@
+"""Run one command: order of the commands, errors as one line, exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from signal import SIGINT, pthread_kill
+from threading import Timer, main_thread
+from typing import TYPE_CHECKING
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+from toolchain.cli.app import app
+from toolchain.cli.console import messages
+from toolchain.netlist import AdafireError
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+#: Exit status of a fault of adafire itself (EX_SOFTWARE of sysexits.h).
+INTERNAL_ERROR = 70
+#: Exit status after Ctrl-C, as shells report it.
+INTERRUPTED = 130
+
+
+#: The commands in the order in which one needs them, as the help lists them; others follow.
+WORKFLOW = (
+    "demo",
+    "convert",
+    "info",
+    "simulate",
+    "verify",
+    "targets",
+    "check",
+    "place",
+    "energy",
+    "report",
+    "export",
+    "import",
+    "run",
+)
+
+
+def _position(name: str) -> int:
+    return WORKFLOW.index(name) if name in WORKFLOW else len(WORKFLOW)
+
+
+def _register() -> None:
+    """Import the command modules; each adds its command to `app`."""
+    from toolchain.cli import (  # noqa: F401
+        check,
+        convert,
+        demo,
+        energy,
+        export,
+        import_file,
+        info,
+        pipeline,
+        report,
+        simulate,
+        verify,
+    )
+
+    app.registered_commands.sort(key=lambda c: _position(str(c.name or getattr(c.callback, "__name__", ""))))
+
+
+def commands() -> dict[str, TyperCommand]:
+    """Return every command by name, in the order of the help."""
+    _register()
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return {name: command for name, command in group.commands.items() if isinstance(command, TyperCommand)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its status.
+
+    0 done; 1 a check failed; 2 bad usage or bad input, with one line on stderr; 3 a backend is not
+    installed or died; 130 interrupted. A traceback appears only when ADAFIRE_DEBUG is set.
+    """
+    sys.unraisablehook = _press_again
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _press_again(lost: UnraisableHookArgs) -> None:
+    """Repeat a Ctrl-C that Python dropped, because it arrived in a callback that may not fail (h5py has many)."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        # A real signal, which ends a wait; by then the callback is over.
+        Timer(0.05, pthread_kill, (main_thread().ident, SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit status."""
+    _register()
+    try:
+        # `adafire run` runs other commands: it is handed this function, since it cannot import it.
+        status = app(arguments, standalone_mode=False, obj=run)
+        if status == INTERRUPTED:  # typer's way to say Ctrl-C
+            messages.print("interrupted")
+        return status if isinstance(status, int) else 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        messages.print("interrupted")
+        return INTERRUPTED
+    except TyperException as error:
+        _explain(f"error: {getattr(error, 'format_message', error.__str__)()}; see adafire --help")
+        return 2
+    except BrokenPipeError:
+        # The reader of our output is gone; nothing is left to say, and Python must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except AdafireError as error:
+        _explain(f"error: {error}")
+        return error.exit_status
+    except MemoryError:
+        _explain("error: not enough memory; use a smaller --batch or --limit")
+        return 2
+    except Exception as error:  # noqa: BLE001  # whatever it is, a user gets one line
+        _explain(f"internal error: {type(error).__name__}: {error} (set ADAFIRE_DEBUG=1 for the traceback)")
+        return INTERNAL_ERROR
+
+
+def _explain(line: str) -> None:
+    if os.environ.get("ADAFIRE_DEBUG"):
+        traceback.print_exc()
+    messages.print(" ".join(line.split()), style="red", markup=False, soft_wrap=True)

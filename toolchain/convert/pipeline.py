@@ -1,0 +1,143 @@
+"""From a float network and calibration data to a netlist: the passes in order.
+
+thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
+(semantics, section 7; every network that a search weighs is calibrated first).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, collect_histograms
+from toolchain.convert.recipe import Recipe
+from toolchain.convert.stages import check_labelled, measure_stages
+from toolchain.data import Dataset, Normalization, choose_input
+from toolchain.display import Progress, silent
+from toolchain.netlist import Input, InputError, Netlist
+from toolchain.network import FloatNetwork
+from toolchain.quantize import check_precision, quantize
+from toolchain.search import Judge
+
+#: Samples that a search needs besides those it calibrates on, to measure what it promises.
+LEAST_HELD_OUT = 64
+
+
+def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
+    """Draw the calibration set: `samples` of the data without repetition, in their order in the file."""
+    if len(data) <= samples:
+        return data
+    chosen = np.random.default_rng(seed).choice(len(data), samples, replace=False)
+    return data.select(np.sort(chosen))
+
+
+def convert_network(
+    network: FloatNetwork,
+    data: Dataset,
+    normalization: Normalization,
+    recipe: Recipe,
+    *,
+    evaluation: Dataset | None = None,
+    progress: Progress = silent,
+) -> Netlist:
+    """Convert a float network into a netlist.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+    data : Dataset
+        To calibrate on; labels are not used. Of frames, the ANN sees their mean.
+    normalization : Normalization
+    recipe : Recipe
+    evaluation : Dataset, optional
+        Labelled samples on which the accuracy of ANN, float SNN and netlist is measured (`toolchain.convert.stages`).
+    progress : Progress
+
+    Returns
+    -------
+    Netlist
+        Its provenance records the network's origin, the recipe, the calibration data's hash and the accuracies.
+
+    Raises
+    ------
+    InputError
+        When the data do not have the shape that the network takes, or hold NaN; when the evaluation's have no labels.
+    TargetError
+        When a number does not fit the target's fields.
+    """
+    if data.shape != network.source.shape:
+        raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
+    if data.is_frames and data.values.shape[1] < recipe.timesteps:
+        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.timesteps}")
+    if len(data) == 0:
+        raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
+    # Said now, not after minutes of calibration.
+    check_precision(recipe.precision, {unit.name: recipe.phi for unit in network.activations})
+    calibration, held_out = _split(data, recipe)
+    x = calibration.normalized(normalization.mean, normalization.std)
+    if not np.all(np.isfinite(x)):
+        raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
+    source = choose_input(network.source.name, calibration, x, normalization)
+    if evaluation is not None:
+        check_labelled(network, evaluation, source, recipe.timesteps)
+    prepared = _prepare(calibration, source, recipe)
+    judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
+    calibrator = Calibrator(
+        network,
+        source,
+        collect_histograms(network, prepared.x, progress=progress),
+        prepared,
+        recipe.precision,
+        recipe.thresholds,
+        recipe.calibrate,
+        progress,
+    )
+    provenance: dict[str, Any] = {
+        "network": dict(network.origin),
+        "calibration_data": hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest(),
+        "recipe": recipe.settings(),
+        "adafire": version("adafire"),
+    }
+    if recipe.searches:
+        found = recipe.search_pass(calibrator, Judge(network, judged, recipe.precision))
+        spiking, provenance["search"] = found.spiking, dict(found.report)
+    else:
+        spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in network.activations}))
+    netlist = quantize(spiking, recipe.precision, provenance)
+    if evaluation is not None:
+        stages = measure_stages(network, spiking, netlist, evaluation, progress=progress)
+        netlist = replace(netlist, provenance={**netlist.provenance, "evaluation": stages.to_json()})
+    return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
+
+
+def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """Draw the calibration set, and as many other samples to measure on where the recipe needs them."""
+    if not (recipe.searches or recipe.early_exit):
+        return choose_samples(data, recipe.samples, recipe.seed), None
+    drawn = choose_samples(data, 2 * recipe.samples, recipe.seed)
+    # Half and half, or three to one where samples are few.
+    calibrated = recipe.samples if len(drawn) == 2 * recipe.samples else len(drawn) * 3 // 4
+    if len(drawn) - calibrated < LEAST_HELD_OUT:
+        raise InputError(
+            data.name,
+            f"{len(data)} samples found, expected at least {4 * LEAST_HELD_OUT} to search and to measure the result",
+            "give more calibration data",
+        )
+    order = np.random.default_rng(recipe.seed).permutation(len(drawn))
+    return drawn.select(np.sort(order[:calibrated])), drawn.select(np.sort(order[calibrated:]))
+
+
+def _prepare(data: Dataset, source: Input, recipe: Recipe) -> CalibrationData:
+    """Return what ANN and SNN see of samples; of frames, the ANN sees their mean."""
+    x = data.normalized(source.mean, source.std)
+    payload = torch.from_numpy(data.payloads(source))
+    if data.is_frames:
+        return CalibrationData(
+            torch.from_numpy(x[:, : recipe.timesteps].mean(axis=1)).float(), payload[: recipe.timesteps]
+        )
+    return CalibrationData(torch.from_numpy(x).float(), payload[None])

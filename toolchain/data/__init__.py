@@ -1,0 +1,7 @@
+"""Data sets, and how they become numbers for the ANN and payloads for the SNN."""
+
+from toolchain.data.dataset import Dataset, check_data
+from toolchain.data.normalization import Normalization, choose_input, parse_normalization
+from toolchain.data.npz_file import read_data
+
+__all__ = ["Dataset", "Normalization", "check_data", "choose_input", "parse_normalization", "read_data"]

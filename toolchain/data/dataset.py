@@ -1,0 +1,110 @@
+"""A data set: pictures, signals or event frames, and labels, as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from toolchain.netlist import Input, InputError, Shape, per_channel
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples as they are stored, with the channel axis first.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, for messages.
+    values : ndarray (N, C, ...) or (N, T, C, ...) for frames
+        uint8 pictures, or numbers that are taken as they are.
+    labels : ndarray (N,) int64, or None
+    is_frames : bool
+        Whether axis 1 is time.
+    """
+
+    name: str
+    values: np.ndarray
+    labels: np.ndarray | None
+    is_frames: bool = False
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample (of one frame), (C, ...)."""
+        return tuple(self.values.shape[2 if self.is_frames else 1 :])
+
+    @property
+    def is_pictures(self) -> bool:
+        """Whether the values are uint8 pictures, to be normalised; all else is taken as it is."""
+        return self.values.dtype == np.uint8 and not self.is_frames
+
+    def normalized(self, mean: np.ndarray, std: np.ndarray, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return what the ANN sees of samples, float64.
+
+        Pictures are scaled to [0, 1] and then normalised, ``(x - mean) / std`` per channel; all
+        other data are the numbers that the network takes.
+        """
+        part: np.ndarray = self.values[start:stop]
+        if not self.is_pictures:
+            return part.astype(np.float64)
+        return np.asarray((part / 255.0 - per_channel(mean, self.shape)) / per_channel(std, self.shape))
+
+    def select(self, samples: np.ndarray) -> Dataset:
+        """Return the samples at these positions."""
+        labels = None if self.labels is None else self.labels[samples]
+        return replace(self, values=self.values[samples], labels=labels)
+
+    def payloads(self, source: Input, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return what a netlist's input emits for samples.
+
+        Parameters
+        ----------
+        source : Input
+        start, stop : int
+
+        Returns
+        -------
+        ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; int8 or uint8
+        """
+        payload = source.encode(self.normalized(source.mean, source.std, start, stop))
+        return np.ascontiguousarray(np.moveaxis(payload, 1, 0)) if self.is_frames else payload
+
+    def batches(self, source: Input, size: int) -> Iterator[np.ndarray]:
+        """Yield the payloads of all samples, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.payloads(source, start, start + size)
+
+
+def check_data(data: Dataset, source: Input, classes: int | None = None, timesteps: int | None = None) -> None:
+    """Raise unless the data can be run on a netlist's input.
+
+    Parameters
+    ----------
+    data : Dataset
+    source : Input
+    classes : int, optional
+        Labels must be below it.
+    timesteps : int, optional
+        Frames must be at least as many.
+
+    Raises
+    ------
+    InputError
+        Names the file, what was found and what was expected.
+    """
+    if data.is_frames != (source.coding == "frames"):
+        found, expected = ("frames", "images") if data.is_frames else ("images", "frames")
+        raise InputError(data.name, f"{found} found, expected {expected}: the netlist takes {source.coding} coding")
+    if data.shape != source.shape:
+        raise InputError(data.name, f"samples of shape {data.shape} found, expected {source.shape} (channels first)")
+    if data.is_frames and timesteps is not None and data.values.shape[1] < timesteps:
+        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected at least {timesteps}")
+    if data.labels is not None and classes is not None and data.labels.size:
+        low, high = int(data.labels.min()), int(data.labels.max())
+        if low < 0 or high >= classes:
+            raise InputError(data.name, f"labels {low} to {high} found, expected 0 to {classes - 1}")

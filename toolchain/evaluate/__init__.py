@@ -1,0 +1,1 @@
+"""A netlist on a data set: accuracy, spikes, operations, time."""

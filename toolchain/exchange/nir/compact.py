@@ -1,0 +1,154 @@
+"""NIR, profile "adafire" version 1: a netlist in the nodes of NIR and a little metadata (docs/formats.md).
+
+A reader that knows the profile's page and the NIR standard reproduces every spike. Beside it the graph's
+metadata tell how the netlist was made up, so that reading the file gives the identical netlist back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nir
+import numpy as np
+
+from toolchain.exchange.loss_report import Loss, LossReport
+from toolchain.exchange.nir.explicit import EXPLICIT, to_nir_explicit
+from toolchain.exchange.nir.file import read_graph, write_graph
+from toolchain.exchange.nir.standard import Imported, import_graph
+from toolchain.exchange.nir.structure import check_version, first_difference, restore
+from toolchain.exchange.nir.synapses import GrowingGraph, exact_float32, metadata
+from toolchain.files.guarded_hdf5 import whole
+from toolchain.netlist import AdaFire, FormatError, Input, MaxPool, Netlist, Readout, UnsupportedError, per_channel
+
+
+def write_nir(netlist: Netlist, path: Path | str) -> LossReport:
+    """Write a netlist as NIR, in the compact profile.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    path : path
+
+    Returns
+    -------
+    LossReport
+        What readers that do not know the profile will compute instead.
+
+    Raises
+    ------
+    UnsupportedError
+        When NIR has no node for a part of the network; names it.
+    InputError
+        When the file cannot be written.
+    """
+    write_graph(to_nir(netlist), path)
+    return losses(netlist)
+
+
+def read_nir(path: Path | str) -> Netlist:
+    """Read a NIR file: the identical netlist from a file of ours, else what its nodes say.
+
+    Raises
+    ------
+    InputError
+        When there is no such file.
+    FormatError
+        When the file is damaged or contradicts itself.
+    UnsupportedError
+        When a node means something that a netlist cannot express; names it.
+    """
+    return import_nir(path).netlist
+
+
+def import_nir(path: Path | str, *, timesteps: int = 16, weight_bits: int = 8) -> Imported:
+    """Read a NIR file and report what was assumed; see `read_nir`.
+
+    Parameters
+    ----------
+    path : path
+    timesteps, weight_bits : int
+        For files that do not say.
+    """
+    graph, file = read_graph(path), Path(path).name
+    with whole(file):
+        entries = graph.metadata.get("adafire") if isinstance(graph.metadata, dict) else None
+        if isinstance(entries, dict):
+            check_version(file, entries)
+        if not isinstance(entries, dict) or "structure" not in entries:
+            return import_graph(graph, file, timesteps=timesteps, weight_bits=weight_bits)
+        netlist = restore(file, graph)
+        again = to_nir_explicit(netlist) if entries.get("profile") == EXPLICIT else to_nir(netlist)
+        difference = first_difference(again.to_dict(), graph.to_dict())
+    if difference is not None:
+        raise FormatError(
+            f"{file}:{difference}",
+            "differs from what the adafire metadata say",
+            "the file was changed: remove the metadata 'structure' to import its nodes as they are",
+        )
+    return Imported(netlist, LossReport("nir", ()))
+
+
+def to_nir(netlist: Netlist) -> nir.NIRGraph:
+    """Return a netlist as a NIR graph in the compact profile.
+
+    Raises
+    ------
+    UnsupportedError
+        When NIR has no node for a part of the network; names it.
+    """
+    growing = GrowingGraph(netlist)
+    for population in netlist.populations:
+        name = population.name
+        match population:
+            case Input():
+                node = nir.Input(input_type=np.array(population.shape), metadata=metadata(population=name))
+                growing.place[name] = growing.add("input", node)
+            case MaxPool():
+                raise UnsupportedError(name, "NIR has no max-pooling", "use average pooling, or keep the .h5 netlist")
+            case AdaFire():
+                growing.place[name] = growing.add("if", _if_node(population), *growing.deliver(population))
+            case Readout():
+                r = np.broadcast_to(per_channel(population.scale, population.shape), population.shape)
+                node = nir.I(r=r.astype(np.float64), metadata=metadata(population=name))
+                growing.place[name] = growing.add("readout", node, *growing.deliver(population))
+    for population in netlist.readouts:
+        growing.add("output", nir.Output(output_type=np.array(population.shape)), growing.place[population.name])
+    return growing.finish()
+
+
+def _if_node(population: AdaFire) -> nir.IF:
+    shape = population.shape
+    threshold = np.broadcast_to(per_channel(population.threshold, shape), shape)
+    initial = np.broadcast_to(per_channel(population.initial, shape), shape)
+    return nir.IF(
+        r=np.ones(shape, np.float32),
+        v_threshold=exact_float32(population.name, "thresholds", threshold),
+        v_reset=np.zeros(shape, np.float32),
+        metadata=metadata(
+            population=population.name,
+            phi=population.phi,
+            reset="subtract",
+            compare=">=",
+            v_init=np.ascontiguousarray(initial, dtype=np.int64),
+        ),
+    )
+
+
+def losses(netlist: Netlist) -> LossReport:
+    """Say what an importer that does not know the profile computes from a compact file."""
+    bursts = sorted({p.phi for p in netlist.populations if isinstance(p, AdaFire)})
+    found = [
+        Loss("IF", "NIR", "reset by subtraction, '>=', bursts and the initial potential are metadata, not part of IF"),
+        Loss("graph", "NIR", "timesteps, input quantisation and the width of the membrane are metadata"),
+        Loss("IF", "norse", "resets to zero and fires at > threshold, one spike at most"),
+        Loss("IF", "spikingjelly", "resets to zero, one spike at most"),
+        Loss("IF", "sinabs", "fires without limit to a burst and holds the potential above -threshold"),
+        Loss("IF", "snntorch", "leaks by a factor 0.9 per timestep"),
+    ]
+    if bursts != [1]:
+        found.append(Loss("IF", "NIR", f"bursts of up to {bursts[-1]} need a reader that knows 'phi'"))
+    if netlist.alpha:
+        found.append(Loss("graph", "NIR", "early exit (alpha) is metadata"))
+    if netlist.input.coding == "frames":
+        found.append(Loss(netlist.input.name, "NIR", "frame coding is metadata"))
+    return LossReport("nir", tuple(found))

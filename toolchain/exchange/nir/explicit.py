@@ -1,0 +1,132 @@
+"""NIR without metadata: bursts and reset by subtraction out of the standard's own nodes.
+
+An AdaFire population is an integrator, phi thresholds, their sum and a feedback::
+
+    currents ──> I ──> Threshold(1 θ - u0 - ½) ──> Scale(1) ──> burst n
+                 ^     ...                          │
+                 │     Threshold(φ θ - u0 - ½) ──>──┘
+                 └──────────── Scale(-θ) <──────────┘
+
+The integrator starts at 0 instead of u0, so the thresholds are lower by u0. The potential is an integer, so
+``v > j θ - u0 - ½`` is ``u >= j θ``, and as many thresholds fire as θ goes into u, phi at most. The
+feedback arrives with the next timestep, before which nothing looks at the potential. What NIR cannot express here is a
+potential that saturates: a network that can reach the limit is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nir
+import numpy as np
+
+from toolchain.exchange.loss_report import Loss, LossReport
+from toolchain.exchange.nir.file import write_graph
+from toolchain.exchange.nir.synapses import GrowingGraph, exact_float32, metadata
+from toolchain.netlist import (
+    AdaFire,
+    Input,
+    MaxPool,
+    Netlist,
+    Readout,
+    UnsupportedError,
+    can_saturate,
+    membrane_bound,
+    per_channel,
+)
+
+EXPLICIT = "explicit"
+
+
+def write_nir_explicit(netlist: Netlist, path: Path | str) -> LossReport:
+    """Write a netlist in standard nodes only.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    path : path
+
+    Returns
+    -------
+    LossReport
+        What a reader of the standard still has to be told.
+
+    Raises
+    ------
+    UnsupportedError
+        When NIR has no node for a part of the network, or its potential could saturate; names it.
+    InputError
+        When the file cannot be written.
+    """
+    write_graph(to_nir_explicit(netlist), path)
+    found = [
+        Loss(
+            "graph", "NIR", f"run it for {netlist.timesteps} timesteps on integer payloads: NIR has no place for either"
+        ),
+        Loss("graph", "norse, sinabs, spikingjelly, snntorch", "their importers have no Threshold, Scale or feedback"),
+    ]
+    for readout in netlist.readouts:
+        reach = membrane_bound(netlist, readout.name).magnitude
+        if reach >= 2**24:
+            found.append(
+                Loss(readout.name, "float32", f"its sum can reach {reach}, which float32 does not hold exactly")
+            )
+    if netlist.alpha:
+        found.append(Loss("graph", "NIR", "early exit (alpha) is metadata"))
+    return LossReport("nir-explicit", tuple(found))
+
+
+def to_nir_explicit(netlist: Netlist) -> nir.NIRGraph:
+    """Return a netlist as a NIR graph of standard nodes.
+
+    The metadata name populations and make the file readable by `read_nir`; no reader needs them.
+
+    Raises
+    ------
+    UnsupportedError
+        When NIR has no node for a part of the network, or its potential could saturate; names it.
+    """
+    growing = GrowingGraph(netlist)
+    for population in netlist.populations:
+        name = population.name
+        match population:
+            case Input():
+                node = nir.Input(input_type=np.array(population.shape), metadata=metadata(population=name))
+                growing.place[name] = growing.add("input", node)
+            case MaxPool():
+                raise UnsupportedError(name, "NIR has no max-pooling", "use average pooling, or keep the .h5 netlist")
+            case AdaFire():
+                growing.place[name] = _add_neurons(growing, population)
+            case Readout():
+                ones = np.ones(population.shape, np.float32)
+                node = nir.I(r=ones, metadata=metadata(population=name))
+                total = growing.add("readout", node, *growing.deliver(population))
+                scale = np.broadcast_to(per_channel(population.scale, population.shape), population.shape)
+                growing.place[name] = growing.add("scale", nir.Scale(scale.astype(np.float64)), total)
+    for population in netlist.readouts:
+        growing.add("output", nir.Output(output_type=np.array(population.shape)), growing.place[population.name])
+    return growing.finish(profile=EXPLICIT)
+
+
+def _add_neurons(growing: GrowingGraph, population: AdaFire) -> int:
+    """Add the nodes of one population; return the one that emits its bursts."""
+    netlist, name, shape = growing.netlist, population.name, population.shape
+    if can_saturate(netlist, name):
+        raise UnsupportedError(
+            name,
+            f"its membrane potential can reach the limit of {netlist.membrane_bits} bits, and no NIR node clips",
+            "export with --to nir, or use smaller weights",
+        )
+    theta = np.broadcast_to(per_channel(population.threshold, shape), shape)
+    initial = np.broadcast_to(per_channel(population.initial, shape), shape)
+    integrator = growing.add("integrate", nir.I(r=np.ones(shape, np.float32)), *growing.deliver(population))
+    levels = [
+        growing.add(
+            "threshold", nir.Threshold(exact_float32(name, "thresholds", j * theta - initial - 0.5)), integrator
+        )
+        for j in range(1, population.phi + 1)
+    ]
+    burst = growing.add("burst", nir.Scale(np.ones(shape, np.float32), metadata=metadata(population=name)), *levels)
+    feedback = growing.add("reset", nir.Scale(exact_float32(name, "thresholds", -theta)), burst)
+    growing.edges.append((feedback, integrator))
+    return burst

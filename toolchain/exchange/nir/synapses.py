@@ -1,0 +1,164 @@
+"""The synapses of a netlist as NIR nodes: what both profiles share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nir
+import numpy as np
+
+from toolchain.exchange.lowering import Lowered, carries_bias, flattening, identity, lower, zeros
+from toolchain.exchange.nir.structure import VERSION, describe
+from toolchain.files.netlist_file import canonical_json
+from toolchain.netlist import (
+    AdaFire,
+    Connection,
+    Conv,
+    Linear,
+    Netlist,
+    Readout,
+    Reshape,
+    Shape,
+    SumPool,
+    UnsupportedError,
+)
+
+
+class GrowingGraph:
+    """A NIR graph that is being made: nodes are numbered as they come, so that names sort in this order."""
+
+    def __init__(self, netlist: Netlist) -> None:
+        self.netlist = netlist
+        self.nodes: list[tuple[str, nir.NIRNode]] = []
+        self.edges: list[tuple[int, int]] = []
+        #: Node of each population; nodes of each connection, by its position.
+        self.place: dict[str, int] = {}
+        self.chains: dict[int, list[int]] = {}
+
+    def add(self, kind: str, node: nir.NIRNode, *sources: int) -> int:
+        """Add a node with edges from others; return its number."""
+        self.nodes.append((kind, node))
+        index = len(self.nodes) - 1
+        self.edges += [(source, index) for source in sources]
+        return index
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the nodes so far."""
+        digits = max(3, len(str(len(self.nodes))))
+        return [f"n{i:0{digits}d}_{kind}" for i, (kind, _) in enumerate(self.nodes)]
+
+    def deliver(self, population: AdaFire | Readout) -> list[int]:
+        """Add the synapses of all connections into a population; return the nodes that reach it."""
+        netlist, bias = self.netlist, _bias(population)
+        arriving = [(i, c) for i, c in enumerate(netlist.connections) if c.target == population.name]
+        chains = [lower(c.name, c.operators, netlist[c.source].shape) for _, c in arriving]
+        if not arriving:
+            source = netlist.input
+            arriving = [(-1, Connection(source.name, population.name, ()))]
+            chains = [zeros(population.name, source.shape, population.shape)]
+        carrier = next((i for i, chain in enumerate(chains) if carries_bias(chain)), 0)
+        if not carries_bias(chains[carrier]):
+            chains[carrier] = (*chains[carrier], identity(population.shape))
+        ends: list[int] = []
+        for i, ((position, connection), chain) in enumerate(zip(arriving, chains, strict=True)):
+            if not chain and self.place[connection.source] in ends:
+                chain = (identity(population.shape),)  # NIR has no two edges between the same nodes
+            ends.append(self._add_chain(position, connection.source, chain, bias if i == carrier else None))
+        return ends
+
+    def _add_chain(self, position: int, source: str, chain: tuple[Lowered, ...], bias: np.ndarray | None) -> int:
+        shape, previous = self.netlist[source].shape, self.place[source]
+        self.chains[position] = []
+        for i, piece in enumerate(chain):
+            where = f"{source} -> {self.netlist.connections[position].target if position >= 0 else 'bias'}"
+            kind, node = _synapse(where, piece.operator, shape, bias if i == len(chain) - 1 else None)
+            previous = self.add(kind, node, previous)
+            self.chains[position].append(previous)
+            shape = piece.operator.output_shape(shape)
+        return previous
+
+    def finish(self, **entries: Any) -> nir.NIRGraph:
+        """Return the graph, with the metadata of the profile's page, our structure, and `entries`."""
+        names = self.names
+        chains = [[names[i] for i in self.chains[position]] for position in range(len(self.netlist.connections))]
+        return nir.NIRGraph(
+            nodes={name: node for name, (_, node) in zip(names, self.nodes, strict=True)},
+            edges=[(names[a], names[b]) for a, b in self.edges],
+            metadata=metadata(**profile(self.netlist), **describe(self.netlist, chains), **entries),
+        )
+
+
+def metadata(**entries: Any) -> dict[str, Any]:
+    """Return a node's or the graph's metadata."""
+    return {"adafire": entries}
+
+
+def profile(netlist: Netlist) -> dict[str, Any]:
+    """Return the graph's metadata by the profile's page, provenance beside."""
+    source = netlist.input
+    entries: dict[str, Any] = {
+        "version": VERSION,
+        "timesteps": netlist.timesteps,
+        "input_scale": source.scale,
+        "input_bits": source.bits,
+        "input_signed": source.signed,
+        "coding": source.coding,
+        "normalize_mean": source.mean,
+        "normalize_std": source.std,
+        "weight_bits": netlist.weight_bits,
+        "membrane_bits": netlist.membrane_bits,
+        "netlist_hash": netlist.content_hash,
+        "provenance": canonical_json(netlist.provenance),
+    }
+    if netlist.alpha:
+        entries["alpha"] = np.array(netlist.alpha)
+    return entries
+
+
+def _bias(population: AdaFire | Readout) -> np.ndarray:
+    """Return the bias per channel, or raise where neurons of a channel differ: a synapse has no such bias."""
+    bias = population.bias
+    if bias.ndim > 1:
+        flat = bias.reshape(bias.shape[0], -1)
+        if not np.all(flat == flat[:, :1]):
+            raise UnsupportedError(
+                population.name,
+                "its bias differs from neuron to neuron, and NIR's are per channel",
+                "keep the .h5 netlist",
+            )
+        bias = flat[:, 0]
+    return bias
+
+
+def exact_float32(where: str, what: str, values: np.ndarray) -> np.ndarray:
+    """Return numbers as float32, or raise where that is not exact."""
+    array = values.astype(np.float32)
+    if not np.array_equal(array.astype(np.float64), values):
+        raise UnsupportedError(where, f"{what} reach {int(np.abs(values).max())}, which float32 does not hold exactly")
+    return array
+
+
+def _synapse(
+    where: str, operator: Conv | Linear | SumPool | Reshape, shape: Shape, bias: np.ndarray | None
+) -> tuple[str, nir.NIRNode]:
+    match operator:
+        case Conv(weight, stride, padding, dilation):
+            even = tuple(before for before, _ in padding)
+            own = np.zeros(weight.shape[0], np.int64) if bias is None else bias
+            fields = (exact_float32(where, "weights", weight), stride, even, dilation)
+            offset = exact_float32(where, "biases", own)
+            if len(even) == 2:
+                return "conv", nir.Conv2d(shape[1:], *fields, 1, offset)
+            weight32, (s,), (p,), (d,) = fields
+            return "conv", nir.Conv1d(shape[1], weight32, s, p, d, 1, offset)
+        case Linear(weight) if bias is not None:
+            return "affine", nir.Affine(exact_float32(where, "weights", weight), exact_float32(where, "biases", bias))
+        case Linear(weight):
+            return "linear", nir.Linear(exact_float32(where, "weights", weight))
+        case SumPool(kernel, stride, padding):
+            sides = [before for before, _ in padding]
+            return "sumpool", nir.SumPool2d(np.array(kernel), np.array(stride), np.array(sides))
+        case Reshape(new):
+            first, last = flattening(where, shape, new)
+            return "flatten", nir.Flatten({"input": np.array(shape)}, first, last)

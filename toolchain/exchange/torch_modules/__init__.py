@@ -1,0 +1,1 @@
+"""Netlists as torch modules that other libraries run."""

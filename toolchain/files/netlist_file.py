@@ -1,0 +1,252 @@
+"""The netlist file (.h5): the authoritative form of a netlist (schema in docs/formats.md).
+
+Plain, uncompressed HDF5 that any reader opens. The same netlist gives the same bytes: no times, no
+random names, a fixed version of the container. Reading trusts nothing: see `guarded_hdf5`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from toolchain.files.atomic import write_bytes
+from toolchain.files.guarded_hdf5 import Guarded, open_guarded
+from toolchain.netlist.errors import AdafireError, FormatError, InputError, NetlistError
+from toolchain.netlist.graph import Connection, Netlist
+from toolchain.netlist.operators import OPERATOR_KINDS
+from toolchain.netlist.populations import POPULATION_KINDS
+from toolchain.netlist.records import from_record, to_record
+
+FORMAT = "adafire-netlist"
+#: Version of the schema; a reader takes this one only.
+SCHEMA = 1
+
+#: More operators than this in one connection, or entries in the graph, are refused.
+MAX_OPERATORS = 64
+MAX_ENTRIES = 20_000
+
+
+def canonical_json(value: Mapping[str, Any]) -> str:
+    """Return JSON with sorted keys, no spaces, ASCII only: the same mapping, the same text.
+
+    Raises
+    ------
+    InputError
+        When a value has no JSON form.
+    """
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError("provenance", f"cannot be written as JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def parse_json(where: str, text: str) -> dict[str, Any]:
+    """Return the object that a JSON text holds.
+
+    Raises
+    ------
+    FormatError
+        When it is no JSON object.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise FormatError(where, "is no JSON") from None
+    if not isinstance(value, dict):
+        raise FormatError(where, f"JSON {type(value).__name__} found, expected an object")
+    return value
+
+
+def write_netlist(netlist: Netlist, path: Path | str) -> None:
+    """Write a netlist, whole or not at all; equal netlists give equal bytes.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    path : path
+
+    Raises
+    ------
+    InputError
+        When the file cannot be written.
+    """
+    write_bytes(path, netlist_bytes(netlist))
+
+
+def netlist_bytes(netlist: Netlist) -> bytes:
+    """Return the bytes of a netlist's file."""
+    buffer = io.BytesIO()
+    # Version 1.8 of the container: checksums on all metadata, readable by every HDF5 since 2008.
+    with h5py.File(buffer, "w", libver=("v108", "v108"), track_order=False) as file:
+        file.attrs["format"] = np.bytes_(FORMAT)
+        file.attrs["schema"] = np.int64(SCHEMA)
+        file.attrs["content_hash"] = np.bytes_(netlist.content_hash)
+        for name in ("timesteps", "weight_bits", "membrane_bits"):
+            file.attrs[name] = np.int64(getattr(netlist, name))
+        file.create_dataset("alpha", data=np.array(netlist.alpha, dtype="<f8"))
+        provenance = canonical_json(netlist.provenance).encode("ascii")
+        file.create_dataset("provenance", data=np.frombuffer(provenance, np.uint8))
+        populations = file.create_group("populations")
+        for index, population in enumerate(netlist.populations):
+            _write_record(populations.create_group(f"{index:05d}"), population)
+        connections = file.create_group("connections")
+        for index, connection in enumerate(netlist.connections):
+            group = connections.create_group(f"{index:05d}")
+            group.attrs["source"] = np.bytes_(connection.source)
+            group.attrs["target"] = np.bytes_(connection.target)
+            for position, operator in enumerate(connection.operators):
+                _write_record(group.create_group(f"{position:02d}"), operator)
+    return buffer.getvalue()
+
+
+def _write_record(group: h5py.Group, item: Any) -> None:
+    group.attrs["kind"] = np.bytes_(type(item).__name__)
+    for name, value in to_record(item).items():
+        if isinstance(value, np.ndarray):
+            group.create_dataset(name, data=value)
+        elif isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
+            arrays = group.create_group(name)
+            for index, array in enumerate(value):
+                arrays.create_dataset(f"{index:02d}", data=array)
+        elif isinstance(value, str):
+            group.attrs[name] = np.bytes_(value)
+        elif isinstance(value, bool):
+            group.attrs[name] = np.bool_(value)
+        elif isinstance(value, float):
+            group.attrs[name] = np.float64(value)
+        else:
+            group.attrs[name] = np.array(value, dtype="<i8")
+
+
+def read_netlist(path: Path | str) -> Netlist:
+    """Read and check a netlist: types, shapes, ranges, references and content hash.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Netlist
+
+    Raises
+    ------
+    InputError
+        When there is no such file.
+    FormatError
+        When the file is damaged, of another schema, or contradicts itself; names the place.
+    """
+    with open_guarded(path, "a netlist (.h5)") as root:
+        _check_header(root)
+        try:
+            netlist = _read(root)
+        except NetlistError as error:
+            raise FormatError(f"{root.file}, {error.where}", error.problem, error.fix) from None
+        stored = root.attribute("content_hash")
+    if netlist.content_hash != stored:
+        raise FormatError(
+            str(path),
+            f"content hash {netlist.content_hash[:16]}... found, the file says {str(stored)[:16]!r}...",
+            "the file was changed or damaged: make it again",
+        )
+    return netlist
+
+
+def _check_header(root: Guarded) -> None:
+    if "format" not in root.attribute_names() or root.attribute("format") != FORMAT:
+        raise FormatError(root.file, "is an HDF5 file, but no netlist of adafire")
+    schema = root.attribute("schema")
+    if type(schema) is not int or schema != SCHEMA:
+        fix = "update adafire" if type(schema) is int and schema > SCHEMA else "convert the network again"
+        raise FormatError(root.file, f"schema version {schema} found, expected {SCHEMA}", fix)
+    expected = {"format", "schema", "content_hash", "timesteps", "weight_bits", "membrane_bits"}
+    if root.attribute_names() != expected:
+        raise FormatError(root.where, f"attributes {sorted(root.attribute_names())} found, expected {sorted(expected)}")
+    names = ["alpha", "connections", "populations", "provenance"]
+    if root.names() != names:
+        raise FormatError(root.where, f"entries {root.names()} found, expected {names}")
+
+
+def _read(root: Guarded) -> Netlist:
+    alpha = root.array("alpha")
+    if alpha.ndim != 1 or alpha.dtype.kind != "f":
+        raise FormatError(root.at("alpha"), f"{alpha.dtype} of shape {alpha.shape} found, expected floats (T,)")
+    provenance = root.array("provenance")
+    if provenance.dtype != np.uint8 or provenance.ndim != 1:
+        raise FormatError(root.at("provenance"), f"{provenance.dtype} of {provenance.ndim} axes found, expected bytes")
+    try:
+        text = provenance.tobytes().decode("ascii")
+    except UnicodeDecodeError:
+        raise FormatError(root.at("provenance"), "text is not ASCII") from None
+    populations, connections = root.child("populations"), root.child("connections")
+    return Netlist(
+        populations=tuple(
+            _read_record(populations.child(name), POPULATION_KINDS) for name in _numbered(populations, MAX_ENTRIES, 5)
+        ),
+        connections=tuple(_read_connection(connections.child(name)) for name in _numbered(connections, MAX_ENTRIES, 5)),
+        timesteps=_integer(root, "timesteps"),
+        weight_bits=_integer(root, "weight_bits"),
+        membrane_bits=_integer(root, "membrane_bits"),
+        alpha=tuple(alpha.tolist()),
+        provenance=parse_json(root.at("provenance"), text),
+    )
+
+
+def _integer(group: Guarded, name: str) -> int:
+    value = group.attribute(name)
+    if type(value) is not int:
+        raise FormatError(f"{group.where}@{name}", f"{type(value).__name__} found, expected an integer")
+    return value
+
+
+def _numbered(group: Guarded, limit: int, digits: int) -> list[str]:
+    names = group.names()
+    if len(names) > limit:
+        raise FormatError(group.where, f"{len(names)} entries found, expected at most {limit}")
+    expected = [f"{i:0{digits}d}" for i in range(len(names))]
+    if names != expected:
+        raise FormatError(group.where, f"entries are not numbered {expected[:1]} ... {expected[-1:]}")
+    return names
+
+
+def _read_connection(group: Guarded) -> Connection:
+    source, target = group.attribute("source"), group.attribute("target")
+    if group.attribute_names() != {"source", "target"} or not isinstance(source, str) or not isinstance(target, str):
+        raise FormatError(group.where, "attributes other than the names of source and target found")
+    operators = tuple(_read_record(group.child(name), OPERATOR_KINDS) for name in _numbered(group, MAX_OPERATORS, 2))
+    return Connection(source, target, operators)
+
+
+def _read_record(group: Guarded, kinds: Mapping[str, type]) -> Any:
+    kind = group.attribute("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise FormatError(group.where, f"kind {kind!r} found, expected one of {', '.join(kinds)}")
+    cls = kinds[kind]
+    known = {f.name for f in fields(cls)}
+    record: dict[str, Any] = {}
+    for name in group.attribute_names() - {"kind"}:
+        record[name] = group.attribute(name) if name in known else None
+    for name in group.names():
+        if name in known and group.is_group(name):
+            arrays = group.child(name)
+            record[name] = tuple(arrays.array(n) for n in _numbered(arrays, MAX_OPERATORS, 2))
+        else:
+            record[name] = group.array(name) if name in known else None
+    try:
+        return from_record(group.where, cls, record)
+    except AdafireError:
+        raise
+    except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        # The types check values; a value of an unforeseen form (an array where a number stands) ends here.
+        raise FormatError(group.where, f"{kind} cannot be made of these fields ({error})") from None

@@ -1,0 +1,296 @@
+"""Closing expressions into units: how a float network comes into being, front-ends aside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import inf
+
+import numpy as np
+
+from toolchain.frontend.expression import Expression, Pooled, Refusal, Term, Value, value_of
+from toolchain.frontend.macs import dense_macs
+from toolchain.frontend.parallel import join_parallel
+from toolchain.frontend.simplify import Chain, simplify
+from toolchain.netlist import (
+    Connection,
+    Operator,
+    Pad,
+    Permute,
+    Reshape,
+    Scale,
+    Shape,
+    Slice,
+    SumPool,
+    Weighted,
+    chain_shapes,
+    per_channel,
+)
+from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source, Unit
+
+INPUT = "input"
+
+#: Batch size that a network is traced with where it is free: a number that models do not write down
+#: themselves, so that a first axis of this size is the batch.
+BATCH = 23
+
+
+class NetworkBuilder:
+    """Units and connections of a network under construction.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+    batch : int
+        Extent of the batch axis in the graph that is read.
+
+    Attributes
+    ----------
+    path : str
+        Path of the module that is being read; front-ends keep it up to date.
+    macs : int
+        Multiply-accumulates of the layers counted so far, for one sample.
+    """
+
+    def __init__(self, input_shape: Shape, batch: int = BATCH) -> None:
+        self.batch = batch
+        self.path = ""
+        self.macs = 0
+        self._units: dict[str, Unit] = {INPUT: Source(INPUT, input_shape)}
+        self._connections: list[Connection] = []
+        self._depths: dict[str, int] = {INPUT: 0}
+
+    @property
+    def source(self) -> Expression:
+        """The input's value."""
+        return self._value(INPUT)
+
+    def network(self, origin: Mapping[str, str]) -> FloatNetwork:
+        """Return the finished network, without the units that no output depends on; `origin` gains `ann_macs`."""
+        needed = {u.name for u in self._units.values() if isinstance(u, Output)} | {INPUT}
+        for connection in reversed(self._connections):
+            if connection.target in needed:
+                needed.add(connection.source)
+        return FloatNetwork(
+            tuple(u for u in self._units.values() if u.name in needed),
+            tuple(c for c in self._connections if c.target in needed),
+            {**origin, "ann_macs": str(self.macs)},
+        )
+
+    def count(self, value: Value) -> None:
+        """Count the layer that a value has just gone through."""
+        if isinstance(value, Expression) and value.terms:
+            term = value.terms[0]
+            index = max(i for i, o in enumerate(term.operators) if isinstance(o, Weighted))
+            operator = term.operators[index]
+            if isinstance(operator, Weighted):
+                self.macs += dense_macs(operator, self._shapes(term)[index])
+
+    # Clipping ------------------------------------------------------------------------------------
+
+    def clip(self, value: Value, low: float, high: float) -> Expression:
+        """Return ``clip(value, low, high)``: a unit, shifted by `low`.
+
+        Parameters
+        ----------
+        value : Expression or Pooled
+        low : float
+            0 for ReLU, ReLU6; any finite number.
+        high : float
+            ``inf`` for ReLU.
+        """
+        if not low < high:
+            raise Refusal(f"clips to {low} .. {high}, which leaves a constant", "drop the layers before it")
+        if isinstance(value, Pooled):
+            inner = self.clip(value.value, low, high).shift(-low)
+            for window in value.windows:
+                inner = self._maximum(inner, window, value.path)
+            for operator in value.tail:
+                inner = inner.through(operator)
+            return inner.shift(low)
+        if low == 0 and self._within(value, high):
+            return value
+        unit = self._activate(value.shift(-low) if low else value, high - low)
+        return unit.shift(low) if low else unit
+
+    def _within(self, value: Expression, high: float) -> bool:
+        """Return whether the value is one unit, moved but not mixed, that lies in 0 .. `high` already."""
+        if len(value.terms) != 1 or value.bias.any():
+            return False
+        term = value.terms[0]
+        if any(not isinstance(o, Reshape | Permute | Slice | Pad | SumPool | Scale) for o in term.operators):
+            return False
+        if any(isinstance(o, Scale) and o.weight.min() < 0 for o in term.operators):
+            return False
+        if high == inf:
+            return self._non_negative(term.source)
+        moved = all(isinstance(o, Reshape | Permute | Slice | Pad) for o in term.operators)
+        return moved and self._non_negative(term.source) and self._upper(term.source) <= high
+
+    def _non_negative(self, unit: str) -> bool:
+        return isinstance(self._units[unit], Activation | MaxUnit)
+
+    def _upper(self, name: str) -> float:
+        unit = self._units[name]
+        if isinstance(unit, Activation):
+            return unit.upper
+        return max((self._upper(c.source) for c in self._connections if c.target == name), default=inf)
+
+    def _activate(self, value: Expression, upper: float) -> Expression:
+        """Close an expression into an `Activation`.
+
+        Reshapes and permutations that end every term are left for the unit's readers, so that axis 0
+        of the unit stays the layer's channel axis, the one that thresholds run along.
+        """
+        terms, bias, moves = self._strip_moves(self._simplified(value), value.bias)
+        shape = bias.shape
+        name = self._name(value.weighted[-1], value.affine[-1], self.path, "relu")
+        self._add(Activation(name, shape, self._compact(bias), upper), terms)
+        result = self._value(name)
+        for move in moves:
+            result = result.through(move)
+        return result
+
+    def _strip_moves(self, terms: list[Term], bias: np.ndarray) -> tuple[list[Term], np.ndarray, list[Operator]]:
+        moves: list[Operator] = []
+        while terms and all(t.operators for t in terms):
+            last = terms[0].operators[-1]
+            before = {self._shapes(t)[-2] for t in terms}
+            if not isinstance(last, Reshape | Permute) or len(before) != 1:
+                break
+            if any(not _same_move(last, t.operators[-1]) for t in terms):
+                break
+            if any(not _has_weight(t.operators) for t in terms):
+                break  # nothing was computed before the move: the moved layout is the layer's own
+            (shape,) = before
+            terms = [Term(t.source, t.operators[:-1]) for t in terms]
+            bias = bias.reshape(shape) if isinstance(last, Reshape) else bias.transpose(np.argsort(last.axes))
+            moves.insert(0, last)
+        return terms, bias, moves
+
+    # Maxima --------------------------------------------------------------------------------------
+
+    def maximum(self, value: Value, window: SumPool) -> Value:
+        """Return the maximum over windows.
+
+        Parameters
+        ----------
+        value : Expression or Pooled
+        window : SumPool
+            The windows' geometry; padding never wins.
+        """
+        if isinstance(value, Pooled):
+            if value.tail:
+                raise value.refusal()
+            return Pooled(value.value, (*value.windows, window), value.path)
+        if not value.terms or any(t.source == INPUT and not _has_weight(t.operators) for t in value.terms):
+            raise Refusal(
+                "takes the maximum of the network's input, which does not spike",
+                "start with a convolution and ReLU, or use average pooling",
+            )
+        if self.is_non_negative(value):
+            return self._maximum(value, window, self.path)
+        return Pooled(value, (window,), self.path)
+
+    def is_non_negative(self, value: Expression) -> bool:
+        """Return whether the value is a sum of non-negative units with non-negative weights."""
+        return bool(value.bias.min() >= 0) and all(
+            self._non_negative(t.source) and all(o.weight.min() >= 0 for o in t.operators if isinstance(o, Weighted))
+            for t in value.terms
+        )
+
+    def _maximum(self, value: Expression, window: SumPool, path: str) -> Expression:
+        """Close non-negative values into a `MaxUnit`, through an activation unless they are one unit's."""
+        terms = self._simplified(value)
+        if (
+            len(terms) != 1
+            or value.bias.any()
+            or not all(map(_keeps_channels, terms[0].operators, self._shapes(terms[0])))
+        ):
+            return self._maximum(self._activate(value, inf), window, path)
+        name = self._name(path, f"{terms[0].source}.max", "max")
+        self._add(MaxUnit(name, value.shape, window.kernel, window.stride, window.padding), terms)
+        return self._value(name)
+
+    # Results -------------------------------------------------------------------------------------
+
+    def output(self, value: Value) -> None:
+        """Read a value out."""
+        if isinstance(value, Pooled):
+            raise value.refusal()
+        terms = self._simplified(value)
+        if not terms:
+            raise Refusal("returns a constant that does not depend on the input", "return what the network computes")
+        name = self._name(value.weighted[-1], value.affine[-1], "output")
+        self._add(Output(name, value.shape, self._compact(value.bias)), terms)
+
+    def _add(self, unit: Activation | MaxUnit | Output, terms: list[Term]) -> None:
+        self._units[unit.name] = unit
+        self._depths[unit.name] = 1 + max((self._depths[t.source] for t in terms), default=0)
+        for term in terms:
+            operators = term.operators
+            if not isinstance(unit, MaxUnit) and not _has_weight(operators):
+                operators = (*operators, Scale(np.ones(unit.shape[0])))
+            self._connections.append(Connection(term.source, unit.name, operators))
+
+    def _value(self, name: str) -> Expression:
+        return value_of(name, self._units[name].shape, self._depths[name])
+
+    def _simplified(self, value: Expression) -> list[Term]:
+        """Return the value's terms with simplified chains, parallel ones joined."""
+        chains: dict[str, list[Chain]] = {}
+        for term in value.terms:
+            chain = simplify(term.operators, self._units[term.source].shape)
+            if chain is not None:
+                chains.setdefault(term.source, []).append(chain)
+        return [
+            Term(source, chain)
+            for source, parallel in chains.items()
+            for chain in join_parallel(parallel, self._units[source].shape)
+        ]
+
+    def _shapes(self, term: Term) -> tuple[Shape, ...]:
+        return chain_shapes(term.operators, self._units[term.source].shape)
+
+    @staticmethod
+    def _compact(bias: np.ndarray) -> np.ndarray:
+        """Reduce a bias to one value per channel where it is constant over space."""
+        channels: np.ndarray = bias.reshape(bias.shape[0], -1)[:, 0]
+        same = np.array_equal(bias, np.broadcast_to(per_channel(channels, bias.shape), bias.shape))
+        return np.array(channels if same else bias, dtype=np.float64)
+
+    def _name(self, *candidates: str) -> str:
+        """Return the first candidate that is not taken, else the first one numbered."""
+        names = [n for n in (re.sub(r"[^A-Za-z0-9_.\-]", "_", c)[:120] for c in candidates) if n]
+        for name in names:
+            if name not in self._units:
+                return name
+        number = 2
+        while f"{names[0]}_{number}" in self._units:
+            number += 1
+        return f"{names[0]}_{number}"
+
+
+def _has_weight(operators: tuple[Operator, ...]) -> bool:
+    return any(isinstance(o, Weighted) for o in operators)
+
+
+def _same_move(a: Operator, b: Operator) -> bool:
+    match a, b:
+        case Reshape(), Reshape():
+            return True  # both end in the same shape
+        case Permute(one), Permute(other):
+            return one == other
+    return False
+
+
+def _keeps_channels(operator: Operator, shape: Shape) -> bool:
+    """Return whether the operator only moves values, each within its channel."""
+    match operator:
+        case Slice() | Pad():
+            return True
+        case Reshape(new):
+            return new[0] == shape[0]
+        case Permute(axes):
+            return axes[0] == 0
+    return False

@@ -1,0 +1,212 @@
+"""Tensors as affine functions of units: the algebra that every front-end builds networks with.
+
+While a network is read, each tensor that depends on the input is an `Expression`: a sum of terms
+(a unit's value taken through a chain of linear operators) plus a constant. Linear layers extend every
+term, a sum joins the terms of its operands, and only a nonlinearity closes an expression into a unit.
+So residual sums, linear bottlenecks and concatenations need no units of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import torch
+
+from sim import kernels
+from toolchain.netlist import (
+    Operator,
+    Pad,
+    Permute,
+    Reshape,
+    Scale,
+    Shape,
+    Slice,
+    SumPool,
+    per_channel,
+)
+
+#: No tensor of a network may hold more values (1 GiB as float64).
+MAX_ELEMENTS = 2**27
+
+
+class Refusal(Exception):
+    """What a layer asks for cannot be expressed; the front-end adds the module's path.
+
+    Parameters
+    ----------
+    problem : str
+    fix : str
+        What would work instead.
+    """
+
+    def __init__(self, problem: str, fix: str) -> None:
+        self.problem = problem
+        self.fix = fix
+        super().__init__(problem, fix)
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """A unit's value through a chain of linear operators."""
+
+    source: str
+    operators: tuple[Operator, ...]
+
+
+#: A layer that units may be named after: the depth of what it reads (in units), its position in
+#: execution order, its module's path. Of two branches the deeper one names their sum.
+Label = tuple[int, int, str]
+NOWHERE: Label = (-1, -1, "")
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """``y = sum over terms of chain(unit) + bias``, without the batch axis.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    terms : tuple of Term
+        None of them: a constant.
+    bias : ndarray `shape`, float64 (often a broadcast view)
+    depth : int
+        Units on the longest path from the input to here.
+    weighted, affine : Label
+        The last convolution or linear layer on the way here, and the last normalisation: units are
+        named after them.
+    """
+
+    shape: Shape
+    terms: tuple[Term, ...]
+    bias: np.ndarray
+    depth: int = 0
+    weighted: Label = NOWHERE
+    affine: Label = NOWHERE
+
+    def through(self, operator: Operator) -> Expression:
+        """Apply a linear operator."""
+        shape = operator.output_shape(self.shape)
+        if prod(shape) > MAX_ELEMENTS:
+            raise Refusal(f"makes {shape}, more than {MAX_ELEMENTS} values", "make the network or its input smaller")
+        bias = _apply(operator, self.bias) if self.bias.any() else np.broadcast_to(np.float64(0), shape)
+        terms = tuple(Term(t.source, (*t.operators, operator)) for t in self.terms)
+        return replace(self, shape=shape, terms=terms, bias=bias)
+
+    def shift(self, constant: np.ndarray | float) -> Expression:
+        """Add a constant that broadcasts to `shape`."""
+        return replace(self, bias=self.bias + constant)
+
+    def plus(self, other: Expression) -> Expression:
+        """Add another expression of the same shape."""
+        return Expression(
+            self.shape,
+            self.terms + other.terms,
+            self.bias + other.bias,
+            max(self.depth, other.depth),
+            max(self.weighted, other.weighted),
+            max(self.affine, other.affine),
+        )
+
+    def passed(self, position: int, path: str, *, weighted: bool) -> Expression:
+        """Note the layer that the value just went through: `weighted` for weights, else normalisation."""
+        label = (self.depth, position, path)
+        return replace(self, weighted=label) if weighted else replace(self, affine=label)
+
+
+def value_of(unit: str, shape: Shape, depth: int) -> Expression:
+    """Return the expression that is a unit's value."""
+    return Expression(shape, (Term(unit, ()),), np.broadcast_to(np.float64(0), shape), depth)
+
+
+def _apply(operator: Operator, x: np.ndarray) -> np.ndarray:
+    tensor = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64))
+    result: np.ndarray = kernels.apply(operator, tensor[None])[0].numpy()
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """The maximum over windows of values that may be negative, waiting for its ReLU.
+
+    ``relu(max(y)) = max(relu(y))``, and so does a positive scale per channel and a shift commute
+    with the maximum; a spiking max pool needs the right-hand side.
+
+    Parameters
+    ----------
+    value : Expression
+        What is pooled.
+    windows : tuple of SumPool
+        Window geometries, applied one after the other.
+    path : str
+        The pooling layer.
+    tail : tuple of Reshape, Permute and Slice operators
+        What was applied to the maxima.
+    """
+
+    value: Expression
+    windows: tuple[SumPool, ...]
+    path: str
+    tail: tuple[Operator, ...] = ()
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the result."""
+        shape = self.value.shape
+        for operator in (*self.windows, *self.tail):
+            shape = operator.output_shape(shape)
+        return shape
+
+    def through(self, operator: Operator) -> Pooled:
+        """Apply a linear operator, if it commutes with the maximum."""
+        if isinstance(operator, Scale) and not self.tail and np.all(operator.weight > 0):
+            return replace(self, value=self.value.through(operator))
+        if isinstance(operator, Reshape | Permute | Slice):
+            return replace(self, tail=(*self.tail, operator))
+        raise self.refusal()
+
+    def shift(self, constant: np.ndarray | float) -> Pooled:
+        """Add a constant, if it is one per channel."""
+        wide = np.broadcast_to(constant, self.shape)
+        channels = wide.reshape(self.shape[0], -1)[:, 0]
+        if self.tail or not np.array_equal(wide, np.broadcast_to(per_channel(channels, self.shape), self.shape)):
+            raise self.refusal()
+        return replace(self, value=self.value.shift(per_channel(channels, self.value.shape)))
+
+    def passed(self, position: int, path: str, *, weighted: bool) -> Pooled:
+        """Note the layer that the value just went through."""
+        return replace(self, value=self.value.passed(position, path, weighted=weighted))
+
+    def refusal(self) -> Refusal:
+        """Return the error for any other use."""
+        return Refusal(
+            f"uses the max pool{f' {self.path!r}' if self.path else ''} of values that may be negative",
+            "put a ReLU before the max pool or directly after it, or use average pooling",
+        )
+
+
+Value = Expression | Pooled
+
+
+def settled(value: Value) -> Expression:
+    """Return the value as an expression; raise for a max pool that waits for its ReLU."""
+    if isinstance(value, Pooled):
+        raise value.refusal()
+    return value
+
+
+def concatenate(values: list[Expression], axis: int) -> Expression:
+    """Concatenate along an axis: every operand is padded to the full extent, and the sum taken."""
+    total = sum(v.shape[axis] for v in values)
+    before = 0
+    parts = []
+    for value in values:
+        around = [(0, 0)] * len(value.shape)
+        around[axis] = (before, total - before - value.shape[axis])
+        parts.append(value.through(Pad(tuple(around))))
+        before += value.shape[axis]
+    result = parts[0]
+    for part in parts[1:]:
+        result = result.plus(part)
+    return result

@@ -1,0 +1,283 @@
+"""From an ONNX file to a float network: the same expressions, read from another graph.
+
+The file is checked (`onnx.checker`, shape inference included) before anything is computed, weights in
+other files are refused, and nothing of the file is executed: nodes are interpreted here, those that
+depend on constants alone by ONNX's reference evaluator, from a short list of operations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from toolchain.frontend.advice import LIST, onnx_advice
+from toolchain.frontend.builder import BATCH, NetworkBuilder
+from toolchain.frontend.expression import Expression, Pooled, Refusal
+from toolchain.frontend.from_onnx.layers import LAYERS
+from toolchain.frontend.from_onnx.moves import MOVES
+from toolchain.frontend.from_onnx.node import Node
+from toolchain.netlist import AdafireError, FormatError, InputError, NetlistError, UnsupportedError
+from toolchain.netlist.checks import MAX_ELEMENTS
+from toolchain.network import FloatNetwork
+
+#: Operators are known as these versions of ONNX define them.
+OPSETS = range(9, 26)
+
+#: What converts, by ONNX name.
+ONNX = {**LAYERS, **MOVES}
+
+#: What is computed when all operands are constant.
+FOLDED = frozenset(
+    {"Add", "And", "Cast", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Exp", "Expand", "Floor"}
+    | {"Gather", "Greater", "Identity", "Less", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Range"}
+    | {
+        "Reciprocal",
+        "ReduceL2",
+        "ReduceProd",
+        "ReduceSum",
+        "Reshape",
+        "Shape",
+        "Slice",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+    }
+    | {"Where"}
+)
+
+
+def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> FloatNetwork:
+    """Convert an ONNX file to units and linear connections.
+
+    Parameters
+    ----------
+    path : str or Path
+    input_shape : tuple of int, optional
+        Without the batch axis; needed only where the file leaves axes open.
+
+    Returns
+    -------
+    FloatNetwork
+        Equal to the graph's function up to the rounding of floats; weights float64.
+
+    Raises
+    ------
+    FormatError
+        When the file is no valid ONNX graph.
+    UnsupportedError
+        For a node that cannot be expressed; names the node, the operator and a way out.
+    InputError
+        When the file cannot be read or the input shape does not fit.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(str(path), f"cannot read the graph: {error.strerror}") from None
+    model = _checked(str(path), data)
+    shape, batch = _input_shape(str(path), model.graph, input_shape)
+    origin = {"class": f"onnx:{model.graph.name or path.stem}", "weights_sha256": hashlib.sha256(data).hexdigest()}
+    return _Interpreter(str(path), model, shape, batch).network(origin)
+
+
+def _checked(where: str, data: bytes) -> onnx.ModelProto:
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError:
+        raise FormatError(where, "is no ONNX file", "export it again with torch.onnx.export") from None
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+            raise UnsupportedError(
+                where, f"keeps the weights {tensor.name!r} in another file", "save the model with its weights inside"
+            )
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        lines = str(error).strip().splitlines()
+        raise FormatError(where, f"is no valid ONNX graph: {lines[0] if lines else error}", "export it again") from None
+    if any(not isinstance(name, str) for name in _names(model.graph)):
+        raise FormatError(where, "has names that are no text", "export it again")
+    versions = {o.domain: o.version for o in model.opset_import}
+    foreign = sorted(d for d in versions if d not in ("", "ai.onnx"))
+    used = sorted({n.domain for n in model.graph.node if n.domain not in ("", "ai.onnx")})
+    if used or model.functions:
+        names = ", ".join(used or foreign)
+        raise UnsupportedError(where, f"uses operators of the domain {names}", "export it with standard operators")
+    version = versions.get("", versions.get("ai.onnx", 0))
+    if version not in OPSETS:
+        raise UnsupportedError(
+            where,
+            f"is of operator set {version}, expected {OPSETS.start} to {OPSETS.stop - 1}",
+            "export it with opset_version=17",
+        )
+    return model
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    yield graph.name
+    for named in (*graph.input, *graph.output, *graph.initializer):
+        yield named.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (a.name for a in node.attribute)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _input_shape(where: str, graph: onnx.GraphProto, wanted: tuple[int, ...] | None) -> tuple[tuple[int, ...], int]:
+    weights = {t.name for t in graph.initializer}
+    inputs = [i for i in graph.input if i.name not in weights]
+    if len(inputs) != 1:
+        raise UnsupportedError(where, f"takes {len(inputs)} tensors", "export a network with one input tensor")
+    axes = [d.dim_value if d.HasField("dim_value") else None for d in inputs[0].type.tensor_type.shape.dim]
+    if len(axes) < 2:
+        raise UnsupportedError(where, f"takes an input of {len(axes)} axes", "export it with a batch axis in front")
+    if wanted is None:
+        if None in axes[1:]:
+            raise InputError(where, f"leaves axes of its input {inputs[0].name!r} open", "say the input shape")
+        wanted = tuple(n for n in axes[1:] if n is not None)
+    if len(wanted) != len(axes) - 1 or any(n not in (None, w) for n, w in zip(axes[1:], wanted, strict=True)):
+        raise InputError(where, f"takes an input of shape {tuple(axes[1:])}, {wanted} was given")
+    return wanted, axes[0] or BATCH
+
+
+class _Interpreter:
+    """One pass over the nodes in their (topological) order."""
+
+    def __init__(self, where: str, model: onnx.ModelProto, shape: tuple[int, ...], batch: int) -> None:
+        self.where = where
+        self.graph = model.graph
+        self.opsets = model.opset_import
+        self.version = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+        self.batch = batch
+        self.builder = NetworkBuilder(shape, batch)
+        self.values: dict[str, Any] = {"": None}
+        self.modules: dict[str, str] = {}
+        for tensor in self.graph.initializer:
+            self.values[tensor.name] = self._array(tensor)
+        (self.input,) = (i.name for i in self.graph.input if i.name not in self.values)
+        self.values[self.input] = self.builder.source
+
+    def network(self, origin: dict[str, str]) -> FloatNetwork:
+        """Interpret every node and close the results into outputs."""
+        for position, proto in enumerate(self.graph.node):
+            self._step(position, proto)
+        self.builder.path = ""
+        for output in self.graph.output:
+            with self._refusals(f"output {output.name}", "its result"):
+                value = self.values[output.name]
+                if not isinstance(value, Expression | Pooled):
+                    raise Refusal("is a constant that does not depend on the input", "export what is computed")
+                self.builder.output(value)
+        with self._refusals(self.where, "the network"):
+            return self.builder.network(origin)
+
+    def _array(self, tensor: TensorProto) -> np.ndarray:
+        try:
+            array = np.asarray(numpy_helper.to_array(tensor))
+        except (TypeError, ValueError) as error:
+            raise FormatError(
+                self.where, f"the weights {tensor.name!r} are damaged: {error}", "export it again"
+            ) from None
+        if array.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):  # a signalling NaN is found below
+                array = array.astype(np.float64)
+            if not np.isfinite(array).all():
+                raise InputError(self.where, f"the weights {tensor.name!r} hold NaN or infinite values", "train again")
+        return array
+
+    def _step(self, position: int, proto: onnx.NodeProto) -> None:
+        self.builder.path = _path(proto)
+        with self._refusals(self.builder.path or proto.op_type, proto.op_type):
+            inputs = [self.values[name] for name in proto.input]
+            depends = any(isinstance(v, Expression | Pooled) for v in inputs)
+            if proto.op_type == "Shape" and depends:
+                results: Any = self._shape(proto, inputs[0])
+            elif not depends:
+                results = self._fold(proto, inputs)
+            else:
+                operation = ONNX.get(proto.op_type)
+                if operation is None:
+                    raise Refusal("is not supported", onnx_advice(proto.op_type))
+                node = Node(proto, inputs, self.version, self.batch)
+                result = operation.read(self.builder, node)
+                named = _module(proto.input) or self.builder.path or proto.op_type
+                results = operation.label(self.builder, result, position, named)
+            results = results if isinstance(results, tuple) else (results,)
+            self.values.update(zip(proto.output, results, strict=False))
+
+    def _shape(self, proto: onnx.NodeProto, value: Expression | Pooled) -> np.ndarray:
+        bounds = {a.name: a.i for a in proto.attribute}
+        full = np.array((self.batch, *value.shape), dtype=np.int64)
+        return full[bounds.get("start", 0) : bounds.get("end", len(full))]
+
+    def _fold(self, proto: onnx.NodeProto, inputs: list[Any]) -> tuple[Any, ...]:
+        """Compute a node whose operands are constants."""
+        if proto.op_type not in FOLDED:
+            raise Refusal("computes with constants alone and is not supported", "export with constant folding")
+        if proto.op_type in ("ConstantOfShape", "Expand"):
+            shape = inputs[0] if proto.op_type == "ConstantOfShape" else inputs[1]
+            if math.prod(int(n) for n in np.asarray(shape).ravel()) > MAX_ELEMENTS // 64:
+                raise Refusal("makes a constant of too many values", "export with constant folding")
+        graph = helper.make_graph(
+            [proto],
+            "constant",
+            [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in dict.fromkeys(proto.input) if n],
+            [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in proto.output],
+        )
+        model = helper.make_model(graph, opset_imports=self.opsets)
+        feeds = {n: v for n, v in zip(proto.input, inputs, strict=True) if n}
+        results = [np.asarray(r) for r in ReferenceEvaluator(model).run(None, feeds)]
+        return tuple(r.astype(np.float64) if r.dtype.kind == "f" else r for r in results)
+
+    @contextmanager
+    def _refusals(self, node: str, operation: str) -> Iterator[None]:
+        try:
+            yield
+        except Refusal as refusal:
+            raise UnsupportedError(node, f"{operation} {refusal.problem}", refusal.fix) from None
+        except NetlistError as error:
+            raise UnsupportedError(node, f"{operation}: {error.problem}", error.fix or LIST) from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, AdafireError):
+                raise
+            # The checker let it through, but an attribute or operand is not what the operator takes.
+            raise FormatError(
+                self.where, f"node {node} ({operation}) is malformed: {error}", "export it again"
+            ) from error
+
+
+def _path(proto: onnx.NodeProto) -> str:
+    """Return the module's path from a node name as PyTorch writes it: /layer1/layer1.0/conv1/Conv."""
+    parts = [p for p in proto.name.split("/") if p]
+    if not proto.name.startswith("/"):
+        return parts[-1] if parts else ""
+    modules = parts[:-1]
+    outer = [a for a, b in zip(modules, [*modules[1:], ""], strict=False) if not b.startswith(f"{a}.")]
+    return ".".join(outer)
+
+
+def _module(inputs: Any) -> str:
+    """Return the module that owns a node's weight, from the name of its initializer: conv1.weight."""
+    return next((n.removesuffix(".weight") for n in inputs if n.endswith(".weight")), "")

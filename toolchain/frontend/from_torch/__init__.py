@@ -1,0 +1,1 @@
+"""Networks from torch: modules as they are traced, and files of torch.export."""

@@ -1,0 +1,208 @@
+"""ATen operations that move values: reshapes, slices, pads, concatenations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toolchain.frontend import layers
+from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.expression import Expression, Refusal, Value, concatenate, settled
+from toolchain.frontend.operations import (
+    Table,
+    is_value,
+    per_sample,
+    sample_axis,
+)
+from toolchain.netlist import Pad, Permute
+
+MOVES = Table()
+
+
+@MOVES.operation(
+    "dropout",
+    "clone",
+    "contiguous",
+    "alias",
+    "detach",
+    "feature_dropout",
+    "alpha_dropout",
+    "feature_alpha_dropout",
+    "lift_fresh_copy",
+)
+def _same(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
+    return x
+
+
+@MOVES.operation("zeros_like", "new_zeros")
+def _zeros_like(builder: NetworkBuilder, x: Value, size: Sequence[int] | None = None, **options: Any) -> Tensor:
+    return torch.zeros(size if size is not None else (builder.batch, *x.shape), dtype=torch.float64)
+
+
+@MOVES.operation("ones_like", "new_ones")
+def _ones_like(builder: NetworkBuilder, x: Value, size: Sequence[int] | None = None, **options: Any) -> Tensor:
+    return torch.ones(size if size is not None else (builder.batch, *x.shape), dtype=torch.float64)
+
+
+@MOVES.operation("full_like")
+def _full_like(builder: NetworkBuilder, x: Value, fill: float, **options: Any) -> Tensor:
+    return torch.full((builder.batch, *x.shape), fill, dtype=torch.float64)
+
+
+@MOVES.operation("_assert_tensor_metadata")
+def _nothing(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> None:
+    return None
+
+
+@MOVES.operation("_to_copy", "to")
+def _to_copy(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
+    dtype = options.get("dtype") or next((r for r in rest if isinstance(r, torch.dtype)), torch.float32)
+    if not dtype.is_floating_point:
+        raise Refusal(f"converts activations to {dtype}", "keep them floating point")
+    return x
+
+
+@MOVES.operation("view", "reshape", "_unsafe_view", "_reshape_copy", "view_copy")
+def _reshape(builder: NetworkBuilder, x: Value, size: Sequence[int]) -> Value:
+    sizes = list(size)
+    count = int(np.prod(x.shape)) * builder.batch
+    if -1 in sizes:
+        known = -int(np.prod(sizes))
+        sizes[sizes.index(-1)] = count // known if known else 0
+    if not sizes or sizes[0] != builder.batch:
+        raise Refusal("mixes the pictures of a batch, or fixes its size", "reshape with x.shape[0] or flatten(1)")
+    return layers.reshape(x, tuple(sizes[1:]))
+
+
+@MOVES.operation("flatten")
+def _flatten(_: NetworkBuilder, x: Value, start: int = 0, end: int = -1) -> Value:
+    first, last = sample_axis(x, start), sample_axis(x, end)
+    return layers.reshape(x, (*x.shape[:first], int(np.prod(x.shape[first : last + 1])), *x.shape[last + 1 :]))
+
+
+@MOVES.operation("unflatten")
+def _unflatten(_: NetworkBuilder, x: Value, dim: int, sizes: Sequence[int]) -> Value:
+    axis = sample_axis(x, dim)
+    inferred = [x.shape[axis] // -int(np.prod(sizes)) if n == -1 else n for n in sizes]
+    return layers.reshape(x, (*x.shape[:axis], *inferred, *x.shape[axis + 1 :]))
+
+
+@MOVES.operation("squeeze")
+def _squeeze(_: NetworkBuilder, x: Value, dim: Any = None) -> Value:
+    rank = len(x.shape) + 1
+    dims = range(1, rank) if dim is None else [d % rank for d in ([dim] if isinstance(dim, int) else dim)]
+    return layers.reshape(x, tuple(n for a, n in enumerate(x.shape, start=1) if n != 1 or a not in dims))
+
+
+@MOVES.operation("unsqueeze")
+def _unsqueeze(_: NetworkBuilder, x: Value, dim: int) -> Value:
+    axis = dim + len(x.shape) + 2 if dim < 0 else dim
+    if axis == 0:
+        raise Refusal("adds an axis before the batch", "keep the batch axis first")
+    return layers.reshape(x, (*x.shape[: axis - 1], 1, *x.shape[axis - 1 :]))
+
+
+@MOVES.operation("permute")
+def _permute(_: NetworkBuilder, x: Value, dims: Sequence[int]) -> Value:
+    rank = len(x.shape) + 1
+    axes = [d % rank for d in dims]
+    if axes[0] != 0:
+        raise Refusal("moves the batch axis", "keep the batch axis first")
+    return x.through(Permute(tuple(a - 1 for a in axes[1:])))
+
+
+@MOVES.operation("transpose", "swapaxes")
+def _transpose(_: NetworkBuilder, x: Value, first: int, second: int) -> Value:
+    a, b = sample_axis(x, first), sample_axis(x, second)
+    axes = list(range(len(x.shape)))
+    axes[a], axes[b] = b, a
+    return x.through(Permute(tuple(axes)))
+
+
+@MOVES.operation("slice")
+def _slice(
+    builder: NetworkBuilder, x: Value, dim: int = 0, start: Any = None, stop: Any = None, step: int = 1
+) -> Value:
+    if dim in (0, -len(x.shape) - 1):
+        if (start or 0, step) == (0, 1) and (stop is None or stop >= builder.batch):
+            return x
+        sample_axis(x, dim)
+    axis = sample_axis(x, dim)
+    begin, end, _stride = slice(start, stop, step).indices(x.shape[axis])
+    return layers.take(x, axis, begin, end, step)
+
+
+@MOVES.operation("select")
+def _select(_: NetworkBuilder, x: Value, dim: int, index: int) -> Value:
+    axis = sample_axis(x, dim)
+    index = index % x.shape[axis]
+    return layers.reshape(layers.take(x, axis, index, index + 1, 1), (*x.shape[:axis], *x.shape[axis + 1 :]))
+
+
+@MOVES.operation("split", "split_with_sizes", "chunk")
+def _split(_: NetworkBuilder, x: Value, sizes: Any, dim: int = 0) -> tuple[Value, ...]:
+    axis = sample_axis(x, dim)
+    n = x.shape[axis]
+    if isinstance(sizes, int):
+        sizes = [min(sizes, n - i) for i in range(0, n, sizes)]
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(layers.take(x, axis, start, start + size, 1))
+        start += size
+    return tuple(parts)
+
+
+@MOVES.operation("unbind")
+def _unbind(builder: NetworkBuilder, x: Value, dim: int = 0) -> tuple[Value, ...]:
+    return tuple(_select(builder, x, dim, i) for i in range(x.shape[sample_axis(x, dim)]))
+
+
+@MOVES.operation("cat", "concat", "concatenate")
+def _cat(_: NetworkBuilder, parts: Sequence[Any], dim: int = 0) -> Value:
+    like = next(p for p in parts if is_value(p))
+    axis = sample_axis(like, dim)
+    values = []
+    for part in parts:
+        if is_value(part):
+            values.append(settled(part))
+        else:
+            array = per_sample(like, part)
+            values.append(Expression(array.shape, (), array))
+    return concatenate(values, axis)
+
+
+@MOVES.operation("pad", "constant_pad_nd")
+def _pad(_: NetworkBuilder, x: Value, pad: Sequence[int], mode: Any = "constant", value: Any = None) -> Value:
+    fill = mode if isinstance(mode, int | float) else value
+    if isinstance(mode, str) and mode != "constant":
+        raise Refusal(f"pads by {mode!r}", "pad with zeros")
+    if fill:
+        raise Refusal(f"pads with {fill}", "pad with zeros")
+    around = [(0, 0)] * (len(x.shape) + 1)
+    for i in range(len(pad) // 2):
+        around[-1 - i] = (pad[2 * i], pad[2 * i + 1])
+    if around[0] != (0, 0):
+        sample_axis(x, 0)
+    for axis, (before, after) in enumerate(around[1:]):
+        if before < 0 or after < 0:
+            x = layers.take(x, axis, max(-before, 0), x.shape[axis] - max(-after, 0), 1)
+    grown = tuple((max(b, 0), max(a, 0)) for b, a in around[1:])
+    return settled(x).through(Pad(grown)) if any(n for pair in grown for n in pair) else x
+
+
+@MOVES.operation("pixel_shuffle")
+def _pixel_shuffle(_: NetworkBuilder, x: Value, r: int) -> Value:
+    c, h, w = x.shape
+    split = layers.reshape(x, (c // (r * r), r, r, h, w)).through(Permute((0, 3, 1, 4, 2)))
+    return layers.reshape(split, (c // (r * r), h * r, w * r))
+
+
+@MOVES.operation("channel_shuffle", "native_channel_shuffle")
+def _channel_shuffle(_: NetworkBuilder, x: Value, groups: int) -> Value:
+    c, *rest = x.shape
+    axes = (1, 0, *range(2, len(rest) + 2))
+    return layers.reshape(layers.reshape(x, (groups, c // groups, *rest)).through(Permute(axes)), x.shape)

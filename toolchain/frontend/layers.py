@@ -1,0 +1,254 @@
+"""Layers in terms of expressions, shared by the front-ends.
+
+Arrays are NumPy float64 and carry no batch axis; axis 0 of a value is its channel axis. Every function
+here either returns the exact equivalent or raises `Refusal`.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import inf, prod
+
+import numpy as np
+
+from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.expression import Expression, Refusal, Value, settled
+from toolchain.netlist import (
+    Conv,
+    ConvTranspose,
+    Linear,
+    Pairs,
+    Permute,
+    Resample,
+    Reshape,
+    Scale,
+    Slice,
+    SumPool,
+    per_channel,
+)
+
+
+def convolution(
+    x: Value,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    stride: tuple[int, ...],
+    padding: Pairs,
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Value:
+    """Convolve; `bias` is (C_out,)."""
+    return _biased(settled(x).through(Conv(weight, stride, padding, dilation, groups)), bias)
+
+
+def transposed_convolution(
+    x: Value,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    stride: tuple[int, ...],
+    padding: Pairs,
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Value:
+    """Convolve transposed; `padding` is what is cut from the full output."""
+    if set(dilation) != {1}:
+        raise Refusal(f"has dilation {dilation}", "use a transposed convolution without dilation")
+    return _biased(settled(x).through(ConvTranspose(weight, stride, padding, groups)), bias)
+
+
+def linear(x: Value, weight: np.ndarray, bias: np.ndarray | None) -> Value:
+    """Multiply the last axis by `weight` (out, in); earlier axes are positions (a 1x1 convolution)."""
+    x = settled(x)
+    positions = len(x.shape) - 1
+    if positions == 0:
+        return _biased(x.through(Linear(weight)), bias)
+    if positions > 3:
+        raise Refusal(f"multiplies the last axis of {x.shape}", "reshape to at most three axes of positions first")
+    ones, zeros = (1,) * positions, ((0, 0),) * positions
+    x = x.through(Permute((positions, *range(positions))))
+    kernel = weight.reshape(*weight.shape, *ones)
+    y = _biased(x.through(Conv(kernel, ones, zeros, ones)), bias)
+    return y.through(Permute((*range(1, positions + 1), 0)))
+
+
+def _biased(x: Expression, bias: np.ndarray | None) -> Expression:
+    return x if bias is None else x.shift(per_channel(bias, x.shape))
+
+
+def normalization(
+    x: Value, gain: np.ndarray | None, bias: np.ndarray | None, mean: np.ndarray, variance: np.ndarray, eps: float
+) -> Value:
+    """Normalise per channel with fixed statistics (BatchNorm in eval mode)."""
+    factor = 1 / np.sqrt(variance + eps) if gain is None else gain / np.sqrt(variance + eps)
+    shift = -mean * factor if bias is None else bias - mean * factor
+    return x.through(Scale(factor)).shift(per_channel(shift, x.shape))
+
+
+def scale(x: Value, factor: np.ndarray) -> Value:
+    """Multiply by a constant that broadcasts to the value's shape (or to a larger one)."""
+    if np.broadcast_shapes(factor.shape, x.shape) != x.shape:
+        raise Refusal(f"multiplies {x.shape} by a constant of shape {factor.shape}", "repeat the value explicitly")
+    full = np.broadcast_to(factor, x.shape)
+    channels = full.reshape(x.shape[0], -1)[:, 0]
+    if np.array_equal(full, np.broadcast_to(per_channel(channels, x.shape), x.shape)):
+        return x.through(Scale(channels.copy()))
+    flat = settled(x).through(Reshape((full.size,))).through(Scale(full.flatten()))
+    return flat.through(Reshape(x.shape))
+
+
+def shift(x: Value, constant: np.ndarray) -> Value:
+    """Add a constant that broadcasts to the value's shape."""
+    if np.broadcast_shapes(constant.shape, x.shape) != x.shape:
+        raise Refusal(f"adds a constant of shape {constant.shape} to {x.shape}", "repeat the value explicitly")
+    return x.shift(constant)
+
+
+def add(x: Value, y: Value) -> Value:
+    """Add two values of the same shape."""
+    if x.shape != y.shape:
+        raise Refusal(f"adds values of shapes {x.shape} and {y.shape}", "make the shapes equal before the sum")
+    return settled(x).plus(settled(y))
+
+
+def reshape(x: Value, shape: tuple[int, ...]) -> Value:
+    """Give the same values another shape; a scalar per sample is not a population."""
+    if not shape:
+        shape = (1,)
+    return x.through(Reshape(shape)) if shape != x.shape else x
+
+
+def take(x: Value, axis: int, start: int, stop: int, step: int) -> Value:
+    """Slice one axis; bounds as in Python, already non-negative."""
+    stop = min(stop, x.shape[axis])
+    if start >= stop:
+        raise Refusal(f"slices {start}:{stop} of an axis of {x.shape[axis]}, which is empty", "drop the slice")
+    return x if (start, stop, step) == (0, x.shape[axis], 1) else x.through(Slice(axis, start, stop, step))
+
+
+def clamp(builder: NetworkBuilder, x: Value, low: float | None, high: float | None) -> Value:
+    """Clip; without a lower limit 0 serves a value that is never negative."""
+    if low is None:
+        if not isinstance(x, Expression) or not builder.is_non_negative(x):
+            raise Refusal("has no lower limit", "clip at 0 from below, as ReLU and ReLU6 do")
+        low = 0.0
+    return builder.clip(x, low, inf if high is None else high)
+
+
+def average_pool(
+    x: Value, kernel: tuple[int, ...], stride: tuple[int, ...], padding: Pairs, divisor: float | None = None
+) -> Value:
+    """Average over windows, padding counted."""
+    x = settled(x).through(SumPool(kernel, stride, padding))
+    return x.through(Scale(np.full(x.shape[0], 1.0 / (divisor or prod(kernel)))))
+
+
+def ceil_padding(
+    shape: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: Pairs, ceil_mode: bool
+) -> Pairs:
+    """Return the padding with which plain (floor) windows are those of `ceil_mode`; `shape` is (C, ...)."""
+    pairs = []
+    for n, k, s, (before, after) in zip(shape[1:], kernel, stride, padding, strict=True):
+        count = (n + before + after - k) // s + 1
+        if ceil_mode and (n + before + after - k) % s and count * s < n + before:
+            count += 1  # a partial window counts when it starts inside the input or the padding before it
+        pairs.append((before, max(after, (count - 1) * s + k - n - before)))
+    return tuple(pairs)
+
+
+def adaptive_average_pool(x: Value, output: tuple[int, ...]) -> Value:
+    """Average over the windows of adaptive pooling, when all of an axis have one size."""
+    x = settled(x)
+    if output == x.shape[1:]:
+        return x
+    starts, lengths = _adaptive_windows(x.shape[1:], output)
+    strides = [{b - a for a, b in pairwise(s)} for s in starts]
+    if all(len(s) <= 1 and s != {0} for s in strides):
+        stride = tuple(s.pop() if s else n for s, n in zip(strides, lengths, strict=True))
+        return average_pool(x, lengths, stride, ((0, 0),) * len(output))
+    matrices = []
+    for n, first, length in zip(x.shape[1:], starts, lengths, strict=True):
+        matrix = np.zeros((len(first), n), dtype=np.int64)
+        for row, begin in zip(matrix, first, strict=True):
+            row[begin : begin + length] = 1
+        matrices.append(matrix)
+    x = x.through(Resample(tuple(matrices)))
+    return x.through(Scale(np.full(x.shape[0], 1.0 / prod(lengths))))
+
+
+def _adaptive_windows(shape: tuple[int, ...], output: tuple[int, ...]) -> tuple[list[list[int]], tuple[int, ...]]:
+    """Return where the windows start, per axis, and their common length."""
+    starts, lengths = [], []
+    for n, m in zip(shape, output, strict=True):
+        first = [i * n // m for i in range(m)]
+        sizes = {-(-(i + 1) * n // m) - i * n // m for i in range(m)}
+        if len(sizes) != 1:
+            raise Refusal(
+                f"pools {n} values adaptively into {m} windows of different sizes",
+                f"choose an output size that divides {n}",
+            )
+        starts.append(first)
+        lengths.append(sizes.pop())
+    return starts, tuple(lengths)
+
+
+def adaptive_max_pool(builder: NetworkBuilder, x: Value, output: tuple[int, ...]) -> Value:
+    """Maximum over the windows of adaptive pooling, when they tile the axis."""
+    if any(n % m for n, m in zip(x.shape[1:], output, strict=True)):
+        raise Refusal(f"pools {x.shape[1:]} adaptively into {output}", "choose an output size that divides the input's")
+    kernel = tuple(n // m for n, m in zip(x.shape[1:], output, strict=True))
+    return builder.maximum(x, SumPool(kernel, kernel, ((0, 0),) * len(kernel)))
+
+
+def reduce_axes(builder: NetworkBuilder, x: Value, axes: tuple[int, ...], kind: str, keepdim: bool) -> Value:
+    """Sum, mean or maximum ("sum", "mean", "max") over whole axes."""
+    shape = x.shape
+    kept = [a for a in range(len(shape)) if a not in axes]
+    if 0 in axes:
+        # Some axis must serve as channels: a kept one, or a new one of size 1.
+        x = x.through(Permute((*kept, *axes))) if kept else x.through(Reshape((1, *shape)))
+        kernel = (*(1 for _ in kept[1:]), *(shape[a] for a in axes))
+    else:
+        kernel = tuple(shape[a] if a in axes else 1 for a in range(1, len(shape)))
+    window = SumPool(kernel, kernel, ((0, 0),) * len(kernel))
+    if kind == "max":
+        x = builder.maximum(x, window)
+    else:
+        x = settled(x).through(window)
+        if kind == "mean":
+            x = x.through(Scale(np.full(x.shape[0], 1.0 / prod(kernel))))
+    return reshape(x, tuple(1 if a in axes else n for a, n in enumerate(shape) if keepdim or a not in axes))
+
+
+def upsample_nearest(x: Value, output: tuple[int, ...]) -> Value:
+    """Repeat every value; the factors must be whole numbers."""
+    x = settled(x)
+    factors = _factors(x.shape[1:], output)
+    return x.through(
+        Resample(tuple(np.eye(n, dtype=np.int64).repeat(f, axis=0) for n, f in zip(x.shape[1:], factors, strict=True)))
+    )
+
+
+def upsample_linear(x: Value, output: tuple[int, ...]) -> Value:
+    """Interpolate linearly between pixel centres (``align_corners=False``); factors are whole numbers."""
+    x = settled(x)
+    factors = _factors(x.shape[1:], output)
+    matrices = tuple(_linear_matrix(n, f) for n, f in zip(x.shape[1:], factors, strict=True))
+    x = x.through(Resample(matrices))
+    return x.through(Scale(np.full(x.shape[0], 1.0 / prod(2 * f for f in factors))))
+
+
+def _factors(shape: tuple[int, ...], output: tuple[int, ...]) -> tuple[int, ...]:
+    if any(m % n for n, m in zip(shape, output, strict=True)):
+        raise Refusal(f"resamples {shape} to {output}", "use a whole-number scale factor")
+    return tuple(m // n for n, m in zip(shape, output, strict=True))
+
+
+def _linear_matrix(n: int, factor: int) -> np.ndarray:
+    """Interpolation weights (n * factor, n) in units of 1 / (2 * factor)."""
+    matrix = np.zeros((n * factor, n), dtype=np.int64)
+    for i in range(n * factor):
+        position = max(2 * i + 1 - factor, 0)  # 2 * factor times the source coordinate
+        low, part = divmod(position, 2 * factor)
+        matrix[i, low] += 2 * factor - part
+        matrix[i, min(low + 1, n - 1)] += part
+    return matrix

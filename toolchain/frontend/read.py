@@ -1,0 +1,43 @@
+"""One entry for every way a trained network can be given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from toolchain.frontend.from_onnx.graph import read_onnx
+from toolchain.frontend.from_torch.graph import read_module
+from toolchain.frontend.from_torch.modules import load_module, load_weights
+from toolchain.frontend.from_torch.pt2_file import read_pt2
+from toolchain.netlist import InputError
+from toolchain.network import FloatNetwork
+
+#: Readers of files that hold a network with its weights, by ending.
+FILES = {".onnx": read_onnx, ".pt2": read_pt2}
+
+
+def read_network(spec: str, weights: str | Path | None, input_shape: tuple[int, ...]) -> FloatNetwork:
+    """Read the network that `spec` names.
+
+    Parameters
+    ----------
+    spec : str
+        ``package.module:callable``, ``path/to/file.py:callable``, or a ``.onnx`` or ``.pt2`` file.
+    weights : str or Path, optional
+        For a callable: the file to load into its module. The files hold their weights themselves.
+    input_shape : tuple of int
+        Of the data, without the batch axis.
+
+    Raises
+    ------
+    InputError, UnsupportedError, FormatError
+        As `load_module`, `load_weights`, `read_module`, `read_onnx` and `read_pt2` do.
+    """
+    reader = FILES.get(Path(spec).suffix)
+    if reader is not None:
+        if weights is not None:
+            raise InputError("--weights", f"{weights} found, but {spec} holds its own weights", "leave it out")
+        return reader(spec, input_shape)
+    module = load_module(spec)
+    if weights is not None:
+        load_weights(module, weights)
+    return read_module(module, input_shape)

@@ -1,0 +1,109 @@
+"""What a netlist holds, for people and for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from toolchain.display import Displayed
+from toolchain.files.netlist_file import SCHEMA
+from toolchain.netlist import AdaFire, Connection, Input, MaxPool, Netlist, Population, Readout, Weighted
+from toolchain.netlist.bounds import can_saturate
+
+
+@dataclass(frozen=True)
+class Summary(Displayed):
+    """A netlist in numbers; see `summarize`."""
+
+    fields: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return dict(self.fields)
+
+    def __rich__(self) -> RenderableType:
+        """Return tables for the terminal."""
+        facts = Table(show_header=False)
+        for key in ("schema", "hash", "timesteps", "parameters", "weight_bits", "membrane_bits"):
+            facts.add_row(key, str(self.fields[key]))
+        populations = Table("population", "kind", "shape", "phi", "threshold", "saturates")
+        for p in self.fields["populations"]:
+            populations.add_row(
+                p["name"],
+                p["kind"],
+                "x".join(map(str, p["shape"])),
+                str(p.get("phi", "")),
+                "{} .. {}".format(*p["threshold"]) if "threshold" in p else "",
+                {None: "", True: "can", False: "cannot"}[p.get("can_saturate")],
+            )
+        connections = Table("connection", "operators", "weights")
+        for c in self.fields["connections"]:
+            name = f"{c['source']} -> {c['target']}"
+            connections.add_row(name, ", ".join(c["operators"]) or "identity", f"{c['weights']:,}")
+        return Group(facts, populations, connections)
+
+
+def summarize(netlist: Netlist) -> Summary:
+    """Return what a netlist holds.
+
+    Keys: schema, hash, timesteps, weight_bits, membrane_bits, parameters (weights, biases and
+    thresholds), alpha, populations, connections, provenance.
+    """
+    populations = [_population(netlist, p) for p in netlist.populations]
+    connections = [_connection(c) for c in netlist.connections]
+    constants = sum(
+        (p.threshold.size if isinstance(p, AdaFire) else 0) + p.bias.size
+        for p in netlist.populations
+        if isinstance(p, AdaFire | Readout)
+    )
+    return Summary(
+        {
+            "schema": SCHEMA,
+            "hash": netlist.content_hash,
+            "timesteps": netlist.timesteps,
+            "weight_bits": netlist.weight_bits,
+            "membrane_bits": netlist.membrane_bits,
+            "parameters": constants + sum(c["weights"] for c in connections),
+            "alpha": list(netlist.alpha),
+            "populations": populations,
+            "connections": connections,
+            "provenance": dict(netlist.provenance),
+        }
+    )
+
+
+def _population(netlist: Netlist, population: Population) -> dict[str, Any]:
+    common = {"name": population.name, "kind": type(population).__name__, "shape": list(population.shape)}
+    match population:
+        case Input():
+            return {
+                **common,
+                "bits": population.bits,
+                "signed": population.signed,
+                "scale": population.scale,
+                "coding": population.coding,
+            }
+        case AdaFire():
+            return {
+                **common,
+                "phi": population.phi,
+                "threshold": [int(population.threshold.min()), int(population.threshold.max())],
+                "can_saturate": can_saturate(netlist, population.name),
+            }
+        case MaxPool():
+            return {**common, "kernel": list(population.kernel), "stride": list(population.stride)}
+        case Readout():
+            return common
+
+
+def _connection(connection: Connection) -> dict[str, Any]:
+    return {
+        "source": connection.source,
+        "target": connection.target,
+        "operators": [type(o).__name__ for o in connection.operators],
+        "weights": sum(o.weight.size for o in connection.operators if isinstance(o, Weighted)),
+    }

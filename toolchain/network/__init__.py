@@ -1,0 +1,22 @@
+"""Networks in real numbers, and what they compute: the ANN, and the float SNN before anything is rounded."""
+
+from toolchain.network.ann import activations, iterate, outputs, reference_outputs
+from toolchain.network.float_network import Activation, FloatNetwork, MaxUnit, Output, Source, Unit
+from toolchain.network.float_snn import simulate_float
+from toolchain.network.spiking_network import Firing, SpikingNetwork
+
+__all__ = [
+    "Activation",
+    "Firing",
+    "FloatNetwork",
+    "MaxUnit",
+    "Output",
+    "Source",
+    "SpikingNetwork",
+    "Unit",
+    "activations",
+    "iterate",
+    "outputs",
+    "reference_outputs",
+    "simulate_float",
+]

@@ -1,0 +1,166 @@
+"""The ANN as units and linear connections, in real numbers: what reading yields.
+
+It shares `Connection` and the operators with the netlist; only `toolchain.quantize` turns its weights into integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from toolchain.netlist import Connection, NetlistError, Pairs, Shape, SumPool, check_graph
+from toolchain.netlist.checks import check_finite, check_name, check_shape
+
+
+def _check_bias(name: str, bias: np.ndarray, shape: Shape) -> None:
+    check_finite(name, "bias", bias)
+    if bias.shape not in ((shape[0],), shape):
+        raise NetlistError(name, f"bias has shape {bias.shape}, expected ({shape[0]},) or {shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The network's input, in normalised real numbers."""
+
+    emits: ClassVar[bool] = True
+
+    name: str
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        check_name("Source", self.name)
+        check_shape(self.name, self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """Units with ``y = clip(I + bias, 0, upper)``: ReLU, or ReLU6 and the like.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    bias : ndarray (C,) or `shape`, float64
+    upper : float
+        ``inf`` for ReLU.
+    """
+
+    emits: ClassVar[bool] = True
+
+    name: str
+    shape: Shape
+    bias: np.ndarray
+    upper: float = float("inf")
+
+    def __post_init__(self) -> None:
+        check_name("Activation", self.name)
+        check_shape(self.name, self.shape)
+        _check_bias(self.name, self.bias, self.shape)
+        if not self.upper > 0:
+            raise NetlistError(self.name, f"upper limit {self.upper} found, expected a positive number")
+
+    @property
+    def current_shape(self) -> Shape:
+        """Shape of the current that connections deliver."""
+        return self.shape
+
+
+@dataclass(frozen=True, eq=False)
+class MaxUnit:
+    """Units that take the maximum over windows of non-negative values; zero padding never wins."""
+
+    emits: ClassVar[bool] = True
+
+    name: str
+    input_shape: Shape
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Pairs
+
+    @property
+    def current_shape(self) -> Shape:
+        """Shape of the values that reach the windows."""
+        return self.input_shape
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the maxima."""
+        return SumPool(self.kernel, self.stride, self.padding).output_shape(self.input_shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """Linear units that are read out: ``y = I + bias``."""
+
+    emits: ClassVar[bool] = False
+
+    name: str
+    shape: Shape
+    bias: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_name("Output", self.name)
+        check_shape(self.name, self.shape)
+        _check_bias(self.name, self.bias, self.shape)
+
+    @property
+    def current_shape(self) -> Shape:
+        """Shape of the current that connections deliver."""
+        return self.shape
+
+
+Unit = Source | Activation | MaxUnit | Output
+
+
+@dataclass(frozen=True, eq=False)
+class FloatNetwork:
+    """A trained network as units and linear connections, in real numbers.
+
+    Parameters
+    ----------
+    units : tuple of Unit
+        In topological order, the one `Source` first.
+    connections : tuple of Connection
+        Every chain into an `Activation` or `Output` holds at least one weighted operator (float64).
+    origin : mapping of str to str
+        Where the network came from: `class`, `weights_sha256`, and `ann_macs`, the original's
+        multiply-accumulates per sample (conversion may compose layers and read a value twice).
+    """
+
+    units: tuple[Unit, ...]
+    connections: tuple[Connection, ...]
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_graph(self.units, self.connections)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Unit]:
+        return {u.name: u for u in self.units}
+
+    def __getitem__(self, name: str) -> Unit:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise NetlistError("network", f"no unit {name!r}; there are {', '.join(self._by_name)}") from None
+
+    def inputs(self, name: str) -> tuple[Connection, ...]:
+        """Return the connections into a unit."""
+        return tuple(c for c in self.connections if c.target == name)
+
+    @property
+    def source(self) -> Source:
+        """The network's input."""
+        source = self.units[0]
+        if not isinstance(source, Source):
+            raise NetlistError(source.name, "the first unit must be the source")
+        return source
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """The units that become AdaFire populations, in topological order."""
+        return tuple(u for u in self.units if isinstance(u, Activation))

@@ -1,0 +1,80 @@
+"""A float network whose activations fire: what calibration refines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.netlist import Input, NetlistError
+from toolchain.netlist.checks import check_finite, check_positive_ints
+from toolchain.network.float_network import FloatNetwork
+
+
+@dataclass(frozen=True, eq=False)
+class Firing:
+    """How one activation fires.
+
+    Parameters
+    ----------
+    phi : int
+        Longest burst.
+    threshold : ndarray (C,), float64
+        Vth, the activation that one spike stands for (before `rho`).
+    initial : ndarray (C,) or the unit's shape, float64
+        Membrane potential before the first timestep, in thresholds.
+    drift : float
+        Added at every timestep, in thresholds (`init` "spread": 0.5 / T).
+    rho : float
+        Factor of spike compression on the threshold, 1 without.
+    """
+
+    phi: int
+    threshold: np.ndarray
+    initial: np.ndarray
+    drift: float = 0.0
+    rho: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive_ints("Firing", "phi", [self.phi])
+        check_finite("Firing", "threshold", self.threshold)
+        check_finite("Firing", "initial", self.initial)
+        if not np.all(self.threshold > 0) or not self.rho > 0:
+            raise NetlistError("Firing", "threshold and rho must be positive")
+
+    @property
+    def amplitude(self) -> np.ndarray:
+        """Activation that one spike of a burst stands for, (C,) float64: ``rho * Vth``."""
+        return self.rho * self.threshold
+
+
+@dataclass(frozen=True, eq=False)
+class SpikingNetwork:
+    """A float network whose activations fire.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+        Its biases may have been calibrated.
+    source : Input
+        What data become as payloads; named and shaped as the network's source.
+    firing : mapping of str to Firing
+        One per `Activation`.
+    timesteps : int
+        T.
+    """
+
+    network: FloatNetwork
+    source: Input
+    firing: Mapping[str, Firing]
+    timesteps: int
+
+    def __post_init__(self) -> None:
+        given, taken = (self.source.name, self.source.shape), (self.network.source.name, self.network.source.shape)
+        if given != taken:
+            raise NetlistError("network", f"input {given} found, expected the network's source {taken}")
+        expected = {u.name for u in self.network.activations}
+        if set(self.firing) != expected:
+            raise NetlistError("network", f"firing is given for {sorted(self.firing)}, expected {sorted(expected)}")
+        check_positive_ints("network", "timesteps", [self.timesteps])
