@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
 import numpy as np
@@ -53,7 +53,7 @@ def payload_width(netlist: Netlist, target: Target) -> Iterator[Violation]:
     for population in netlist.spiking:
         most = population.payload_range[1]
         if most > target.max_payload:
-            fix = f"lower phi to {target.max_payload}, or unroll bursts (--unroll)"
+            fix = f"lower `phi` to {target.max_payload}, or `unroll` bursts"
             yield Violation("payload_width", population.name, target.max_payload, most, fix)
 
 
@@ -62,7 +62,7 @@ def burst_length(netlist: Netlist, target: Target) -> Iterator[Violation]:
     for population in netlist.spiking:
         most = population.payload_range[1]
         if target.phi is not None and most > target.phi and (target.max_payload or most) >= most:
-            fix = f"lower phi to {target.phi}" + (", or unroll bursts (--unroll)" if target.phi == 1 else "")
+            fix = f"lower `phi` to {target.phi}" + (", or `unroll` bursts" if target.phi == 1 else "")
             yield Violation("burst_length", population.name, target.phi, most, fix)
 
 
@@ -72,11 +72,11 @@ def input_payload(netlist: Netlist, target: Target) -> Iterator[Violation]:
     low, high = source.payload_range
     if target.max_payload is not None and high > target.max_payload:
         fix = (
-            "unroll (--unroll): the input becomes one binary spike per bit" if target.binary else "use fewer input bits"
+            "`unroll`: the input becomes one binary spike per bit" if target.binary else "use fewer input bits"
         )
         yield Violation("input_payload", source.name, target.max_payload, high, fix)
     if low < 0 and target.signed_input is False:
-        fix = "unroll (--unroll), or use data that is never negative"
+        fix = "`unroll`, or use data that is never negative"
         yield Violation("input_payload", source.name, 0, low, fix)
 
 
@@ -95,7 +95,7 @@ def weight_width(netlist: Netlist, target: Target) -> Iterator[Violation]:
                         connection.name,
                         limit,
                         bits,
-                        f"quantise to {limit} bits (--weight-bits {limit})",
+                        f"use `weight_bits` of {limit}",
                     )
 
 
@@ -175,9 +175,7 @@ def unit(population: AdaFire | Readout, target: Target) -> int:
 
 def roomier(netlist: Netlist, population: AdaFire | Readout, target: Target) -> str | None:
     """Return the advice to convert for the target, where its thresholds would leave more bits above them."""
-    recipe = netlist.provenance.get("recipe")
-    converted_for = recipe.get("target") if isinstance(recipe, Mapping) else None
-    if isinstance(population, Readout) or converted_for in (target.name, target.chip):
+    if isinstance(population, Readout) or netlist.provenance.target in (target.name, target.chip):
         return None
     try:
         fitted = unit_of(target, fit_threshold(target, population.threshold))
@@ -185,7 +183,7 @@ def roomier(netlist: Netlist, population: AdaFire | Readout, target: Target) -> 
         return None
     if fitted is None or fitted >= unit(population, target):
         return None
-    return f"convert with --target {target.name}: thresholds in coarser steps leave potentials more bits"
+    return f"convert with `target` {target.name}: thresholds in coarser steps leave potentials more bits"
 
 
 def _rounded(
@@ -204,7 +202,7 @@ def _rounded(
     wrong = np.flatnonzero(fitted.ravel() != values.ravel())
     if wrong.size:
         i = wrong[np.argmax(np.abs((fitted - values).ravel()[wrong]))]
-        fix = f"convert with --target {target.name}, which rounds to what it holds ({wrong.size} values)"
+        fix = f"convert with `target` {target.name}, which rounds to what it holds ({wrong.size} values)"
         yield Violation(rule, population.name, int(fitted.ravel()[i]), int(values.ravel()[i]), fix)
 
 
@@ -216,7 +214,7 @@ def greatest_potential(netlist: Netlist, name: str) -> int:
 
 #: Narrowest weights of a netlist.
 LEAST_WEIGHT_BITS = 2
-_NO_WIDTH = "no weights are narrow enough: use fewer timesteps, lower phi, fewer inputs per neuron, or a roomier target"
+_NO_WIDTH = "no weights are narrow enough: use fewer `timesteps`, lower `phi`, fewer inputs per neuron, or a roomier target"
 
 
 def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
@@ -232,7 +230,7 @@ def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
         if bits != netlist.membrane_bits and magnitude > limit:
             fewer = bits_for_headroom(netlist, magnitude, limit, unit_growth(population, target))
             narrow = (
-                f"convert with --weight-bits {fewer}, or fewer timesteps" if fewer >= LEAST_WEIGHT_BITS else _NO_WIDTH
+                f"use `weight_bits` of {fewer}, or fewer `timesteps`" if fewer >= LEAST_WEIGHT_BITS else _NO_WIDTH
             )
             fix = roomier(netlist, population, target) or narrow
             yield Violation("membrane_range", population.name, limit, magnitude, fix)
@@ -249,7 +247,7 @@ def accumulator_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
         magnitude = total_current_bound(netlist, population.name).magnitude
         if magnitude > limit:
             fewer = bits_for_headroom(netlist, magnitude, limit, unit_growth(population, target))
-            narrow = f"lower phi of what feeds it, or quantise to {fewer} bits (--weight-bits {fewer})"
+            narrow = f"lower `phi` of what feeds it, or use `weight_bits` of {fewer}"
             bits = narrow if fewer >= LEAST_WEIGHT_BITS else _NO_WIDTH
             fix = roomier(netlist, population, target) or bits
             yield Violation("accumulator_range", population.name, limit, magnitude, fix)

@@ -163,10 +163,10 @@ def test_the_same_inputs_give_the_same_netlist(network, data, threads):
 
 def test_provenance_tells_how_the_netlist_came_about(network, data):
     provenance = convert_network(network, data, parse_normalization("none", 2), Recipe(timesteps=2, seed=3)).provenance
-    assert provenance["recipe"]["seed"] == 3
-    assert len(provenance["calibration_data"]) == 64
-    assert provenance["network"]
-    assert provenance["notes"] == []
+    assert provenance.recipe["seed"] == 3
+    assert len(provenance.calibration_data) == 64
+    assert provenance.network.name
+    assert provenance.notes == ()
 
 
 @pytest.mark.parametrize(

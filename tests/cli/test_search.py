@@ -45,7 +45,7 @@ def test_everything_at_once_and_simulated_with_early_exit(workshop, capsys):
     assert "operations per sample" in capsys.readouterr().out
     netlist = read_netlist(workshop / "net.h5")
     assert len(netlist.alpha) == 3
-    assert netlist.provenance["recipe"]["tolerance"] == 0.05
+    assert netlist.provenance.recipe["tolerance"] == 0.05
     arguments = ["simulate", str(workshop / "net.h5"), "--data", str(workshop / "data.npz"), "--limit", "20", "--json"]
     assert run([*arguments, "--early-exit"]) == 0
     assert 1 <= json.loads(capsys.readouterr().out)["mean_timesteps"] <= 3

@@ -29,6 +29,7 @@ from toolchain.netlist import (
     Netlist,
     Pad,
     Permute,
+    Provenance,
     Readout,
     Resample,
     Reshape,
@@ -287,10 +288,17 @@ def test_the_simulators_own_sums_give_the_same_counts(residual, trace):
 
 @pytest.mark.parametrize(
     ("network", "expected"),
-    [({"ann_macs": "1234"}, 1234), ({"ann_macs": "-3"}, None), ({"ann_macs": 7}, None), ("x", None), (None, None)],
+    [
+        ({"class": "Net", "weights_sha256": "0", "ann_macs": "1234"}, 1234),
+        ({"class": "Net", "weights_sha256": "0", "ann_macs": "-3"}, None),
+        ({"class": "Net", "weights_sha256": "0", "ann_macs": 7}, None),
+        ({"ann_macs": "1234"}, None),
+        ("x", None),
+        (None, None),
+    ],
 )
 def test_the_ann_is_priced_as_it_was_written(residual, trace, network, expected):
-    counts = count(replace(residual, provenance={"network": network}), trace)
+    counts = count(replace(residual, provenance=Provenance.from_json({"network": network})), trace)
     report = estimate_energy(counts)
     own = sum(layer.macs for layer in report.layers)
     assert report.ann_macs == (own if expected is None else expected * 4)

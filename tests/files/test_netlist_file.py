@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from toolchain.files.netlist_file import netlist_bytes, read_netlist, write_netlist
-from toolchain.netlist import FormatError, InputError
+from toolchain.netlist import FormatError, InputError, Provenance
 
 NETWORKS = Path(__file__).parents[1] / "support" / "exchange_netlists.py"
 
@@ -32,7 +32,7 @@ def test_the_hash_sees_every_number(make):
     changed = (netlist.populations[0], replace(first, threshold=first.threshold + 1), *netlist.populations[2:])
     hashes.add(replace(netlist, populations=changed).content_hash)
     assert len(hashes) == 4
-    assert replace(netlist, provenance={"other": 1}).content_hash == netlist.content_hash
+    assert replace(netlist, provenance=Provenance(other={"other": 1})).content_hash == netlist.content_hash
 
 
 def test_another_process_writes_the_same_bytes(make, tmp_path):
@@ -266,7 +266,7 @@ def test_every_truncation_is_an_error(make, tmp_path):
 
 
 def test_what_cannot_be_json_is_refused(make, tmp_path):
-    netlist = replace(make("mlp"), provenance={"accuracy": float("nan")})
+    netlist = replace(make("mlp"), provenance=Provenance(other={"accuracy": float("nan")}))
     with pytest.raises(InputError, match="provenance"):
         write_netlist(netlist, tmp_path / "net.h5")
     assert list(tmp_path.iterdir()) == []

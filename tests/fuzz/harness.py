@@ -26,6 +26,7 @@ from toolchain.netlist import (
     Input,
     Linear,
     Netlist,
+    Provenance,
     Readout,
     Reshape,
     Scale,
@@ -57,7 +58,7 @@ def small_netlist():
         ),
         timesteps=3,
         alpha=(0.9, 0.8, 0.7),
-        provenance={"made": "for fuzzing"},
+        provenance=Provenance(other={"made": "for fuzzing"}),
     )
 
 

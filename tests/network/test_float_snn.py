@@ -13,11 +13,10 @@ import toolchain as adafire
 from sim import golden
 from toolchain.cli import run
 from toolchain.convert import Recipe, convert_network
-from toolchain.convert.stages import read_stages
 from toolchain.data import Dataset, parse_normalization
 from toolchain.files.netlist_file import read_netlist
 from toolchain.frontend import read_module
-from toolchain.netlist import AdaFire, Connection, Input, InputError, MaxPool, Netlist, Readout, Weighted
+from toolchain.netlist import AdaFire, Connection, Input, InputError, MaxPool, Netlist, Provenance, Readout, Weighted
 from toolchain.network import (
     Activation,
     Firing,
@@ -163,8 +162,8 @@ def test_a_conversion_measures_every_stage(folder, capsys):
     assert run(["convert", "model.py:net", *CONVERT, "--evaluate", "val.npz", "--evaluate-limit", "80", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     netlist = read_netlist(folder / "net.h5")
-    assert found["evaluation"] == netlist.provenance["evaluation"] == found["provenance"]["evaluation"]
-    stages = read_stages(netlist.provenance)
+    assert found["evaluation"] == found["provenance"]["evaluation"]
+    stages = netlist.provenance.evaluation
     assert stages.to_json() == found["evaluation"]
     assert (stages.data, stages.samples, stages.ann) == ("val.npz", 80, 1.0)
     data = adafire.dataset("val.npz", limit=80)
@@ -176,7 +175,7 @@ def test_a_conversion_measures_every_stage(folder, capsys):
     assert "accuracy" not in capsys.readouterr().out
     plain = read_netlist(folder / "net.h5")
     assert plain.content_hash == netlist.content_hash
-    assert "evaluation" not in plain.provenance
+    assert plain.provenance.evaluation is None
 
     assert run(["convert", "model.py:net", *CONVERT, "--evaluate", "val.npz"]) == 0
     assert "accuracy on 96 samples of val.npz: ANN 100.00%, float SNN " in capsys.readouterr().out
@@ -210,14 +209,14 @@ def test_a_pipeline_and_the_python_face_measure_too(folder, capsys):
         'evaluate = "val.npz"\nevaluate_limit = 50\n'
     )
     assert run(["run", "all.toml"]) == 0
-    measured = read_stages(read_netlist(folder / "net.h5").provenance)
+    measured = read_netlist(folder / "net.h5").provenance.evaluation
     assert measured.samples == 50
     scope: dict = {}
     exec(MODEL, scope)  # noqa: S102
     netlist = adafire.to_netlist(
         scope["net"]().eval(), "train.npz", normalize="0/1", evaluation=adafire.dataset("val.npz", limit=50)
     )
-    assert read_stages(netlist.provenance) == measured
+    assert netlist.provenance.evaluation == measured
 
 
 def test_at_eight_bits_integers_decide_almost_as_real_numbers(monkeypatch):
@@ -260,5 +259,5 @@ def test_at_eight_bits_integers_decide_almost_as_real_numbers(monkeypatch):
     ],
 )
 def test_what_a_file_says_otherwise_is_no_measurement(found):
-    assert read_stages({"evaluation": found}) is None
-    assert read_stages({}) is None
+    assert Provenance.from_json({"evaluation": found}).evaluation is None
+    assert Provenance().evaluation is None

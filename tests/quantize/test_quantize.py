@@ -146,7 +146,7 @@ def test_a_threshold_below_one_unit_is_raised_and_named():
     )
     netlist = quantize(spiking(network, threshold=1e-3))
     assert np.array_equal(netlist["a"].threshold, np.ones(4))
-    assert any("raised to 1" in note for note in netlist.provenance["notes"])
+    assert any("raised to 1" in note for note in netlist.provenance.notes)
 
 
 def test_a_target_that_is_too_narrow_is_named(residual):

@@ -22,8 +22,8 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from hw_targets.rules import check  # noqa: E402
 from hw_targets.rules.capacity import placed  # noqa: E402
 from hw_targets.target import load_target  # noqa: E402
-from toolchain.convert.stages import Stages  # noqa: E402
 from toolchain.data import Dataset  # noqa: E402
+from toolchain.netlist import Accuracies, Provenance  # noqa: E402
 from toolchain.report import compare_html, measure, to_html  # noqa: E402
 from toolchain.report.baselines import run_baseline  # noqa: E402
 
@@ -83,13 +83,13 @@ def pages(tmp_path_factory, make_netlist):
     data = Dataset("pictures.npz", rng.normal(0, 0.8, (8, *netlist.input.shape)), rng.integers(0, 4, 8))
     target = load_target("loihi2")
     first = measure(netlist, data, name="shortcut", check=check(netlist, target), placement=placed(netlist, target)[0])
-    stages = Stages("pictures.npz", "0" * 64, 8, 0.5, 0.5, 0.25)
+    accuracies = Accuracies("pictures.npz", "0" * 64, 8, 0.5, 0.5, 0.25)
     found = [
         run_baseline(other, data, name=f"{how}.h5", accuracy=accuracy, reported=first.energy)
         for how, accuracy in (("reaches", 0.0), ("never", 1.1))
     ]
     first = replace(
-        first, netlist=replace(netlist, provenance={"evaluation": stages.to_json()}), baselines=tuple(found)
+        first, netlist=replace(netlist, provenance=Provenance(evaluation=accuracies)), baselines=tuple(found)
     )
     (folder / "report.html").write_text(to_html(first, command="adafire report shortcut.h5"))
     (folder / "pair.html").write_text(compare_html([first, measure(other, data, name="binary")]))

@@ -18,11 +18,10 @@ from hw_targets.target import load_target
 from sim import simulate
 from sim.early_exit import alpha_schedule
 from toolchain.cli import run
-from toolchain.convert.stages import Stages
 from toolchain.data import Dataset
 from toolchain.equivalence import diagnose
 from toolchain.files.netlist_file import write_netlist
-from toolchain.netlist import AdaFire, InputError, membrane_bound
+from toolchain.netlist import Accuracies, AdaFire, InputError, Provenance, membrane_bound
 from toolchain.report import compare_html, measure, rows, to_csv, to_html, to_json, to_markdown
 from toolchain.report.fidelity import mean_payloads, without_spikes
 from toolchain.report.searched import read_search
@@ -101,8 +100,8 @@ def test_data_without_labels_have_no_accuracy(netlist):
 
 
 def test_the_accuracies_of_the_conversion_are_shown(netlist):
-    stages = Stages("val.npz", "0" * 64, 256, 0.95, 0.9375, 0.921875)
-    m = measure(replace(netlist, provenance={"evaluation": stages.to_json()}), dataset(netlist), name="net")
+    stages = Accuracies("val.npz", "0" * 64, 256, 0.95, 0.9375, 0.921875)
+    m = measure(replace(netlist, provenance=Provenance(evaluation=stages)), dataset(netlist), name="net")
     assert to_json(m)["evaluation"] == stages.to_json()
     assert f"- at conversion, {stages}" in to_markdown(m)
     page = to_html(m)
@@ -156,7 +155,9 @@ def test_the_page_asks_for_nothing_from_outside(measurement):
 
 def test_names_cannot_smuggle_markup(netlist):
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-    hostile = replace(netlist, provenance={"notes": [evil], "recipe": {"target": None, evil: evil}})
+    hostile = replace(
+        netlist, provenance=Provenance(notes=(evil,), recipe={"target": None, evil: evil}, other={evil: evil})
+    )
     page = to_html(measure(hostile, replace(dataset(netlist), name=evil), name=evil), command=evil)
     assert evil not in page
     assert "<script>alert" not in page
@@ -271,26 +272,30 @@ def test_a_search_is_shown(strategy, tmp_path):
     assert 'id="search"' in page
     if strategy == "layers":
         assert set(search.rho) == {p.name for p in netlist.spiking}
-        assert {t.title for t in search.tables} == {"φ", "ρ"}
+        assert search.tables.keys() == {"φ", "ρ"}
         row = rows(m)[1]
         assert row.rho == search.rho[row.name]
         assert row.sensitivity == search.sensitivity[row.name]
 
 
+TABLE = {"layers": ["a"], "settings": [1], "divergence": [[1.0]], "operations": [[1]], "base": [0]}
+
+
 @pytest.mark.parametrize(
     "report",
     [
-        {},
+        {"measured": 3},
         {"firing": 3, "firing_table": {"layers": ["a"]}, "compression": {"rho": [1]}},
-        {
-            "uniform": {"operations": "x"},
-            "firing_table": {"layers": ["a"], "settings": [1], "divergence": [[1], [2]], "base": [0]},
-        },
-        {"firing_table": {"layers": ["a"], "settings": [1], "divergence": [[None]], "base": [0]}},
-        {"firing_table": {"layers": ["a"], "settings": [1], "divergence": [[1.0]], "base": [5]}},
+        {"uniform": {"operations": "x"}},
+        {"firing_table": {**TABLE, "divergence": [[1], [2]]}},
+        {"firing_table": {**TABLE, "divergence": [[None]]}},
+        {"firing_table": {**TABLE, "base": [5]}},
     ],
 )
-def test_a_search_that_is_no_such_report_does_no_harm(netlist, report):
-    hostile = replace(netlist, provenance={"search": report})
-    assert read_search(hostile.provenance).tables == ()
-    assert 'id="search"' in to_html(measure(hostile, dataset(netlist), name="net"))
+def test_a_search_that_is_no_such_record_does_no_harm(netlist, report):
+    whole = {"strategy": "layers", "phi": {}, "measured": {"operations": 1, "divergence": 0, "agreement": 1}}
+    hostile = replace(netlist, provenance=Provenance.from_json({"search": {**whole, **report}}))
+    assert read_search(hostile.provenance) is None
+    m = measure(hostile, dataset(netlist), name="net")
+    assert 'id="search"' not in to_html(m)
+    assert to_json(m)["provenance"]["search"] == {**whole, **report}

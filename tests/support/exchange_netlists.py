@@ -14,6 +14,7 @@ from toolchain.netlist import (
     Netlist,
     Pad,
     Permute,
+    Provenance,
     Readout,
     Resample,
     Reshape,
@@ -28,7 +29,7 @@ class Builder:
 
     def __init__(self, seed, phi, shape, *, signed=True, timesteps=4, coding="direct", bits=8, provenance=None):
         self.rng = np.random.default_rng(seed)
-        self.phi, self.timesteps, self.provenance = phi, timesteps, provenance or {"seed": seed}
+        self.phi, self.timesteps, self.provenance = phi, timesteps, provenance or Provenance(other={"seed": seed})
         mean = self.rng.normal(size=shape[0]) * 0.1
         self.populations = [Input("input", shape, bits, signed, 0.02, mean, np.full(shape[0], 0.25), coding)]
         self.connections = []

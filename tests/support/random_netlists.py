@@ -14,6 +14,7 @@ from toolchain.netlist import (
     Operator,
     Pad,
     Permute,
+    Provenance,
     Readout,
     Resample,
     Reshape,
@@ -109,7 +110,7 @@ class _Builder:
             self.weight_bits,
             membrane_bits,
             alpha,
-            {"origin": "random"},
+            Provenance(other={"origin": "random"}),
         )
 
 

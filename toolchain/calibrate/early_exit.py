@@ -20,6 +20,7 @@ import torch
 from sim import alpha_schedule, compile_netlist, confidence
 from sim.early_exit import exit_timesteps
 from toolchain.netlist import InputError, Netlist
+from toolchain.netlist.provenance import EarlyExitRecord, Exits
 from toolchain.network import FloatNetwork, reference_outputs
 
 #: Uncertainty (1 - confidence) that may be left, relative to what the fit found harmless (docs/search.md).
@@ -98,11 +99,12 @@ class EarlyExitCalibration:
         InputError
             When the netlist makes no decision that could be taken early.
         """
-        if len(netlist.readouts) != 1 or len(netlist.readouts[0].shape) != 1 or netlist.readouts[0].shape[0] < 2:
-            raise InputError("--early-exit", "the network has no single list of classes to decide on")
+        classifier = netlist.classifier
+        if classifier is None or classifier.shape[0] < 2:
+            raise InputError("early_exit", "the network has no single list of classes to decide on")
         if netlist.input.coding != "direct":
-            raise InputError("--early-exit", "alpha is calibrated on pictures, not on frames", "leave --early-exit out")
-        scale, simulator = netlist.readouts[0].scale, compile_netlist(netlist)
+            raise InputError("early_exit", "alpha is calibrated on pictures, not on frames", "leave `early_exit` out")
+        scale, simulator = classifier.scale, compile_netlist(netlist)
         splits = {"samples": x, "pairs": (x + x.roll(1, 0)) / 2}
         readouts = {name: simulator.run(netlist.input.encode(s.double().numpy())).readout for name, s in splits.items()}
         wanted = {name: reference_outputs(network, s)[0].argmax(1).numpy() for name, s in splits.items()}
@@ -112,19 +114,19 @@ class EarlyExitCalibration:
             alpha = fit_alpha(sure, np.concatenate(list(right.values()), axis=1))
         else:
             alpha = alpha_schedule(readouts["samples"], scale, base=self.base)
-        report = {
-            "base": self.base,
-            "margin": MARGIN if self.base is None else None,
+        record = EarlyExitRecord(
             **{name: _exits(readouts[name], right[name], scale, alpha) for name in splits},
-        }
-        return replace(netlist, alpha=alpha, provenance={**netlist.provenance, "early_exit": report})
+            base=self.base,
+            margin=MARGIN if self.base is None else None,
+        )
+        return replace(netlist, alpha=alpha, provenance=replace(netlist.provenance, early_exit=record))
 
 
-def _exits(readout: np.ndarray, right: np.ndarray, scale: np.ndarray, alpha: Sequence[float]) -> dict[str, float]:
+def _exits(readout: np.ndarray, right: np.ndarray, scale: np.ndarray, alpha: Sequence[float]) -> Exits:
     """Return agreement with the ANN at the end and at the exit, and mean timesteps."""
     exits = exit_timesteps(readout, scale, alpha)
-    return {
-        "full_agreement": float(right[-1].mean()),
-        "agreement": float(right[exits - 1, np.arange(len(exits))].mean()),
-        "mean_timesteps": float(exits.mean()),
-    }
+    return Exits(
+        full_agreement=float(right[-1].mean()),
+        agreement=float(right[exits - 1, np.arange(len(exits))].mean()),
+        mean_timesteps=float(exits.mean()),
+    )

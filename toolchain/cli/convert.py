@@ -121,32 +121,32 @@ def _outcome(netlist: Netlist, output: Path) -> dict[str, Any]:
     """Return what was written as JSON values: as `adafire info`, with the file and what was measured on top."""
     from toolchain.info.summary import summarize
 
+    accuracies = netlist.provenance.evaluation
     return {
         "file": str(output),
         **summarize(netlist).to_json(),
-        "evaluation": netlist.provenance.get("evaluation"),
+        "evaluation": None if accuracies is None else accuracies.to_json(),
     }
 
 
 def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
     """Say what was written, how accurate it is, what a search and early exit promise, and what was rounded."""
-    from toolchain.convert.stages import read_stages
-
     yield (
         f"{output}: {len(netlist.spiking)} spiking populations, {len(netlist.connections)} connections, "
         f"T={netlist.timesteps}, hash {netlist.content_hash[:12]}"
     )
-    if (stages := read_stages(netlist.provenance)) is not None:
-        yield str(stages)
-    if (found := netlist.provenance.get("search")) is not None:
-        measured = found["measured"]
+    found = netlist.provenance
+    if found.evaluation is not None:
+        yield str(found.evaluation)
+    if found.search is not None:
+        measured = found.search.measured
         yield (
-            f"search: {measured['operations']:,.0f} operations per sample, "
-            f"divergence {measured['divergence']:.4f} from the ANN, "
-            f"{measured['agreement']:.2%} of its decisions, on held-out samples"
+            f"search: {measured.operations:,.0f} operations per sample, "
+            f"divergence {measured.divergence:.4f} from the ANN, "
+            f"{measured.agreement:.2%} of its decisions, on held-out samples"
         )
-    if (stops := netlist.provenance.get("early_exit")) is not None:
-        mean = stops["samples"]["mean_timesteps"]
+    if found.early_exit is not None:
+        mean = found.early_exit.samples.mean_timesteps
         yield f"early exit: {mean:.2f} of {netlist.timesteps} timesteps on held-out samples"
-    for note in netlist.provenance["notes"]:
+    for note in found.notes or ():
         yield f"note: {note}"

@@ -120,8 +120,7 @@ def _target(netlist: Netlist, name: str | None) -> Target | None:
 
     if name is not None:
         return load_target(name)
-    recipe = netlist.provenance.get("recipe")
-    found = recipe.get("target") if isinstance(recipe, dict) else None
+    found = netlist.provenance.target
     # A target file of one's own is not known by its name alone.
     return load_target(found) if found in available_targets() else None
 

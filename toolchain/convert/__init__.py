@@ -2,6 +2,6 @@
 
 from toolchain.convert.pipeline import choose_samples, convert_network
 from toolchain.convert.recipe import Recipe
-from toolchain.convert.stages import Stages, measure_stages
+from toolchain.convert.stages import measure_stages
 
-__all__ = ["Recipe", "Stages", "choose_samples", "convert_network", "measure_stages"]
+__all__ = ["Recipe", "choose_samples", "convert_network", "measure_stages"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from toolchain.convert.recipe import Recipe
 from toolchain.convert.stages import check_labelled, measure_stages
 from toolchain.data import Dataset, Normalization, choose_input
 from toolchain.display import Progress, silent
-from toolchain.netlist import Input, InputError, Netlist
+from toolchain.netlist import Input, InputError, Netlist, Provenance
 from toolchain.network import FloatNetwork
 from toolchain.quantize import check_precision, quantize
 from toolchain.search import Judge
@@ -97,21 +96,21 @@ def convert_network(
         recipe.calibrate,
         progress,
     )
-    provenance: dict[str, Any] = {
-        "network": dict(network.origin),
-        "calibration_data": hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest(),
-        "recipe": recipe.settings(),
-        "adafire": version("adafire"),
-    }
+    provenance = Provenance(
+        network=network.origin,
+        calibration_data=hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest(),
+        recipe=recipe.settings(),
+        adafire=version("adafire"),
+    )
     if recipe.searches:
         found = recipe.search_pass(calibrator, Judge(network, judged, recipe.precision))
-        spiking, provenance["search"] = found.spiking, dict(found.report)
+        spiking, provenance = found.spiking, replace(provenance, search=found.record)
     else:
         spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in network.activations}))
     netlist = quantize(spiking, recipe.precision, provenance)
     if evaluation is not None:
-        stages = measure_stages(network, spiking, netlist, evaluation, progress=progress)
-        netlist = replace(netlist, provenance={**netlist.provenance, "evaluation": stages.to_json()})
+        accuracies = measure_stages(network, spiking, netlist, evaluation, progress=progress)
+        netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies))
     return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
 
 

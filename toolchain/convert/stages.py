@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,75 +11,11 @@ from sim.threads import one_thread
 from toolchain.data import Dataset, check_data
 from toolchain.display import Progress, silent
 from toolchain.evaluate.evaluation import evaluate
-from toolchain.netlist import Input, InputError, Netlist
+from toolchain.netlist import Accuracies, Input, InputError, Netlist
 from toolchain.network import FloatNetwork, Output, SpikingNetwork, outputs, simulate_float
 
 #: Samples in memory at a time.
 BATCH = 32
-
-
-@dataclass(frozen=True)
-class Stages:
-    """What is right at each stage: spikes come with the second, rounding with the third.
-
-    Calibration works on the rounded network, and its corrections are in the float SNN too. With 8-bit weights that is
-    of no account; with few bits they make up for a rounding that the float SNN does not have, and it may do worse than
-    the netlist.
-
-    Parameters
-    ----------
-    data : str
-        The file's name.
-    data_sha256 : str
-        Of the samples that were used, as stored, and their labels as int64.
-    samples : int
-    ann : float
-        Share of right decisions of the original network.
-    float_snn : float
-        Of the spiking network at the last timestep, in real numbers (`toolchain.network.float_snn`).
-    integer_snn : float
-        Of the netlist at the last timestep.
-    """
-
-    data: str
-    data_sha256: str
-    samples: int
-    ann: float
-    float_snn: float
-    integer_snn: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what the netlist's provenance holds under "evaluation"."""
-        return {
-            "data": self.data,
-            "data_sha256": self.data_sha256,
-            "samples": self.samples,
-            "accuracy": {"ann": self.ann, "float_snn": self.float_snn, "integer_snn": self.integer_snn},
-        }
-
-    def __str__(self) -> str:
-        return (
-            f"accuracy on {self.samples:,} samples of {self.data}: ANN {self.ann:.2%}, "
-            f"float SNN {self.float_snn:.2%}, integer SNN {self.integer_snn:.2%}"
-        )
-
-
-def read_stages(provenance: Mapping[str, Any]) -> Stages | None:
-    """Read what a conversion measured; None where it measured nothing, or a file says something else."""
-    found = provenance.get("evaluation")
-    accuracy = found.get("accuracy") if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not isinstance(accuracy, dict):
-        return None
-    try:
-        stages = Stages(
-            str(found["data"]),
-            str(found["data_sha256"]),
-            int(found["samples"]),
-            *(float(accuracy[stage]) for stage in ("ann", "float_snn", "integer_snn")),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-    return stages if all(math.isfinite(a) for a in (stages.ann, stages.float_snn, stages.integer_snn)) else None
 
 
 def check_labelled(network: FloatNetwork, data: Dataset, source: Input, timesteps: int) -> None:
@@ -113,7 +45,7 @@ def check_labelled(network: FloatNetwork, data: Dataset, source: Input, timestep
 
 def measure_stages(
     network: FloatNetwork, spiking: SpikingNetwork, netlist: Netlist, data: Dataset, *, progress: Progress = silent
-) -> Stages:
+) -> Accuracies:
     """Decide on the same samples with the ANN, the float SNN and the netlist.
 
     Parameters
@@ -130,11 +62,12 @@ def measure_stages(
 
     Returns
     -------
-    Stages
+    Accuracies
         Float sums run on one thread, in float32: the same shares however many cores there are.
     """
+    source, classifier = netlist.input, netlist.classifier
     assert data.labels is not None
-    source = netlist.input
+    assert classifier is not None
     ann = spikes = 0
     with one_thread(), progress("float SNN", -(-len(data) // BATCH)) as advance:
         for start in range(0, len(data), BATCH):
@@ -145,9 +78,9 @@ def measure_stages(
             ann += int((logits.argmax(1) == labels).sum())
             for values in simulate_float(spiking, x):
                 last = values
-            spikes += int((last[netlist.readouts[0].name].argmax(1) == labels).sum())
+            spikes += int((last[classifier.name].argmax(1) == labels).sum())
             advance()
     integers = evaluate(netlist, data, progress=progress).accuracy
     assert integers is not None
     sha = hashlib.sha256(np.ascontiguousarray(data.values).tobytes() + data.labels.tobytes())
-    return Stages(data.name, sha.hexdigest(), len(data), ann / len(data), spikes / len(data), integers)
+    return Accuracies(data.name, sha.hexdigest(), len(data), ann / len(data), spikes / len(data), integers)

@@ -29,11 +29,9 @@ from toolchain.netlist import (
     SumPool,
     Trace,
     Weighted,
-    adjoint,
     chain_shapes,
     fan_out,
 )
-from toolchain.netlist.linear import structure
 from toolchain.netlist.shapes import Shape, size
 
 
@@ -238,7 +236,7 @@ def synapses(netlist: Netlist, connection: Connection) -> Synapses:
         padded_macs=sum(_padded_macs(o, s) for o, s in steps),
         additions=sum(_synapse_count(o, s) for o, s in steps if isinstance(o, Scale | SumPool)),
     )
-    return Synapses(connection, drive, _effective_fan_out(connection.operators, shapes), counts)
+    return Synapses(connection, drive, fan_out(connection.operators, source.shape, zeros=False), counts)
 
 
 def connection_kind(connection: Connection) -> str:
@@ -262,18 +260,6 @@ def _padded_macs(operator: Operator, shape: Shape) -> int:
         case Linear(weight=weight):
             return int(weight.size)
     return 0
-
-
-def _effective_fan_out(operators: tuple[Operator, ...], shapes: tuple[Shape, ...]) -> np.ndarray:
-    """Fan-out through weights that are not zero: the transpose of the pattern applied to ones."""
-    count = np.ones(shapes[-1], dtype=np.int64)
-    for operator, before in zip(reversed(operators), reversed(shapes[:-1]), strict=True):
-        if isinstance(operator, Weighted):
-            pattern: Operator = replace(operator, weight=(operator.weight != 0).astype(np.int64))
-        else:
-            pattern = structure(operator)
-        count = adjoint(pattern, count, before)
-    return count
 
 
 def count(netlist: Netlist, runs: Trace | Activity | Iterable[Trace | Activity]) -> Counts:
@@ -381,10 +367,8 @@ def _count_batch(netlist: Netlist, wiring: Sequence[Synapses], run: Trace | Acti
 
 def _ann_macs(netlist: Netlist, wiring: Sequence[Synapses]) -> int:
     """Read what the conversion counted, before it composed chains and joined branches."""
-    network = netlist.provenance.get("network")
-    recorded = network.get("ann_macs") if isinstance(network, dict) else None
-    if isinstance(recorded, str) and recorded.isdecimal() and len(recorded) < 19:
-        return int(recorded)
+    if netlist.provenance.network is not None:
+        return netlist.provenance.network.ann_macs
     return sum(drive.counts.macs for drive in wiring)
 
 

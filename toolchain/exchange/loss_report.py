@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from toolchain.netlist import Netlist
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -56,3 +58,17 @@ class LossReport:
             return f"{self.format}: nothing is lost"
         lines = [f"{self.format}: {len(self.losses)} notes"]
         return "\n".join([*lines, *(f"  {loss.where} ({loss.reader}): {loss.what}" for loss in self.losses)])
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """A netlist, and what was lost or assumed on the way.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    report : LossReport
+    """
+
+    netlist: Netlist
+    report: LossReport

@@ -26,12 +26,14 @@ from toolchain.netlist import (
     Slice,
     SumPool,
     UnsupportedError,
-    apply_chain,
+    chain_matrix,
     chain_shapes,
 )
 
 #: Largest dense array that lowering makes, in elements.
 MAX_DENSE = 1 << 28
+
+_KEEP = "keep the .h5 netlist for this network"
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,7 @@ def _lower_each(where: str, operators: Sequence[Operator], shapes: Sequence[Shap
                 raise UnsupportedError(
                     where,
                     f"NIR has no node for {type(operator).__name__} of shape {shape}",
-                    "keep the .h5 netlist for this network",
+                    _KEEP,
                 )
     flush()
     return tuple(done)
@@ -131,7 +133,7 @@ def flattening(where: str, shape: Shape, new: Shape) -> tuple[int, int]:
         for last in range(first, len(shape)):
             if (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]) == new:
                 return first, last
-    raise UnsupportedError(where, f"NIR only flattens, and {shape} to {new} is no flattening", "keep the .h5 netlist")
+    raise UnsupportedError(where, f"NIR only flattens, and {shape} to {new} is no flattening", _KEEP)
 
 
 def identity(shape: Shape) -> Lowered:
@@ -200,7 +202,7 @@ def _placed(where: str, kernel: np.ndarray, n: Shape, m: Shape, start: tuple[int
     geometry = _fit(n, m, start, step, kernel.shape[2:])
     if geometry is None:
         raise UnsupportedError(
-            where, f"a window of {kernel.shape[2:]} on {n} has no square form with even padding", "keep the .h5 netlist"
+            where, f"a window of {kernel.shape[2:]} on {n} has no square form with even padding", _KEEP
         )
     side, padding = geometry
     if math.prod(kernel.shape[:2]) * side ** len(n) > MAX_DENSE:
@@ -238,15 +240,9 @@ def _ungrouped(where: str, conv: Conv) -> Conv:
 
 
 def _as_matrix(operators: tuple[Operator, ...], shape: Shape) -> tuple[Lowered, ...]:
-    """Write a whole chain as one matrix, by what it does to each unit vector."""
-    size = math.prod(shape)
-    columns = []
-    for start in range(0, size, 256):
-        units = np.zeros((min(256, size - start), size), np.int64)
-        units[np.arange(len(units)), start + np.arange(len(units))] = 1
-        columns.append(apply_chain(operators, units.reshape(-1, *shape), shape))
-    flatten = (Lowered(Reshape((size,))),) if len(shape) > 1 else ()
-    return (*flatten, Lowered(Linear(np.ascontiguousarray(np.concatenate(columns).T))))
+    """Write a whole chain as one matrix."""
+    flatten = (Lowered(Reshape((math.prod(shape),))),) if len(shape) > 1 else ()
+    return (*flatten, Lowered(Linear(chain_matrix(operators, shape))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,7 +302,7 @@ class _Selection:
         found = [_progression(t, n) for t, n in zip(self.taken[1:], self.shape[1:], strict=True)]
         if len(found) > 2 or not all(found):
             raise UnsupportedError(
-                where, f"NIR has no window that takes these values of {self.shape}", "keep the .h5 netlist"
+                where, f"NIR has no window that takes these values of {self.shape}", _KEEP
             )
         start, step = zip(*(f for f in found if f), strict=True)
         counts = tuple(len(t) for t in self.taken[1:])
@@ -326,6 +322,55 @@ def _progression(taken: np.ndarray, n: int) -> tuple[int, int] | None:
     wanted = start + np.arange(len(taken)) * step
     wanted[(wanted < 0) | (wanted >= n)] = -1
     return (start, step) if np.array_equal(wanted, taken) else None
+
+
+def merge_pool(where: str, pool: SumPool, conv: Conv, shape: Shape) -> Conv:
+    """Return the one convolution that a sum-pooling and a convolution after it make.
+
+    Exact where the padding of the convolution means the same before the pooling: what lies beyond the
+    pooled map must lie beyond the map itself.
+
+    Parameters
+    ----------
+    where : str
+        The connection, for messages.
+    pool : SumPool
+    conv : Conv
+    shape : tuple of int
+        What the pooling takes, (C, H, W).
+
+    Raises
+    ------
+    UnsupportedError
+        When they make no single convolution.
+    """
+    pooled = pool.output_shape(shape)
+    axes = zip(pool.kernel, pool.stride, pool.padding, shape[1:], pooled[1:], conv.padding, strict=True)
+    for window, stride, (before, _), n, m, (low, high) in axes:
+        if (low and window > stride + before) or (high and m * stride - before < n):
+            raise UnsupportedError(
+                where, f"the padding after {pool} reaches into the map before it: they are no single Conv", _KEEP
+            )
+    kernel = conv.weight.shape[2:]
+    steps = tuple(d * s for d, s in zip(conv.dilation, pool.stride, strict=True))
+    extent = tuple((k - 1) * step + window for k, step, window in zip(kernel, steps, pool.kernel, strict=True))
+    weight = np.zeros((*conv.weight.shape[:2], *extent), dtype=np.int64)
+    for position in np.ndindex(*kernel):
+        every = tuple(
+            slice(i * step, i * step + window) for i, step, window in zip(position, steps, pool.kernel, strict=True)
+        )
+        tap: np.ndarray = np.moveaxis(conv.weight, (0, 1), (-2, -1))[position]
+        weight[:, :, *every] += tap.reshape(*tap.shape, *(1 for _ in kernel))
+    return Conv(
+        weight,
+        tuple(a * b for a, b in zip(conv.stride, pool.stride, strict=True)),
+        tuple(
+            (low * stride + before, high * stride + before)
+            for (low, high), stride, (before, _) in zip(conv.padding, pool.stride, pool.padding, strict=True)
+        ),
+        (1,) * len(kernel),
+        conv.groups,
+    )
 
 
 def carries_bias(lowered: tuple[Lowered, ...]) -> bool:

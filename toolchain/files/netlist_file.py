@@ -7,7 +7,6 @@ random names, a fixed version of the container. Reading trusts nothing: see `gua
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -17,11 +16,13 @@ import h5py
 import numpy as np
 
 from toolchain.files.atomic import write_bytes
-from toolchain.files.guarded_hdf5 import Guarded, open_guarded
-from toolchain.netlist.errors import AdafireError, FormatError, InputError, NetlistError
+from toolchain.files.guarded_hdf5 import Guarded, open_guarded, whole
+from toolchain.files.json_text import canonical_json, parse_json
+from toolchain.netlist.errors import FormatError
 from toolchain.netlist.graph import Connection, Netlist
 from toolchain.netlist.operators import OPERATOR_KINDS
 from toolchain.netlist.populations import POPULATION_KINDS
+from toolchain.netlist.provenance import Provenance
 from toolchain.netlist.records import from_record, to_record
 
 FORMAT = "adafire-netlist"
@@ -31,41 +32,6 @@ SCHEMA = 1
 #: More operators than this in one connection, or entries in the graph, are refused.
 MAX_OPERATORS = 64
 MAX_ENTRIES = 20_000
-
-
-def canonical_json(value: Mapping[str, Any]) -> str:
-    """Return JSON with sorted keys, no spaces, ASCII only: the same mapping, the same text.
-
-    Raises
-    ------
-    InputError
-        When a value has no JSON form.
-    """
-    try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError("provenance", f"cannot be written as JSON: {error}") from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def parse_json(where: str, text: str) -> dict[str, Any]:
-    """Return the object that a JSON text holds.
-
-    Raises
-    ------
-    FormatError
-        When it is no JSON object.
-    """
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise FormatError(where, "is no JSON") from None
-    if not isinstance(value, dict):
-        raise FormatError(where, f"JSON {type(value).__name__} found, expected an object")
-    return value
 
 
 def write_netlist(netlist: Netlist, path: Path | str) -> None:
@@ -95,7 +61,7 @@ def netlist_bytes(netlist: Netlist) -> bytes:
         for name in ("timesteps", "weight_bits", "membrane_bits"):
             file.attrs[name] = np.int64(getattr(netlist, name))
         file.create_dataset("alpha", data=np.array(netlist.alpha, dtype="<f8"))
-        provenance = canonical_json(netlist.provenance).encode("ascii")
+        provenance = canonical_json(netlist.provenance.to_json()).encode("ascii")
         file.create_dataset("provenance", data=np.frombuffer(provenance, np.uint8))
         populations = file.create_group("populations")
         for index, population in enumerate(netlist.populations):
@@ -149,10 +115,7 @@ def read_netlist(path: Path | str) -> Netlist:
     """
     with open_guarded(path, "a netlist (.h5)") as root:
         _check_header(root)
-        try:
-            netlist = _read(root)
-        except NetlistError as error:
-            raise FormatError(f"{root.file}, {error.where}", error.problem, error.fix) from None
+        netlist = _read(root)
         stored = root.attribute("content_hash")
     if netlist.content_hash != stored:
         raise FormatError(
@@ -195,19 +158,12 @@ def _read(root: Guarded) -> Netlist:
             _read_record(populations.child(name), POPULATION_KINDS) for name in _numbered(populations, MAX_ENTRIES, 5)
         ),
         connections=tuple(_read_connection(connections.child(name)) for name in _numbered(connections, MAX_ENTRIES, 5)),
-        timesteps=_integer(root, "timesteps"),
-        weight_bits=_integer(root, "weight_bits"),
-        membrane_bits=_integer(root, "membrane_bits"),
+        timesteps=root.integer("timesteps"),
+        weight_bits=root.integer("weight_bits"),
+        membrane_bits=root.integer("membrane_bits"),
         alpha=tuple(alpha.tolist()),
-        provenance=parse_json(root.at("provenance"), text),
+        provenance=Provenance.from_json(parse_json(root.at("provenance"), text)),
     )
-
-
-def _integer(group: Guarded, name: str) -> int:
-    value = group.attribute(name)
-    if type(value) is not int:
-        raise FormatError(f"{group.where}@{name}", f"{type(value).__name__} found, expected an integer")
-    return value
 
 
 def _numbered(group: Guarded, limit: int, digits: int) -> list[str]:
@@ -243,10 +199,5 @@ def _read_record(group: Guarded, kinds: Mapping[str, type]) -> Any:
             record[name] = tuple(arrays.array(n) for n in _numbered(arrays, MAX_OPERATORS, 2))
         else:
             record[name] = group.array(name) if name in known else None
-    try:
+    with whole(group.where):
         return from_record(group.where, cls, record)
-    except AdafireError:
-        raise
-    except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        # The types check values; a value of an unforeseen form (an array where a number stands) ends here.
-        raise FormatError(group.where, f"{kind} cannot be made of these fields ({error})") from None

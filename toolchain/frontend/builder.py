@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from math import inf
 
 import numpy as np
@@ -15,6 +14,7 @@ from toolchain.frontend.simplify import Chain, simplify
 from toolchain.netlist import (
     Connection,
     Operator,
+    Origin,
     Pad,
     Permute,
     Reshape,
@@ -65,8 +65,8 @@ class NetworkBuilder:
         """The input's value."""
         return self._value(INPUT)
 
-    def network(self, origin: Mapping[str, str]) -> FloatNetwork:
-        """Return the finished network, without the units that no output depends on; `origin` gains `ann_macs`."""
+    def network(self, name: str, weights_sha256: str) -> FloatNetwork:
+        """Return the finished network, without the units that no output depends on."""
         needed = {u.name for u in self._units.values() if isinstance(u, Output)} | {INPUT}
         for connection in reversed(self._connections):
             if connection.target in needed:
@@ -74,7 +74,7 @@ class NetworkBuilder:
         return FloatNetwork(
             tuple(u for u in self._units.values() if u.name in needed),
             tuple(c for c in self._connections if c.target in needed),
-            {**origin, "ann_macs": str(self.macs)},
+            Origin(name, weights_sha256, self.macs),
         )
 
     def count(self, value: Value) -> None:

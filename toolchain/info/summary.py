@@ -71,7 +71,7 @@ def summarize(netlist: Netlist) -> Summary:
             "alpha": list(netlist.alpha),
             "populations": populations,
             "connections": connections,
-            "provenance": dict(netlist.provenance),
+            "provenance": netlist.provenance.to_json(),
         }
     )
 

@@ -23,7 +23,7 @@ from toolchain.netlist.errors import (
     UnsupportedError,
 )
 from toolchain.netlist.graph import Connection, Netlist, check_graph
-from toolchain.netlist.linear import adjoint, apply, apply_chain, fan_out
+from toolchain.netlist.linear import adjoint, apply, apply_chain, chain_matrix
 from toolchain.netlist.operators import (
     Conv,
     ConvTranspose,
@@ -41,11 +41,13 @@ from toolchain.netlist.operators import (
 )
 from toolchain.netlist.payloads import check_payloads
 from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout
+from toolchain.netlist.provenance import Accuracies, Measured, Origin, Provenance, SensitivityTable
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
-from toolchain.netlist.synapses import fan_outs
+from toolchain.netlist.synapses import fan_in, fan_out, fan_outs
 from toolchain.netlist.trace import Trace, concatenate
 
 __all__ = [
+    "Accuracies",
     "AdaFire",
     "AdafireError",
     "BackendError",
@@ -59,17 +61,21 @@ __all__ = [
     "Interval",
     "Linear",
     "MaxPool",
+    "Measured",
     "Netlist",
     "NetlistError",
     "Operator",
+    "Origin",
     "Pad",
     "Pairs",
     "Permute",
     "Population",
+    "Provenance",
     "Readout",
     "Resample",
     "Reshape",
     "Scale",
+    "SensitivityTable",
     "Shape",
     "Slice",
     "SumPool",
@@ -85,11 +91,13 @@ __all__ = [
     "bound_partial_sums",
     "bound_total_current",
     "can_saturate",
+    "chain_matrix",
     "chain_shapes",
     "check_graph",
     "check_payloads",
     "concatenate",
     "current_bound",
+    "fan_in",
     "fan_out",
     "fan_outs",
     "membrane_bound",

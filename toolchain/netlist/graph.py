@@ -16,6 +16,7 @@ import numpy as np
 from toolchain.netlist.errors import NetlistError
 from toolchain.netlist.operators import Operator, Weighted, chain_shapes
 from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout, Spiking
+from toolchain.netlist.provenance import Provenance
 from toolchain.netlist.records import digest, hashed_fields
 from toolchain.netlist.shapes import Shape
 
@@ -63,8 +64,8 @@ class Netlist:
         Width of the signed membrane potential; it saturates at +-(2**(bits - 1) - 1).
     alpha : tuple of float
         Confidence at which a sample may stop, one per timestep; empty without early exit.
-    provenance : mapping
-        How the netlist came about (JSON values). No part of the content hash.
+    provenance : Provenance
+        How the netlist came about. No part of the content hash.
 
     Raises
     ------
@@ -78,7 +79,7 @@ class Netlist:
     weight_bits: int = 8
     membrane_bits: int = 24
     alpha: tuple[float, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         if not 1 <= self.timesteps <= MAX_TIMESTEPS:
@@ -170,6 +171,12 @@ class Netlist:
     def readouts(self) -> tuple[Readout, ...]:
         """The populations that are read out, in topological order."""
         return tuple(p for p in self.populations if isinstance(p, Readout))
+
+    @property
+    def classifier(self) -> Readout | None:
+        """The readout that decides on classes: the only one, if it is a single list of logits; else None."""
+        readouts = self.readouts
+        return readouts[0] if len(readouts) == 1 and len(readouts[0].shape) == 1 else None
 
     @property
     def membrane_limit(self) -> int:

@@ -5,14 +5,13 @@ It shares `Connection` and the operators with the netlist; only `toolchain.quant
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from toolchain.netlist import Connection, NetlistError, Pairs, Shape, SumPool, check_graph
+from toolchain.netlist import Connection, NetlistError, Origin, Pairs, Shape, SumPool, check_graph
 from toolchain.netlist.checks import check_finite, check_name, check_shape
 
 
@@ -126,14 +125,13 @@ class FloatNetwork:
         In topological order, the one `Source` first.
     connections : tuple of Connection
         Every chain into an `Activation` or `Output` holds at least one weighted operator (float64).
-    origin : mapping of str to str
-        Where the network came from: `class`, `weights_sha256`, and `ann_macs`, the original's
-        multiply-accumulates per sample (conversion may compose layers and read a value twice).
+    origin : Origin, optional
+        Where the network came from, and its multiply-accumulates: reading may compose layers, or read a value twice.
     """
 
     units: tuple[Unit, ...]
     connections: tuple[Connection, ...]
-    origin: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         check_graph(self.units, self.connections)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from toolchain.netlist import (
     Netlist,
     Operator,
     Population,
+    Provenance,
     Readout,
     TargetError,
     Weighted,
@@ -267,7 +267,7 @@ def check_precision(precision: Precision, phis: Mapping[str, int]) -> None:
 
 
 def quantize(
-    spiking: SpikingNetwork, precision: Precision | None = None, provenance: Mapping[str, Any] | None = None
+    spiking: SpikingNetwork, precision: Precision | None = None, provenance: Provenance | None = None
 ) -> Netlist:
     """Quantise a whole spiking network.
 
@@ -276,8 +276,8 @@ def quantize(
     spiking : SpikingNetwork
     precision : Precision, optional
         8-bit weights without a target by default.
-    provenance : mapping, optional
-        Recorded in the netlist; roundings that were forced are added under "notes".
+    provenance : Provenance, optional
+        Recorded in the netlist, with the roundings that were forced as its notes.
 
     Returns
     -------
@@ -295,12 +295,12 @@ def quantize(
     for unit in spiking.network.units[1:]:
         units.append(quantize_unit(spiking, unit.name, amplitudes, precision))
         amplitudes[unit.name] = units[-1].amplitude
-    notes = [note for unit in units for note in unit.notes]
+    notes = tuple(note for unit in units for note in unit.notes)
     return Netlist(
         populations=tuple(u.population for u in units),
         connections=tuple(c for u in units for c in u.connections),
         timesteps=spiking.timesteps,
         weight_bits=precision.weight_bits,
         membrane_bits=precision.membrane_bits,
-        provenance={**(provenance or {}), "notes": notes},
+        provenance=replace(provenance or Provenance(), notes=notes),
     )

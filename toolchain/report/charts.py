@@ -23,9 +23,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from toolchain.energy import energy_text, quantity
 from toolchain.energy.readings import paper_energy_by_timestep
+from toolchain.netlist import SensitivityTable
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row
-from toolchain.report.searched import Table
 
 #: Colours that no picture uses, each a stand-in for one of the page's CSS variables.
 INK, MUTED, GRID, SURFACE = "#010101", "#020202", "#030303", "#040404"
@@ -356,8 +356,8 @@ def timestep_chart(m: Measurement) -> str | None:
         return chart.svg("SOPs into each population at each timestep")
 
 
-def sensitivity_chart(table: Table) -> str:
-    """Increase of the divergence for each layer and setting."""
+def sensitivity_chart(sign: str, table: SensitivityTable) -> str:
+    """Increase of the divergence for each layer and setting of what `sign` stands for."""
     with _styled():
         chart = Chart(10.4, max(2.0, 0.24 * len(table.layers) + 0.9))
         (axes,) = chart.axes
@@ -367,13 +367,13 @@ def sensitivity_chart(table: Table) -> str:
         )
         axes.set_yticks(range(len(table.layers)), table.layers)
         axes.set_xticks(range(len(table.settings)), [f"{setting:g}" for setting in table.settings])
-        axes.set_xlabel(f"{table.title} of one layer, all others at their base")
+        axes.set_xlabel(f"{sign} of one layer, all others at their base")
         axes.grid(visible=False)
         bar = chart.figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
         bar.outline.set_visible(False)
         bar.set_label("Δ divergence")
         bar.ax.tick_params(labelcolor=MUTED)
-        return chart.svg(f"Sensitivity of each layer to its {table.title}")
+        return chart.svg(f"Sensitivity of each layer to its {sign}")
 
 
 def exits_chart(m: Measurement) -> str | None:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import jinja2
 from markupsafe import Markup
 
-from toolchain.convert.stages import read_stages
 from toolchain.energy import energy_text, quantity
 from toolchain.energy.result import price_list, reading_groups, shown_energy
 from toolchain.equivalence import Explanation
@@ -83,7 +82,7 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         neurons=sum(size(p.shape) for p in m.netlist.spiking),
         sections=_sections(m, drawn, search),
         search=search,
-        sensitivities=[(t.title, charts.sensitivity_chart(t)) for t in search.tables] if search else [],
+        sensitivities=[(sign, charts.sensitivity_chart(sign, t)) for sign, t in search.tables.items()] if search else [],
         cards=_cards(m),
         stages=_stages(m),
         explanation=_explanation(None if m.equivalence is None else m.equivalence.explanation),
@@ -104,7 +103,7 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         cores=() if m.placement is None else draw_cores(m.placement),
         provenance=[(term, value) for term, value in provenance if len(value) <= LONGEST],
         long_provenance=[(term, value) for term, value in provenance if len(value) > LONGEST],
-        notes=[str(note) for note in m.netlist.provenance.get("notes", [])],
+        notes=list(m.netlist.provenance.notes or ()),
         data=data,
         downloads=[
             download("JSON", "report.json", "application/json", json.dumps(data, indent=1, allow_nan=False)),
@@ -192,7 +191,7 @@ def _accuracy_card(m: Measurement) -> Card:
 
 def _stages(m: Measurement) -> dict[str, Any] | None:
     """Return the accuracies of the conversion as a table: what each stage loses against the one before."""
-    found = read_stages(m.netlist.provenance)
+    found = m.netlist.provenance.evaluation
     if found is None:
         return None
     stages = (("ANN", found.ann), ("float SNN", found.float_snn), ("integer SNN", found.integer_snn))
@@ -334,9 +333,9 @@ def _provenance(m: Measurement, command: str | None) -> list[tuple[str, str]]:
     found = [("content hash", m.netlist.content_hash), ("reported by", f"adafire {version('adafire')}")]
     if command:
         found.append(("command", command))
-    if "adafire" in m.netlist.provenance:
-        found.append(("converted by", f"adafire {m.netlist.provenance['adafire']}"))
-    for key, value in sorted(m.netlist.provenance.items()):
+    if m.netlist.provenance.adafire is not None:
+        found.append(("converted by", f"adafire {m.netlist.provenance.adafire}"))
+    for key, value in sorted(m.netlist.provenance.to_json().items()):
         if key in ("notes", "adafire", "search"):
             continue
         if isinstance(value, dict):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from toolchain.convert.stages import read_stages
 from toolchain.energy import LayerEnergy
 from toolchain.netlist import AdaFire, Input, MaxPool, Population, Readout
 from toolchain.netlist.shapes import size
@@ -149,7 +148,7 @@ def _longest_burst(population: Population) -> int | None:
 def to_json(measurement: Measurement) -> dict[str, Any]:
     """Return everything that the report shows as JSON values."""
     m = measurement
-    stages, early = read_stages(m.netlist.provenance), stopped_early(m)
+    stages, early = m.netlist.provenance.evaluation, stopped_early(m)
     return {
         "netlist": m.name,
         "hash": m.netlist.content_hash,
@@ -169,5 +168,5 @@ def to_json(measurement: Measurement) -> dict[str, Any]:
         "energy": m.energy.to_json(),
         "stopped_early": None if early is None else early.to_json(),
         "at_equal_accuracy": [b.to_json() for b in m.baselines],
-        "provenance": dict(m.netlist.provenance),
+        "provenance": m.netlist.provenance.to_json(),
     }

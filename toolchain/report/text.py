@@ -6,7 +6,6 @@ import csv
 import io
 from dataclasses import asdict, fields
 
-from toolchain.convert.stages import read_stages
 from toolchain.energy import energy_text, quantity
 from toolchain.report.baselines import Baseline, phi_range
 from toolchain.report.measure import Measurement
@@ -74,7 +73,7 @@ def to_markdown(measurement: Measurement) -> str:
     ):
         if accuracy is not None:
             lines.append(f"- {what}: {accuracy:.2%}")
-    if (stages := read_stages(m.netlist.provenance)) is not None:
+    if (stages := m.netlist.provenance.evaluation) is not None:
         lines.append(f"- at conversion, {stages}")
     if m.equivalence is not None:
         verdict = "equivalent" if m.equivalence.equivalent else "not equivalent"

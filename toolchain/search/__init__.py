@@ -3,9 +3,9 @@
 from toolchain.search.cache import MeasurementCache, default_folder
 from toolchain.search.channels import ChannelSearch
 from toolchain.search.layers import LayerSearch
-from toolchain.search.measure import Judge, Measured
+from toolchain.search.measure import Judge
 from toolchain.search.pareto import Frontier, pareto_frontier
-from toolchain.search.sensitivity import Measuring, SensitivityTable, measure_sensitivities
+from toolchain.search.sensitivity import Measuring, measure_sensitivities
 from toolchain.search.workbench import Base, Sensitivity, Workbench
 
 __all__ = [
@@ -14,11 +14,9 @@ __all__ = [
     "Frontier",
     "Judge",
     "LayerSearch",
-    "Measured",
     "MeasurementCache",
     "Measuring",
     "Sensitivity",
-    "SensitivityTable",
     "Workbench",
     "default_folder",
     "measure_sensitivities",

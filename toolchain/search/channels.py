@@ -12,15 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
-from typing import Any
 
 import numpy as np
 
 from toolchain.calibrate import Calibrator, PricedUnit, fire_at_price, price_unit
-from toolchain.netlist import InputError
+from toolchain.netlist import InputError, Measured
+from toolchain.netlist.provenance import CompressionRecord, FiringRecord, SearchRecord, Trial
 from toolchain.network import SpikingNetwork
 from toolchain.search.firing import Found
-from toolchain.search.measure import Judge, Measured
+from toolchain.search.measure import Judge
 
 #: Networks that are built and measured for each goal.
 _TRIALS = 6
@@ -104,41 +104,39 @@ class ChannelSearch:
     budget: float | None = 1.0
     tolerance: float | None = None
 
-    def __call__(self, calibrator: Calibrator, judge: Judge) -> Found:
+    def __call__(self, calibrator: Calibrator, judge: Judge) -> Found[SearchRecord]:
         """Search, and return the calibrated network; `judge` has data that calibration does not see."""
         if self.budget is not None and not self.budget > 0:
-            raise InputError(
-                "--budget", f"{self.budget:g} found, expected a positive share of uniform phi's operations"
-            )
+            raise InputError("budget", f"{self.budget:g} found, expected a positive share of uniform phi's operations")
         if self.tolerance is not None and not self.tolerance >= 0:
-            raise InputError("--tolerance", f"{self.tolerance:g} found, the least feasible one is 0")
+            raise InputError("tolerance", f"{self.tolerance:g} found, the least feasible one is 0")
         uniform = calibrator.calibrate(calibrator.fire({u.name: self.phi for u in calibrator.network.activations}))
         baseline = judge.measure(uniform)
         knob = _Knob(calibrator, self.phi_max)
-        report: dict[str, Any] = {"strategy": "channels", "uniform": baseline.to_json()}
-        found = Found(uniform, baseline, {})
+        spiking, measured, firing, compression = uniform, baseline, None, None
         if self.budget is not None:
-            found = self._within_budget(knob, judge, uniform, baseline, self.budget)
-            report["firing"] = found.report
+            within_budget = self._within_budget(knob, judge, uniform, baseline, self.budget)
+            spiking, measured, firing = within_budget.spiking, within_budget.measured, within_budget.record
         if self.tolerance is not None:
-            found = self._within_tolerance(knob, judge, found, self.tolerance)
-            report["compression"] = found.report
-        report |= {"phi": {n: f.phi for n, f in found.spiking.firing.items()}, "measured": found.measured.to_json()}
-        return replace(found, report=report)
+            compressed = self._within_tolerance(knob, judge, spiking, measured, self.tolerance)
+            spiking, measured, compression = compressed.spiking, compressed.measured, compressed.record
+        phi = {name: f.phi for name, f in spiking.firing.items()}
+        record = SearchRecord("channels", phi, measured, baseline, firing=firing, compression=compression)
+        return Found(spiking, measured, record)
 
     def _within_budget(
         self, knob: _Knob, judge: Judge, uniform: SpikingNetwork, baseline: Measured, budget: float
-    ) -> Found:
+    ) -> Found[FiringRecord]:
         """Spend what the budget allows, as measured."""
         limit = budget * baseline.operations
-        history: list[dict[str, Any]] = []
+        history: list[Trial] = []
         best: tuple[SpikingNetwork, Measured] | None = (uniform, baseline) if budget >= 1 else None
         aim = limit
         with knob.calibrator.progress("candidates within the budget", _TRIALS) as advance:
             for _ in range(_TRIALS):
                 spiking = knob.build(knob.price(aim))
                 measured = judge.measure(spiking)
-                history.append({"predicted_operations": aim, "measured": measured.to_json()})
+                history.append(Trial(measured, aim))
                 advance()
                 kept = measured.operations <= limit
                 if kept and (best is None or measured.divergence < best[1].divergence):
@@ -147,32 +145,27 @@ class ChannelSearch:
                     break
                 aim *= (1 - _LEFT_OVER / 2) * limit / measured.operations
         if best is None:
-            least = min(h["measured"]["operations"] for h in history) / baseline.operations
-            raise InputError("--budget", f"{budget:g} cannot be kept, the least feasible one is {least:.4g}")
-        return Found(best[0], best[1], {"budget": budget, "measured": best[1].to_json(), "candidates": history})
+            least = min(h.measured.operations for h in history) / baseline.operations
+            raise InputError("budget", f"{budget:g} cannot be kept, the least feasible one is {least:.4g}")
+        return Found(best[0], best[1], FiringRecord(budget, best[1], tuple(history)))
 
-    def _within_tolerance(self, knob: _Knob, judge: Judge, start: Found, tolerance: float) -> Found:
+    def _within_tolerance(
+        self, knob: _Knob, judge: Judge, start: SpikingNetwork, before: Measured, tolerance: float
+    ) -> Found[CompressionRecord]:
         """Save as long as the measured divergence stays within the tolerance: larger steps, then smaller."""
-        allowed = start.measured.divergence + tolerance
-        history: list[dict[str, Any]] = []
-        best, step = start, _STEP
+        allowed = before.divergence + tolerance
+        history: list[Trial] = []
+        best, best_measured, step = start, before, _STEP
         with knob.calibrator.progress("candidates of spike compression", _TRIALS) as advance:
             for _ in range(_TRIALS):
-                aim = step * best.measured.operations
+                aim = step * best_measured.operations
                 spiking = knob.build(knob.price(aim))
                 measured = judge.measure(spiking)
-                history.append({"predicted_operations": aim, "measured": measured.to_json()})
+                history.append(Trial(measured, aim))
                 advance()
-                if measured.divergence <= allowed and measured.operations < best.measured.operations:
-                    best = replace(start, spiking=spiking, measured=measured)
+                if measured.divergence <= allowed and measured.operations < best_measured.operations:
+                    best, best_measured = spiking, measured
                 else:
                     step = float(np.sqrt(step))
-        return replace(
-            best,
-            report={
-                "tolerance": tolerance,
-                "before": start.measured.to_json(),
-                "measured": best.measured.to_json(),
-                "candidates": history,
-            },
-        )
+        record = CompressionRecord(tolerance, before, best_measured, tuple(history))
+        return Found(best, best_measured, record)

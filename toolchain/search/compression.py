@@ -9,17 +9,16 @@ keeps the tolerance as measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from toolchain.display import Progress, silent
-from toolchain.netlist import InputError
+from toolchain.netlist import InputError, SensitivityTable
+from toolchain.netlist.provenance import CompressionRecord, Predicted, Trial
 from toolchain.network import SpikingNetwork
 from toolchain.search.firing import Found
 from toolchain.search.measure import Judge
 from toolchain.search.pareto import pareto_frontier
-from toolchain.search.sensitivity import SensitivityTable
 
 #: Threshold factors of the appendix: 1 to 10 in steps of 0.5.
 RHO = tuple(float(r) for r in np.arange(1.0, 10.01, 0.5))
@@ -35,7 +34,7 @@ def search_compression(
     tolerance: float,
     *,
     progress: Progress = silent,
-) -> Found:
+) -> Found[CompressionRecord]:
     """Choose rho of every layer.
 
     Parameters
@@ -57,14 +56,14 @@ def search_compression(
         When the tolerance is negative: not to compress costs 0.
     """
     if not tolerance >= 0:
-        raise InputError("--tolerance", f"{tolerance:g} found, the least feasible one is 0")
+        raise InputError("tolerance", f"{tolerance:g} found, the least feasible one is 0")
     before = judge.measure(start)
     # A layer that measured better than the base did so by chance: it is no allowance for others.
     frontier = pareto_frontier(list(table.operations), list(np.maximum(table.increase, 0.0)))
     # From the whole tolerance down; the surrogate is never trusted beyond it.
     low, high, allowance = 0.0, tolerance, tolerance
     best, best_measured, best_rho = start, before, [1.0] * len(table.layers)
-    history: list[dict[str, Any]] = []
+    history: list[Trial] = []
     tried: set[tuple[float, ...]] = set()
     with progress("candidates of spike compression", _TRIALS) as advance:
         for _ in range(_TRIALS):
@@ -75,13 +74,8 @@ def search_compression(
             tried.add(rho)
             spiking = build(dict(zip(table.layers, rho, strict=True)))
             measured = judge.measure(spiking)
-            history.append(
-                {
-                    "rho": list(rho),
-                    "predicted": {"increase": frontier.loss[node], "operations": frontier.cost[node]},
-                    "measured": measured.to_json(),
-                }
-            )
+            predicted = Predicted(float(frontier.loss[node]), float(frontier.cost[node]))
+            history.append(Trial(measured, predicted=predicted, rho=rho))
             if measured.divergence - before.divergence <= tolerance:
                 low = allowance
                 if measured.operations < best_measured.operations:
@@ -95,11 +89,7 @@ def search_compression(
     return Found(
         best,
         best_measured,
-        {
-            "tolerance": tolerance,
-            "before": before.to_json(),
-            "rho": dict(zip(table.layers, best_rho, strict=True)),
-            "measured": best_measured.to_json(),
-            "candidates": history,
-        },
+        CompressionRecord(
+            tolerance, before, best_measured, tuple(history), dict(zip(table.layers, best_rho, strict=True))
+        ),
     )

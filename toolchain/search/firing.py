@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from toolchain.display import Progress, silent
-from toolchain.netlist import InputError
+from toolchain.netlist import InputError, Measured, SensitivityTable
+from toolchain.netlist.provenance import CompressionRecord, FiringRecord, Predicted, SearchRecord, Trial
 from toolchain.network import SpikingNetwork
-from toolchain.search.measure import Judge, Measured
+from toolchain.search.measure import Judge
 from toolchain.search.pareto import pareto_frontier
-from toolchain.search.sensitivity import SensitivityTable
 
 #: Share of the budget that the surrogate may spend, one candidate each.
 SHARES = (1.0, 0.95, 0.9)
@@ -27,8 +27,11 @@ SHARES = (1.0, 0.95, 0.9)
 _TIGHTENINGS = 3
 
 
+Record = TypeVar("Record", FiringRecord, CompressionRecord, SearchRecord)
+
+
 @dataclass(frozen=True, eq=False)
-class Found:
+class Found(Generic[Record]):
     """A searched network, what was predicted and what was measured.
 
     Parameters
@@ -36,13 +39,13 @@ class Found:
     spiking : SpikingNetwork
     measured : Measured
         On data kept for that.
-    report : mapping of str to Any
-        JSON values for the netlist's provenance.
+    record : FiringRecord, CompressionRecord or SearchRecord
+        For the netlist's provenance.
     """
 
     spiking: SpikingNetwork
     measured: Measured
-    report: Mapping[str, Any]
+    record: Record
 
 
 def search_firing(
@@ -53,7 +56,7 @@ def search_firing(
     budget: float,
     *,
     progress: Progress = silent,
-) -> Found:
+) -> Found[FiringRecord]:
     """Choose phi of every layer.
 
     Parameters
@@ -79,8 +82,8 @@ def search_firing(
     predicted_uniform = float(np.take_along_axis(table.operations, table.base[:, None], axis=1).sum())
     least = float(table.operations.min(axis=1).sum()) / predicted_uniform
     if least > budget:
-        raise InputError("--budget", f"{budget:g} found, the least feasible one is {least:.4g}")
-    history: list[dict[str, Any]] = []
+        raise InputError("budget", f"{budget:g} found, the least feasible one is {least:.4g}")
+    history: list[Trial] = []
     best: tuple[SpikingNetwork, Measured, list[int]] | None = None
     if budget >= 1:
         best = (uniform, baseline, [int(table.settings[i]) for i in table.base])
@@ -99,13 +102,8 @@ def search_firing(
                 tried.add(phi)
                 spiking = build(dict(zip(table.layers, phi, strict=True)))
                 measured = judge.measure(spiking)
-                history.append(
-                    {
-                        "phi": list(phi),
-                        "predicted": {"increase": frontier.loss[node], "operations": frontier.cost[node]},
-                        "measured": measured.to_json(),
-                    }
-                )
+                predicted = Predicted(float(frontier.loss[node]), float(frontier.cost[node]))
+                history.append(Trial(measured, predicted=predicted, phi=phi))
                 if measured.operations <= limit:
                     if best is None or measured.divergence < best[1].divergence:
                         best = (spiking, measured, list(phi))
@@ -113,16 +111,10 @@ def search_firing(
                 aim *= 0.99 * limit / measured.operations
             advance()
     if best is None:
-        cheapest = min(h["measured"]["operations"] for h in history) / baseline.operations
-        raise InputError("--budget", f"{budget:g} cannot be kept as measured, the least reached is {cheapest:.4g}")
+        cheapest = min(h.measured.operations for h in history) / baseline.operations
+        raise InputError("budget", f"{budget:g} cannot be kept as measured, the least reached is {cheapest:.4g}")
     return Found(
         best[0],
         best[1],
-        {
-            "uniform": baseline.to_json(),
-            "budget": budget,
-            "phi": dict(zip(table.layers, best[2], strict=True)),
-            "measured": best[1].to_json(),
-            "candidates": history,
-        },
+        FiringRecord(budget, best[1], tuple(history), baseline, dict(zip(table.layers, best[2], strict=True))),
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from toolchain.calibrate import Calibrator
+from toolchain.netlist import SensitivityTable
+from toolchain.netlist.provenance import SearchRecord
 from toolchain.network import SpikingNetwork
 from toolchain.search.compression import RHO, search_compression
 from toolchain.search.firing import Found, search_firing
 from toolchain.search.measure import Judge
-from toolchain.search.sensitivity import Measuring, SensitivityTable, measure_sensitivities
+from toolchain.search.sensitivity import Measuring, measure_sensitivities
 from toolchain.search.workbench import Base
 
 
@@ -39,34 +40,44 @@ class LayerSearch:
     tolerance: float | None = None
     measuring: Measuring = field(default_factory=Measuring)
 
-    def __call__(self, calibrator: Calibrator, judge: Judge) -> Found:
+    def __call__(self, calibrator: Calibrator, judge: Judge) -> Found[SearchRecord]:
         """Search, and return the calibrated network; `judge` has data that calibration does not see."""
         uniform = calibrator.calibrate(calibrator.fire({u.name: self.phi for u in calibrator.network.activations}))
-        report: dict[str, Any] = {"strategy": "layers"}
-        found = Found(uniform, judge.measure(uniform), report)
+        spiking, measured = uniform, judge.measure(uniform)
+        firing = compression = phi_table = rho_table = None
         if self.budget is not None:
-            table = self._phi_table(calibrator, uniform)
-            found = search_firing(
-                table,
+            phi_table = self._phi_table(calibrator, uniform)
+            within_budget = search_firing(
+                phi_table,
                 uniform,
                 lambda phi: calibrator.calibrate(calibrator.fire(phi)),
                 judge,
                 self.budget,
                 progress=calibrator.progress,
             )
-            report |= {"firing": found.report, "firing_table": table.to_json()}
+            spiking, measured, firing = within_budget.spiking, within_budget.measured, within_budget.record
         if self.tolerance is not None:
-            start = found.spiking
-            table = self._rho_table(calibrator, start)
+            start = spiking
+            rho_table = self._rho_table(calibrator, start)
 
             def build(rho: Mapping[str, float]) -> SpikingNetwork:
-                firing = {name: replace(f, rho=rho[name]) for name, f in start.firing.items()}
-                return calibrator.calibrate(replace(start, firing=firing))
+                raised = {name: replace(f, rho=rho[name]) for name, f in start.firing.items()}
+                return calibrator.calibrate(replace(start, firing=raised))
 
-            found = search_compression(table, start, build, judge, self.tolerance, progress=calibrator.progress)
-            report |= {"compression": found.report, "compression_table": table.to_json()}
-        phi = {name: firing.phi for name, firing in found.spiking.firing.items()}
-        return replace(found, report={**report, "phi": phi, "measured": found.measured.to_json()})
+            compressed = search_compression(
+                rho_table, start, build, judge, self.tolerance, progress=calibrator.progress
+            )
+            spiking, measured, compression = compressed.spiking, compressed.measured, compressed.record
+        record = SearchRecord(
+            "layers",
+            {name: f.phi for name, f in spiking.firing.items()},
+            measured,
+            firing=firing,
+            firing_table=phi_table,
+            compression=compression,
+            compression_table=rho_table,
+        )
+        return Found(spiking, measured, record)
 
     def _base(self, calibrator: Calibrator, spiking: SpikingNetwork) -> Base:
         part = calibrator.data.part(0, max(self.measuring.samples, 1))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,32 +11,9 @@ from torch import Tensor
 
 from sim import Activity, compile_netlist
 from toolchain.calibrate import CalibrationData
-from toolchain.netlist import Netlist, fan_outs
+from toolchain.netlist import Measured, Netlist, fan_outs
 from toolchain.network import FloatNetwork, SpikingNetwork, reference_outputs
 from toolchain.quantize import Precision, quantize
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A network measured on data.
-
-    Parameters
-    ----------
-    divergence : float
-        Sensitivity: mean symmetric Kullback-Leibler divergence of its decisions from the ANN's.
-    agreement : float
-        Share of decisions that are the ANN's.
-    operations : float
-        Synaptic operations per sample, those of the input left out.
-    """
-
-    divergence: float
-    agreement: float
-    operations: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
 
 
 def symmetric_divergence(logits: Tensor, reference: Tensor) -> float:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from toolchain.display import Progress, silent
-from toolchain.netlist import InputError
+from toolchain.netlist import InputError, SensitivityTable
 from toolchain.network import Firing
 from toolchain.search.cache import MeasurementCache
 from toolchain.search.executor import measure_tasks
@@ -18,43 +17,6 @@ from toolchain.workers import check_executor
 
 #: Fewer samples than this say little about a layer's sensitivity.
 LEAST_SAMPLES = 256
-
-
-@dataclass(frozen=True, eq=False)
-class SensitivityTable:
-    """Layers by settings, one layer varied at a time.
-
-    Parameters
-    ----------
-    layers : tuple of str
-    settings : tuple of float
-        phi or rho.
-    divergence, operations : ndarray (layers, settings), float64
-        Of the whole network from the ANN; of the layer, per sample.
-    base : ndarray (layers,), int64
-        Position of each layer's base setting.
-    """
-
-    layers: tuple[str, ...]
-    settings: tuple[float, ...]
-    divergence: np.ndarray
-    operations: np.ndarray
-    base: np.ndarray
-
-    @property
-    def increase(self) -> np.ndarray:
-        """Divergence beyond that of the base setting, dS, (layers, settings)."""
-        return np.asarray(self.divergence - np.take_along_axis(self.divergence, self.base[:, None], axis=1))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the table as JSON values."""
-        return {
-            "layers": list(self.layers),
-            "settings": list(self.settings),
-            "divergence": self.divergence.tolist(),
-            "operations": self.operations.tolist(),
-            "base": self.base.tolist(),
-        }
 
 
 @dataclass(frozen=True)

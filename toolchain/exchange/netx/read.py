@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain.exchange.loss_report import Loss, LossReport
+from toolchain.exchange.loss_report import Imported, Loss, LossReport
 from toolchain.exchange.netx.write import ADAFIRE, ADAFIRE_SUM, VERSION
-from toolchain.exchange.nir.standard import Imported
-from toolchain.files.guarded_hdf5 import Guarded, open_guarded
+from toolchain.files import Guarded, open_guarded
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -25,9 +24,9 @@ from toolchain.netlist import (
     Input,
     Linear,
     Netlist,
-    NetlistError,
     Operator,
     Population,
+    Provenance,
     Readout,
     Reshape,
     Shape,
@@ -67,10 +66,7 @@ def read_netx(path: Path | str, *, timesteps: int | None = None) -> Imported:
         When a layer means something that a netlist cannot express; names it.
     """
     with open_guarded(path, "a netx file (.net)") as file:
-        try:
-            return _Ours(file).read() if "adafire" in file else _Slayer(file, timesteps).read()
-        except NetlistError as error:
-            raise FormatError(f"{Path(path).name}:{error.where}", error.problem, error.fix) from None
+        return _OwnFile(file).read() if "adafire" in file else _SlayerFile(file, timesteps).read()
 
 
 def _text(group: Guarded, name: str) -> str:
@@ -102,7 +98,7 @@ def _shape(group: Guarded, name: str) -> Shape:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _FileLayer:
     """A layer with a connection, and whether the one before is flattened first."""
 
     group: Guarded
@@ -110,12 +106,12 @@ class _Layer:
     flatten: bool
 
 
-class _Layers:
+class _NetxFile:
     """The layers of a file, in order."""
 
     def __init__(self, file: Guarded) -> None:
         self.file = file
-        self.layers: list[_Layer] = []
+        self.layers: list[_FileLayer] = []
         self.input_shape: Shape | None = None
         root = file.child("layer")
         count = len(root.names())
@@ -133,14 +129,14 @@ class _Layers:
                 case "flatten":
                     flatten = True
                 case "conv" | "dense":
-                    self.layers.append(_Layer(group, kind, flatten))
+                    self.layers.append(_FileLayer(group, kind, flatten))
                     flatten = False
                 case _:
                     raise UnsupportedError(group.where, f"a layer of type {kind!r:.40} has no counterpart")
         if not self.layers:
             raise FormatError(root.where, "there is no conv or dense layer")
 
-    def operators(self, layer: _Layer, before: Shape) -> tuple[Operator, ...]:
+    def operators(self, layer: _FileLayer, before: Shape) -> tuple[Operator, ...]:
         """Return what a layer does to a population of shape `before`."""
         group = layer.group
         weight = _integers(group, "weight")
@@ -165,13 +161,13 @@ class _Layers:
             raise FormatError(group.at(name), f"{len(values)} numbers found, expected one or two")
         return (values[0], values[-1])
 
-    def shape_of(self, layer: _Layer) -> Shape:
+    def shape_of(self, layer: _FileLayer) -> Shape:
         """Return a layer's shape; slayer writes flat ones as (features, 1, 1)."""
         shape = _shape(layer.group, "shape")
         return (size(shape),) if layer.kind == "dense" else shape
 
 
-class _Ours(_Layers):
+class _OwnFile(_NetxFile):
     """A file that `write_netx` wrote."""
 
     def read(self) -> Imported:
@@ -191,31 +187,25 @@ class _Ours(_Layers):
         netlist = Netlist(
             tuple(populations),
             tuple(connections),
-            self._number(header, "timesteps"),
-            weight_bits=self._number(header, "weight_bits"),
-            membrane_bits=self._number(header, "membrane_bits"),
+            header.integer("timesteps"),
+            weight_bits=header.integer("weight_bits"),
+            membrane_bits=header.integer("membrane_bits"),
             alpha=tuple(float(a) for a in header.array("alpha").astype(np.float64).ravel()),
-            provenance={"imported": self.file.file},
+            provenance=Provenance(imported=self.file.file),
         )
         if header.attribute("content_hash") != netlist.content_hash:
             raise FormatError(header.where, "its content is not what its hash says", "export it again")
         return Imported(netlist, LossReport("netx", ()))
-
-    def _number(self, header: Guarded, name: str) -> int:
-        value = header.attribute(name)
-        if not isinstance(value, int):
-            raise FormatError(f"{header.where}@{name}", f"{type(value).__name__} found, expected an integer")
-        return value
 
     def _input(self, header: Guarded, shape: Shape) -> Input:
         coding, name, scale = (header.attribute(n) for n in ("coding", "input", "input_scale"))
         if not isinstance(scale, float) or not isinstance(name, str):
             raise FormatError(header.where, "input or input_scale is not what it should be")
         mean, std = (header.array(n).astype(np.float64) for n in ("mean", "std"))
-        signed = bool(self._number(header, "input_signed"))
-        return Input(name, shape, self._number(header, "input_bits"), signed, scale, mean, std, coding)
+        signed = bool(header.integer("input_signed"))
+        return Input(name, shape, header.integer("input_bits"), signed, scale, mean, std, coding)
 
-    def _population(self, layer: _Layer) -> AdaFire | Readout:
+    def _population(self, layer: _FileLayer) -> AdaFire | Readout:
         shape, neuron = self.shape_of(layer), layer.group.child("neuron")
         kind, name = _text(neuron, "type"), _text(neuron, "population")
         bias, scale = _integers(layer.group, "bias"), neuron.array("scale").astype(np.float64)
@@ -234,20 +224,20 @@ class _Ours(_Layers):
         )
 
 
-def _grain(layer: _Layer, bias: np.ndarray) -> int:
+def _grain(layer: _FileLayer, bias: np.ndarray) -> int:
     """Return the greatest common divisor of a layer's weights and biases, at least 1."""
     weight = _integers(layer.group, "weight")
     return max(1, int(np.gcd.reduce(np.concatenate([weight.ravel(), bias.ravel()]))))
 
 
-class _Slayer(_Layers):
+class _SlayerFile(_NetxFile):
     """A file that slayer exported: CUBA layers, binary spikes in, spike counts or a running sum out."""
 
     def __init__(self, file: Guarded, timesteps: int | None) -> None:
         super().__init__(file)
         if timesteps is None:
             if "simulation" not in file:
-                raise UnsupportedError(file.file, "the file does not say how many timesteps to run", "say --timesteps")
+                raise UnsupportedError(file.file, "the file does not say how many timesteps to run", "say `timesteps`")
             timesteps = _integer(file.child("simulation"), "tSample")
         if not 1 <= timesteps <= MAX_TIMESTEPS:
             raise FormatError(file.file, f"{timesteps} timesteps found, expected 1 to {MAX_TIMESTEPS}")
@@ -281,7 +271,7 @@ class _Slayer(_Layers):
             tuple(connections),
             self.timesteps,
             weight_bits=bits,
-            provenance={"imported": self.file.file},
+            provenance=Provenance(imported=self.file.file),
         )
         for layer, built in zip(self.layers, netlist.populations[1:], strict=False):
             self._check_neuron(layer, netlist, built)
@@ -298,7 +288,7 @@ class _Slayer(_Layers):
         features = size(self.shape_of(first))
         return (_integers(first.group, "weight").size // max(features, 1),)
 
-    def _check_rounding(self, layer: _Layer, operators: tuple[Operator, ...]) -> None:
+    def _check_rounding(self, layer: _FileLayer, operators: tuple[Operator, ...]) -> None:
         """Raise where Lava's Dense would round: weights of both signs keep an even part beyond +-127."""
         weight = operators[-1].weight if isinstance(operators[-1], Linear) else np.zeros(1, np.int64)
         large = np.abs(weight) > 127
@@ -307,7 +297,7 @@ class _Slayer(_Layers):
                 layer.group.at("weight"), "odd weights beside weights beyond 127: Lava would drop their lowest bit"
             )
 
-    def _neuron(self, layer: _Layer) -> dict[str, int] | None:
+    def _neuron(self, layer: _FileLayer) -> dict[str, int] | None:
         """Return a layer's neuron parameters; None for lava-dl's default, an integrator."""
         if "neuron" not in layer.group:
             return None
@@ -336,7 +326,7 @@ class _Slayer(_Layers):
             raise UnsupportedError(neuron.at("gradedSpike"), "graded CUBA spikes carry a potential, not a count")
         return values
 
-    def _population(self, layer: _Layer, *, last: bool) -> AdaFire | Readout:
+    def _population(self, layer: _FileLayer, *, last: bool) -> AdaFire | Readout:
         shape, values = self.shape_of(layer), self._neuron(layer)
         name = f"layer{layer.group.group.name.rsplit('/', 1)[-1]}"
         bias = _integers(layer.group, "bias") if "bias" in layer.group else np.zeros(shape[0], np.int64)
@@ -355,7 +345,7 @@ class _Slayer(_Layers):
         theta = np.full(shape[0], (values["vThMant"] // grain + 1) * grain)
         return AdaFire(name, shape, 1, theta, bias, np.zeros(shape[0], np.int64), ones)
 
-    def _check_neuron(self, layer: _Layer, netlist: Netlist, population: Population) -> None:
+    def _check_neuron(self, layer: _FileLayer, netlist: Netlist, population: Population) -> None:
         """Raise where Lava's neuron and ours differ on this network."""
         if membrane_bound(netlist, population.name).magnitude << 6 >= LAVA_LIMIT:
             raise UnsupportedError(layer.group.where, "its membrane potential can reach Lava's limit of 24 bits")

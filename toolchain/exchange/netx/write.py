@@ -31,7 +31,7 @@ from toolchain.netlist import (
     Shape,
     SumPool,
     UnsupportedError,
-    apply_chain,
+    chain_matrix,
 )
 from toolchain.netlist.shapes import size
 
@@ -48,7 +48,7 @@ _KEEP = "keep the .h5 netlist for this network"
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class NetxLayer:
     """One layer of a sequence.
 
     Parameters
@@ -88,8 +88,8 @@ def write_netx(netlist: Netlist, path: Path | str) -> LossReport:
     InputError
         When the file cannot be written.
     """
-    layers = sequence(netlist)
-    write_bytes(path, netx_bytes(netlist, layers))
+    layers = _sequence(netlist)
+    write_bytes(path, _netx_bytes(netlist, layers))
     merged = [
         Loss(layer.population.name, "netx", "operators before it are written as one layer with their product")
         for layer in layers
@@ -99,7 +99,7 @@ def write_netx(netlist: Netlist, path: Path | str) -> LossReport:
     return LossReport("netx", (Loss("graph", "lava-dl", reader), *merged))
 
 
-def sequence(netlist: Netlist) -> tuple[Layer, ...]:
+def _sequence(netlist: Netlist) -> tuple[NetxLayer, ...]:
     """Return the netlist as layers of netx.
 
     Raises
@@ -107,7 +107,7 @@ def sequence(netlist: Netlist) -> tuple[Layer, ...]:
     UnsupportedError
         When it is no sequence of them; names the first population or connection that is not.
     """
-    layers: list[Layer] = []
+    layers: list[NetxLayer] = []
     before: Population = netlist.input
     for population in netlist.populations[1:]:
         if not isinstance(population, AdaFire | Readout):
@@ -127,7 +127,7 @@ def sequence(netlist: Netlist) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def _layer(population: AdaFire | Readout, connection: Connection, shape: Shape, weight_bits: int) -> Layer:
+def _layer(population: AdaFire | Readout, connection: Connection, shape: Shape, weight_bits: int) -> NetxLayer:
     """Return a connection as one layer of netx."""
     where, operators = connection.name, connection.operators
     flat = len(population.shape) == 1
@@ -135,11 +135,11 @@ def _layer(population: AdaFire | Readout, connection: Connection, shape: Shape, 
         flatten = len(shape) == 3
         match operators:
             case [Linear() as linear] if len(shape) == 1:
-                return Layer(population, linear, flatten=False, merged=False)
+                return NetxLayer(population, linear, flatten=False, merged=False)
             case [Reshape(), Linear() as linear] if flatten:
-                return Layer(population, linear, flatten=True, merged=False)
+                return NetxLayer(population, linear, flatten=True, merged=False)
         if len(shape) == 1 or flatten:
-            return Layer(population, _matrix(where, operators, shape, weight_bits), flatten, merged=True)
+            return NetxLayer(population, _matrix(where, operators, shape, weight_bits), flatten, merged=True)
         raise UnsupportedError(where, f"a population of shape {shape} has no place in netx", _KEEP)
     if len(shape) != 3 or len(population.shape) != 3:
         raise UnsupportedError(
@@ -147,11 +147,11 @@ def _layer(population: AdaFire | Readout, connection: Connection, shape: Shape, 
         )
     match operators:
         case [Conv() as conv]:
-            return Layer(population, _even(where, conv), flatten=False, merged=False)
+            return NetxLayer(population, _even(where, conv), flatten=False, merged=False)
         case [SumPool() as pool, Conv() as conv]:
             merged = merge_pool(where, pool, conv, shape)
             _check_range(where, merged.weight, weight_bits)
-            return Layer(population, _even(where, merged), flatten=False, merged=True)
+            return NetxLayer(population, _even(where, merged), flatten=False, merged=True)
     kinds = ", ".join(type(o).__name__ for o in operators) or "an identity"
     raise UnsupportedError(where, f"{kinds} found; netx holds Conv, alone or after SumPool, into (C, H, W)", _KEEP)
 
@@ -179,62 +179,12 @@ def _matrix(where: str, operators: tuple[Operator, ...], shape: Shape, weight_bi
     columns = size(shape)
     if columns**2 > MAX_MATRIX:
         raise UnsupportedError(where, f"as a dense matrix it is too large for netx ({columns} inputs)", _KEEP)
-    unit = np.eye(columns, dtype=np.int64).reshape(columns, *shape)
-    weight = np.ascontiguousarray(apply_chain(operators, unit, shape).reshape(columns, -1).T)
+    weight = chain_matrix(operators, shape)
     _check_range(where, weight, weight_bits)
     return Linear(weight)
 
 
-def merge_pool(where: str, pool: SumPool, conv: Conv, shape: Shape) -> Conv:
-    """Return the one convolution that a sum-pooling and a convolution after it make.
-
-    Exact where the padding of the convolution means the same before the pooling: what lies beyond the
-    pooled map must lie beyond the map itself.
-
-    Parameters
-    ----------
-    where : str
-        The connection, for messages.
-    pool : SumPool
-    conv : Conv
-    shape : tuple of int
-        What the pooling takes, (C, H, W).
-
-    Raises
-    ------
-    UnsupportedError
-        When they make no single convolution.
-    """
-    pooled = pool.output_shape(shape)
-    axes = zip(pool.kernel, pool.stride, pool.padding, shape[1:], pooled[1:], conv.padding, strict=True)
-    for window, stride, (before, _), n, m, (low, high) in axes:
-        if (low and window > stride + before) or (high and m * stride - before < n):
-            raise UnsupportedError(
-                where, f"the padding after {pool} reaches into the map before it: they are no single Conv", _KEEP
-            )
-    kernel = conv.weight.shape[2:]
-    steps = tuple(d * s for d, s in zip(conv.dilation, pool.stride, strict=True))
-    extent = tuple((k - 1) * step + window for k, step, window in zip(kernel, steps, pool.kernel, strict=True))
-    weight = np.zeros((*conv.weight.shape[:2], *extent), dtype=np.int64)
-    for position in np.ndindex(*kernel):
-        every = tuple(
-            slice(i * step, i * step + window) for i, step, window in zip(position, steps, pool.kernel, strict=True)
-        )
-        tap: np.ndarray = np.moveaxis(conv.weight, (0, 1), (-2, -1))[position]
-        weight[:, :, *every] += tap.reshape(*tap.shape, *(1 for _ in kernel))
-    return Conv(
-        weight,
-        tuple(a * b for a, b in zip(conv.stride, pool.stride, strict=True)),
-        tuple(
-            (low * stride + before, high * stride + before)
-            for (low, high), stride, (before, _) in zip(conv.padding, pool.stride, pool.padding, strict=True)
-        ),
-        (1,) * len(kernel),
-        conv.groups,
-    )
-
-
-def as_written(netlist: Netlist, layers: tuple[Layer, ...]) -> Netlist:
+def _as_written(netlist: Netlist, layers: tuple[NetxLayer, ...]) -> Netlist:
     """Return the netlist that the layers make: the same one, unless operators were multiplied out."""
     connections = []
     before: Population = netlist.input
@@ -245,7 +195,7 @@ def as_written(netlist: Netlist, layers: tuple[Layer, ...]) -> Netlist:
     return replace(netlist, connections=tuple(connections))
 
 
-def netx_bytes(netlist: Netlist, layers: tuple[Layer, ...]) -> bytes:
+def _netx_bytes(netlist: Netlist, layers: tuple[NetxLayer, ...]) -> bytes:
     """Return the bytes of a netx file; equal netlists give equal bytes."""
     source = netlist.input
     buffer = io.BytesIO()
@@ -265,7 +215,7 @@ def netx_bytes(netlist: Netlist, layers: tuple[Layer, ...]) -> bytes:
             ("input", source.name),
             ("coding", source.coding),
             ("netlist_hash", netlist.content_hash),
-            ("content_hash", as_written(netlist, layers).content_hash),
+            ("content_hash", _as_written(netlist, layers).content_hash),
         ):
             header.attrs[name] = np.bytes_(text)
         for name, values in (("mean", source.mean), ("std", source.std), ("alpha", np.array(netlist.alpha))):
@@ -294,7 +244,7 @@ def _write_type(group: h5py.Group, kind: str, shape: Shape) -> None:
     group.create_dataset("shape", data=np.array(shape, dtype="<i8"))
 
 
-def _write_layer(group: h5py.Group, layer: Layer, before: Shape) -> None:
+def _write_layer(group: h5py.Group, layer: NetxLayer, before: Shape) -> None:
     population, operator = layer.population, layer.operator
     if isinstance(operator, Conv):
         _write_type(group, "conv", population.shape)

@@ -30,6 +30,7 @@ from toolchain.netlist import (
     NetlistError,
     Operator,
     Population,
+    Provenance,
     Readout,
     Shape,
     UnsupportedError,
@@ -131,7 +132,7 @@ class _Walk:
             weight_bits=weight_bits,
             membrane_bits=24 if profile is None else self._number("membrane_bits", int),
             alpha=tuple(float(a) for a in alpha),
-            provenance={"imported": self.file},
+            provenance=Provenance(imported=self.file),
         )
         return Imported(netlist, LossReport("nir", tuple(self.losses)))
 

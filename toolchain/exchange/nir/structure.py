@@ -16,7 +16,7 @@ import numpy as np
 
 from toolchain.exchange.lowering import lower
 from toolchain.files.netlist_file import canonical_json, parse_json
-from toolchain.netlist import Connection, Conv, FormatError, Linear, Netlist, NetlistError, UnsupportedError
+from toolchain.netlist import Connection, Conv, FormatError, Linear, Netlist, NetlistError, Provenance, UnsupportedError
 from toolchain.netlist.operators import OPERATOR_KINDS
 from toolchain.netlist.populations import POPULATION_KINDS
 from toolchain.netlist.records import from_record, to_record
@@ -108,7 +108,7 @@ def restore(file: str, graph: nir.NIRGraph) -> Netlist:
             weight_bits=int(profile["weight_bits"]),
             membrane_bits=int(profile["membrane_bits"]),
             alpha=tuple(float(a) for a in profile.get("alpha", ())),
-            provenance=parse_json(f"{file}:adafire/provenance", profile["provenance"]),
+            provenance=Provenance.from_json(parse_json(f"{file}:adafire/provenance", profile["provenance"])),
         )
     except NetlistError as error:
         raise FormatError(f"{where}, {error.where}", error.problem, error.fix) from None

@@ -109,7 +109,7 @@ def profile(netlist: Netlist) -> dict[str, Any]:
         "weight_bits": netlist.weight_bits,
         "membrane_bits": netlist.membrane_bits,
         "netlist_hash": netlist.content_hash,
-        "provenance": canonical_json(netlist.provenance),
+        "provenance": canonical_json(netlist.provenance.to_json()),
     }
     if netlist.alpha:
         entries["alpha"] = np.array(netlist.alpha)

@@ -1,1 +1,6 @@
-"""Netlists as torch modules that other libraries run."""
+"""A netlist as torch modules: norse's way of stepping, and what NeuroBench measures."""
+
+from toolchain.exchange.torch_modules.neurobench import neurobench_model
+from toolchain.exchange.torch_modules.norse import AdaFireCell, NetlistCell, to_norse
+
+__all__ = ["AdaFireCell", "NetlistCell", "neurobench_model", "to_norse"]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sim import kernels
+from toolchain.exchange.lowering import merge_pool
 from toolchain.netlist import (
     Connection,
     Conv,
@@ -27,8 +28,8 @@ from toolchain.netlist import (
     Shape,
     SumPool,
     UnsupportedError,
-    apply_chain,
     bound_partial_sums,
+    chain_matrix,
     chain_shapes,
 )
 
@@ -61,13 +62,13 @@ def synapse_layers(connection: Connection, source: Population) -> nn.Sequential:
     if bound > 2**53:
         raise UnsupportedError(connection.name, f"sums reach {bound}, more than float64 holds exactly (2**53)")
     layers: list[nn.Module] = []
-    operators = _merge_pools(connection.operators, source.shape)
+    operators = _merge_pools(connection.name, connection.operators, source.shape)
     for operator, shape in zip(operators, chain_shapes(operators, source.shape), strict=False):
         layers += _layers(operator, shape)
     return nn.Sequential(*layers)
 
 
-def _merge_pools(operators: tuple[Operator, ...], shape: Shape) -> tuple[Operator, ...]:
+def _merge_pools(where: str, operators: tuple[Operator, ...], shape: Shape) -> tuple[Operator, ...]:
     """Merge each sum pooling into the weights right behind it, where windows tile the input."""
     merged: list[Operator] = []
     shapes = chain_shapes(operators, shape)
@@ -77,12 +78,12 @@ def _merge_pools(operators: tuple[Operator, ...], shape: Shape) -> tuple[Operato
         rest = operators[position + 1 :]
         match operator, *rest[:2]:
             case SumPool() as pool, Conv() as conv, *_ if _tiles(pool, before) and set(conv.dilation) == {1}:
-                merged.append(_pooled_conv(pool, conv))
+                merged.append(merge_pool(where, pool, conv, before))
                 position += 2
             case SumPool() as pool, Reshape() as flat, Linear() as matrix if (
                 math.prod(before) * len(matrix.weight) <= MAX_MATRIX
             ):
-                merged += _pooled_matrix((pool, flat, matrix), before)
+                merged += [Reshape((math.prod(before),)), Linear(chain_matrix((pool, flat, matrix), before))]
                 position += 3
             case _:
                 merged.append(operator)
@@ -96,21 +97,6 @@ def _tiles(pool: SumPool, shape: Shape) -> bool:
         and not any(p for pair in pool.padding for p in pair)
         and all(n % k == 0 for n, k in zip(shape[1:], pool.kernel, strict=True))
     )
-
-
-def _pooled_conv(pool: SumPool, conv: Conv) -> Conv:
-    weight = conv.weight
-    for axis, k in enumerate(pool.kernel, start=2):
-        weight = np.repeat(weight, k, axis=axis)
-    padding = tuple((a * k, b * k) for (a, b), k in zip(conv.padding, pool.kernel, strict=True))
-    stride = tuple(s * k for s, k in zip(conv.stride, pool.kernel, strict=True))
-    return Conv(weight, stride, padding, conv.dilation, conv.groups)
-
-
-def _pooled_matrix(chain: tuple[SumPool, Reshape, Linear], shape: Shape) -> tuple[Reshape, Linear]:
-    size = math.prod(shape)
-    units = np.eye(size, dtype=np.int64).reshape(size, *shape)
-    return Reshape((size,)), Linear(np.ascontiguousarray(apply_chain(chain, units, shape).T))
 
 
 def _layers(operator: Operator, shape: Shape) -> list[nn.Module]:

@@ -88,8 +88,8 @@ def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> F
         raise InputError(str(path), f"cannot read the graph: {error.strerror}") from None
     model = _checked(str(path), data)
     shape, batch = _input_shape(str(path), model.graph, input_shape)
-    origin = {"class": f"onnx:{model.graph.name or path.stem}", "weights_sha256": hashlib.sha256(data).hexdigest()}
-    return _Interpreter(str(path), model, shape, batch).network(origin)
+    name = f"onnx:{model.graph.name or path.stem}"
+    return _Interpreter(str(path), model, shape, batch).network(name, hashlib.sha256(data).hexdigest())
 
 
 def _checked(where: str, data: bytes) -> onnx.ModelProto:
@@ -179,7 +179,7 @@ class _Interpreter:
         (self.input,) = (i.name for i in self.graph.input if i.name not in self.values)
         self.values[self.input] = self.builder.source
 
-    def network(self, origin: dict[str, str]) -> FloatNetwork:
+    def network(self, name: str, weights_sha256: str) -> FloatNetwork:
         """Interpret every node and close the results into outputs."""
         for position, proto in enumerate(self.graph.node):
             self._step(position, proto)
@@ -191,7 +191,7 @@ class _Interpreter:
                     raise Refusal("is a constant that does not depend on the input", "export what is computed")
                 self.builder.output(value)
         with self._refusals(self.where, "the network"):
-            return self.builder.network(origin)
+            return self.builder.network(name, weights_sha256)
 
     def _array(self, tensor: TensorProto) -> np.ndarray:
         try:

@@ -75,8 +75,7 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
                 "check the input shape, or pass a module that takes one tensor",
             ) from error
         program = export(module, example, where)
-    origin = {"class": type(module).__qualname__, "weights_sha256": state_hash(module)}
-    return interpret(program, input_shape, origin)
+    return interpret(program, input_shape, type(module).__qualname__, state_hash(module))
 
 
 def state_hash(module: nn.Module) -> str:
@@ -140,7 +139,7 @@ def _first_line(error: Exception) -> str:
 
 
 def interpret(
-    program: torch.export.ExportedProgram, input_shape: tuple[int, ...], origin: dict[str, str], batch: int = BATCH
+    program: torch.export.ExportedProgram, input_shape: tuple[int, ...], name: str, weights_sha256: str, batch: int = BATCH
 ) -> FloatNetwork:
     """Build the float network of an exported, functionalised program, traced with a batch of `batch`."""
     builder = NetworkBuilder(input_shape, batch)
@@ -158,7 +157,7 @@ def interpret(
             if not isinstance(value, Expression | Pooled):
                 raise Refusal("is a constant that does not depend on the input", "return what the network computes")
             builder.output(value)
-        return builder.network(origin)
+        return builder.network(name, weights_sha256)
 
 
 def _placeholders(program: torch.export.ExportedProgram, builder: NetworkBuilder) -> dict[Node, Any]:

@@ -85,8 +85,7 @@ def read_pt2(path: str | Path, input_shape: tuple[int, ...] | None = None) -> Fl
     network.eval()
     check_weights(network)
     exported = export(network, example, where)
-    origin = {"class": f"pt2:{Path(path).stem}", "weights_sha256": state_hash(network)}
-    return interpret(exported, shape, origin, batch)
+    return interpret(exported, shape, f"pt2:{Path(path).stem}", state_hash(network), batch)
 
 
 @contextmanager

@@ -1,0 +1,77 @@
+"""Files of other tools by their format: export by its name, import by what the file holds, whatever it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from toolchain.exchange.loss_report import Imported, LossReport
+from toolchain.exchange.netx import read_netx, write_netx
+from toolchain.exchange.nir import import_nir, write_nir, write_nir_explicit
+from toolchain.files import open_guarded
+from toolchain.netlist import FormatError, InputError, Netlist
+
+#: The formats of an export.
+Format = Literal["nir", "nir-explicit", "netx"]
+_WRITERS = {"nir": write_nir, "nir-explicit": write_nir_explicit, "netx": write_netx}
+
+
+def export_netlist(netlist: Netlist, path: Path | str, to: Format = "nir") -> LossReport:
+    """Write a netlist in another tool's format.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    path : path
+    to : str
+        ``"nir"`` (standard nodes, bursts in metadata), ``"nir-explicit"`` (standard nodes only) or ``"netx"`` (lava-dl).
+
+    Returns
+    -------
+    LossReport
+        What the format cannot carry, and what other readers compute instead.
+
+    Raises
+    ------
+    UnsupportedError
+        When the format has no place for a part of the network; names it.
+    InputError
+        When there is no such format, or the file cannot be written.
+    """
+    if to not in _WRITERS:
+        raise InputError("to", f"{to!r} found, expected one of {', '.join(_WRITERS)}")
+    return _WRITERS[to](netlist, path)
+
+
+def import_netlist(path: Path | str, *, timesteps: int | None = None, weight_bits: int = 8) -> Imported:
+    """Read a NIR or netx file.
+
+    Parameters
+    ----------
+    path : path
+    timesteps, weight_bits : int
+        For files that do not say; 16 timesteps by default.
+
+    Returns
+    -------
+    Imported
+        The netlist, and what was assumed or lost.
+
+    Raises
+    ------
+    InputError
+        When there is no such file.
+    FormatError
+        When the file is neither, or damaged.
+    UnsupportedError
+        When it means something that a netlist cannot express; names it.
+    """
+    with open_guarded(path, "a NIR or netx file") as root:
+        kinds = {"node": "nir", "layer": "netx", "format": "netlist"}
+        found = {kind for entry, kind in kinds.items() if entry in root or entry in root.attribute_names()}
+    if "nir" in found:
+        return import_nir(path, timesteps=timesteps or 16, weight_bits=weight_bits)
+    if "netx" in found:
+        return read_netx(path, timesteps=timesteps)
+    fix = "it is a netlist already: use it as it is" if "netlist" in found else None
+    raise FormatError(str(path), "is neither a NIR graph nor a netx file", fix)
