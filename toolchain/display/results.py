@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 #: Columns of a result that is printed or shown in a notebook.
 WIDTH = 110
@@ -30,6 +32,9 @@ class Displayed:
 
 
 def _recorded(result: Displayed) -> Console:
+    # Rich loads when a result shows: the Lava worker has results too, and shows none.
+    from rich.console import Console
+
     console = Console(record=True, file=io.StringIO(), width=WIDTH, highlight=False)
     console.print(result)
     return console

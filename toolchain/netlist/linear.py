@@ -7,7 +7,6 @@ fast: a convolution is one sum over kernel offsets of strided views.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -25,9 +24,11 @@ from toolchain.netlist.operators import (
     Scale,
     Slice,
     SumPool,
-    Weighted,
 )
-from toolchain.netlist.shapes import Pairs, Shape
+from toolchain.netlist.shapes import Pairs, Shape, size
+
+#: Unit vectors that `chain_matrix` sends through a chain at a time: bounds the memory of what lies between.
+_UNITS = 256
 
 
 def apply(operator: Operator, x: np.ndarray, shape: Shape) -> np.ndarray:
@@ -79,41 +80,26 @@ def apply_chain(operators: tuple[Operator, ...], x: np.ndarray, shape: Shape) ->
     return x
 
 
-def structure(operator: Operator) -> Operator:
-    """Return the operator with every weight replaced by 1: which synapses exist.
-
-    A weight that quantised to zero is a synapse all the same; a position that a slice, a pad or
-    an identity does not connect is none (semantics, section 9).
-    """
-    if isinstance(operator, Weighted):
-        return replace(operator, weight=np.ones(operator.weight.shape, dtype=np.int64))
-    if isinstance(operator, Resample):
-        return replace(operator, matrices=tuple((m != 0).astype(np.int64) for m in operator.matrices))
-    return operator
-
-
-def fan_out(operators: tuple[Operator, ...], shape: Shape) -> np.ndarray:
-    """Count the synapses that each neuron of a source population drives through a connection.
+def chain_matrix(operators: tuple[Operator, ...], shape: Shape) -> np.ndarray:
+    """Multiply a chain of integer operators out to one matrix, by what it does to each unit vector.
 
     Parameters
     ----------
     operators : tuple of Operator
     shape : tuple of int
-        The source population's shape.
+        The chain's input shape.
 
     Returns
     -------
-    ndarray `shape`, int64
-        Targets reached by each neuron, borders included: the transpose of the structure applied
-        to ones. A chain counts the paths through it.
+    ndarray (neurons out, neurons in), int64
+        Both sides flattened in C order.
     """
-    shapes = [shape]
-    for operator in operators:
-        shapes.append(operator.output_shape(shapes[-1]))
-    count = np.ones(shapes[-1], dtype=np.int64)
-    for operator, before in zip(reversed(operators), reversed(shapes[:-1]), strict=True):
-        count = adjoint(structure(operator), count, before)
-    return count
+    neurons = size(shape)
+    rows = []
+    for start in range(0, neurons, _UNITS):
+        units = np.eye(min(_UNITS, neurons - start), neurons, k=start, dtype=np.int64)
+        rows.append(apply_chain(operators, units.reshape(-1, *shape), shape).reshape(len(units), -1))
+    return np.ascontiguousarray(np.concatenate(rows).T)
 
 
 def _at(weight: np.ndarray, offset: tuple[int, ...]) -> np.ndarray:
