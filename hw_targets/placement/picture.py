@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hw_targets.placement.placement import Placement
-from toolchain.files.atomic import replacing
+from toolchain.files import replacing
 
 
 def draw(placement: Placement, path: Path) -> None:

@@ -5,7 +5,10 @@ import json
 import pytest
 
 from toolchain.cli import run
-from toolchain.files.netlist_file import netlist_bytes, read_netlist, write_netlist
+from toolchain.exchange import export_netlist
+from toolchain.files import netlist_bytes, read_netlist, write_netlist
+from toolchain.info import netlist_text
+from toolchain.netlist import InputError
 
 
 @pytest.fixture
@@ -46,3 +49,16 @@ def test_what_cannot_be_is_one_line_and_no_file(net, tmp_path, capsys):
     assert run(["import", str(tmp_path / "net.h5"), "-o", str(tmp_path / "back.h5")]) == 2
     assert "neither a NIR graph nor a netx file" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "back.h5").exists()
+
+
+def test_info_prints_a_text_for_diff(net, capsys):
+    path = net("every_operator")
+    assert run(["info", path, "--text"]) == 0
+    assert capsys.readouterr().out == netlist_text(read_netlist(path))
+    assert run(["info", path, "--text", "--json"]) == 2
+    assert "text: found together with" in capsys.readouterr().err
+
+
+def test_no_such_format(make, tmp_path):
+    with pytest.raises(InputError, match=r"to: 'svg' found, expected one of nir, nir-explicit, netx"):
+        export_netlist(make("mlp"), tmp_path / "net.svg", to="svg")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from toolchain.cli import run
-from toolchain.files.netlist_file import read_netlist
+from toolchain.files import read_netlist
 
 MODEL = """
 import torch

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from toolchain.cli import run
-from toolchain.files.netlist_file import write_netlist
+from toolchain.files import write_netlist
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim import golden
-from toolchain.exchange.netx.read import read_netx
-from toolchain.exchange.netx.write import merge_pool, write_netx
+from toolchain.exchange.lowering import merge_pool
+from toolchain.exchange.netx import read_netx, write_netx
 from toolchain.netlist import (
     AdaFire,
     Connection,

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from sim.golden import simulate
-from toolchain.exchange.nir.compact import read_nir, to_nir, write_nir
-from toolchain.exchange.nir.file import graph_bytes
+from toolchain.exchange.nir import graph_bytes, read_nir, to_nir, write_nir
 from toolchain.netlist import FormatError, UnsupportedError
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from sim.golden import simulate
-from toolchain.exchange.nir.compact import import_nir, read_nir
-from toolchain.exchange.nir.explicit import write_nir_explicit
+from toolchain.exchange.nir import import_nir, read_nir, write_nir_explicit
 from toolchain.netlist import UnsupportedError
 
 

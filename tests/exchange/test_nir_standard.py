@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sim.golden import simulate
-from toolchain.exchange.nir.compact import import_nir, read_nir
+from toolchain.exchange.nir import import_nir, read_nir
 from toolchain.netlist import FormatError, UnsupportedError
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sim.golden import simulate
-from toolchain.exchange.nir.compact import write_nir
+from toolchain.exchange.nir import write_nir
 
 ARCHITECTURES = ["mlp", "cnn", "residual", "grouped", "signal", "concat"]
 

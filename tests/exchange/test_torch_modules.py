@@ -7,8 +7,7 @@ import torch
 
 from sim.golden import simulate
 from toolchain.energy.counts import count, weigh
-from toolchain.exchange.torch_modules.neurobench import neurobench_model
-from toolchain.exchange.torch_modules.norse import AdaFireCell, NetlistCell, to_norse
+from toolchain.exchange.torch_modules import AdaFireCell, NetlistCell, neurobench_model, to_norse
 from toolchain.netlist import UnsupportedError
 
 ONE_READOUT = ["mlp", "cnn", "residual", "grouped", "signal", "every_operator"]

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from toolchain.files.atomic import replacing, write_bytes
+from toolchain.files import replacing, write_bytes
 from toolchain.netlist import InputError
 
 
@@ -75,8 +75,8 @@ def test_a_full_disk_is_one_clear_error(what, tmp_path):
     program = textwrap.dedent(f"""
         import numpy as np
         from toolchain.netlist import *
-        from toolchain.files.netlist_file import write_netlist
-        from toolchain.files.trace_file import write_trace
+        from toolchain.files import write_netlist
+        from toolchain.files import write_trace
         rng = np.random.default_rng(0)
         try:
             if {what!r} == "netlist":
@@ -107,7 +107,7 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     path = tmp_path / "out"
     path.write_text("old")
     program = (
-        "import os, signal\nfrom toolchain.files.atomic import replacing\n"
+        "import os, signal\nfrom toolchain.files import replacing\n"
         "with replacing('out') as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -9,8 +9,7 @@ from torch import nn
 from sim.golden import simulate
 from toolchain import cli
 from toolchain.data import read_data
-from toolchain.files.netlist_file import read_netlist, write_netlist
-from toolchain.files.trace_file import read_trace, write_trace
+from toolchain.files import read_netlist, read_trace, write_netlist, write_trace
 
 
 @pytest.fixture

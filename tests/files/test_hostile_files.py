@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from toolchain.cli import run
-from toolchain.files.netlist_file import netlist_bytes, read_netlist
+from toolchain.files import netlist_bytes, read_netlist
 from toolchain.netlist import FormatError
 
 HERE = Path(__file__).parents[1]
@@ -50,7 +50,7 @@ def limited(program, folder, megabytes):
     """Run a program that may not use more address space than it has now and `megabytes`."""
     start = textwrap.dedent(f"""
         import resource
-        import numpy, h5py, toolchain.exchange.imports, toolchain.data.npz_file, toolchain.files.netlist_file
+        import numpy, h5py, toolchain.exchange, toolchain.data
         from toolchain.netlist import AdafireError
         pages = int(open("/proc/self/statm").read().split()[0])
         top = pages * resource.getpagesize() + {megabytes} * 2**20
@@ -80,7 +80,7 @@ def test_a_small_npz_cannot_fill_the_memory(tmp_path):
         for _ in range(256):
             stream.write(bytes(1 << 20))
     assert (tmp_path / "bomb.npz").stat().st_size < 1 << 20
-    program = "print(len(toolchain.data.npz_file.read_data('bomb.npz', limit=2)))"
+    program = "print(len(toolchain.data.read_data('bomb.npz', limit=2)))"
     assert limited(program, tmp_path, 128) == "2\n"
 
 
@@ -91,7 +91,7 @@ def test_a_small_nir_cannot_fill_the_memory(claim, harness, tmp_path):
     with h5py.File(path, "r+") as file:
         del file["node/nodes/n001_conv/weight"]
         file.create_dataset("node/nodes/n001_conv/weight", claim, "f4", chunks=True, compression="gzip")
-    out = limited("toolchain.exchange.imports.import_file('net.nir')", tmp_path, 256)
+    out = limited("toolchain.exchange.import_netlist('net.nir')", tmp_path, 256)
     assert "n001_conv/weight: " in out
 
 

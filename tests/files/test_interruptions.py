@@ -14,9 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from toolchain import cli
-from toolchain.exchange.nir.compact import read_nir, write_nir
-from toolchain.files.netlist_file import netlist_bytes, read_netlist, write_netlist
-from toolchain.files.trace_file import read_trace
+from toolchain.exchange.nir import read_nir, write_nir
+from toolchain.files import netlist_bytes, read_netlist, read_trace, write_netlist
 
 MODEL = """
 from torch import nn

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from toolchain.files.netlist_file import netlist_bytes, read_netlist, write_netlist
+from toolchain.files import SCHEMA, netlist_bytes, read_netlist, write_netlist
 from toolchain.netlist import FormatError, InputError, Provenance
 
 NETWORKS = Path(__file__).parents[1] / "support" / "exchange_netlists.py"
@@ -41,7 +41,7 @@ def test_another_process_writes_the_same_bytes(make, tmp_path):
         "import importlib.util, sys\n"
         f"spec = importlib.util.spec_from_file_location('networks', {str(NETWORKS)!r})\n"
         "networks = importlib.util.module_from_spec(spec); spec.loader.exec_module(networks)\n"
-        "from toolchain.files.netlist_file import write_netlist\n"
+        "from toolchain.files import write_netlist\n"
         "write_netlist(networks.residual(7, 4), sys.argv[1])\n"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "other.h5")], check=True, env={"PYTHONHASHSEED": "5"})
@@ -66,7 +66,10 @@ def faults():
     """Each changes an open file and says what the message must contain."""
 
     def schema(file):
-        file.attrs["schema"] = np.int64(99)
+        file.attrs["schema"] = np.int64(SCHEMA + 1)
+
+    def old_schema(file):
+        file.attrs["schema"] = np.int64(SCHEMA - 1)
 
     def no_schema(file):
         del file.attrs["schema"]
@@ -189,7 +192,8 @@ def faults():
         file.attrs["timesteps"] = 4.5
 
     return {
-        schema: "schema version 99",
+        schema: f"schema version {SCHEMA + 1} found, expected {SCHEMA}; update adafire",
+        old_schema: f"schema version {SCHEMA - 1} found, expected {SCHEMA}; convert the network again",
         no_schema: "@schema",
         other_format: "no netlist of adafire",
         weight: "content hash",

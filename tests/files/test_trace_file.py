@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sim.golden import simulate
-from toolchain.files.trace_file import TraceWriter, open_trace, read_trace, write_trace
+from toolchain.files import TraceWriter, open_trace, read_trace, write_trace
 from toolchain.netlist import FormatError, InputError, Trace
 
 

@@ -12,7 +12,7 @@ from toolchain.data import Dataset
 from toolchain.energy import count, energy_text, estimate_energy
 from toolchain.energy.readings import paper_energy_by_timestep, sops_by_timestep
 from toolchain.evaluate.evaluation import evaluate, traces
-from toolchain.files.netlist_file import write_netlist
+from toolchain.files import write_netlist
 from toolchain.netlist import InputError
 from toolchain.report import run_report, to_html, to_json, to_markdown
 from toolchain.report.baselines import run_baseline

@@ -27,7 +27,7 @@ def energy(
     from toolchain.data import read_data
     from toolchain.energy import estimate_energy, read_prices
     from toolchain.evaluate.evaluation import count_operations
-    from toolchain.files.netlist_file import read_netlist
+    from toolchain.files import read_netlist
 
     price_list = read_prices(prices)  # first, so that a bad list is refused before the run
     counts = count_operations(read_netlist(netlist), read_data(data, limit=limit), batch=batch, progress=progress)

@@ -25,11 +25,8 @@ def export(
 
     Example: adafire export resnet20.h5 --to nir -o resnet20.nir
     """
-    from toolchain.exchange.netx.write import write_netx
-    from toolchain.exchange.nir.compact import write_nir
-    from toolchain.exchange.nir.explicit import write_nir_explicit
-    from toolchain.files.netlist_file import read_netlist
+    from toolchain.exchange import export_netlist
+    from toolchain.files import read_netlist
 
-    write = {"nir": write_nir, "nir-explicit": write_nir_explicit, "netx": write_netx}[to]
-    report = write(read_netlist(netlist), output)
+    report = export_netlist(read_netlist(netlist), output, to)
     show(str(report), report.to_json() if as_json else None)

@@ -23,12 +23,11 @@ def import_file(
 
     Example: adafire import network.nir --timesteps 16 -o network.h5
     """
-    from toolchain.exchange.imports import import_file as read
-    from toolchain.files.atomic import check_writable
-    from toolchain.files.netlist_file import write_netlist
+    from toolchain.exchange import import_netlist
+    from toolchain.files import check_writable, write_netlist
 
     check_writable(output)
-    imported = read(file, timesteps=timesteps, weight_bits=weight_bits)
+    imported = import_netlist(file, timesteps=timesteps, weight_bits=weight_bits)
     write_netlist(imported.netlist, output)
     show(
         str(imported.report), {"hash": imported.netlist.content_hash, **imported.report.to_json()} if as_json else None

@@ -156,7 +156,7 @@ def read_pipeline(path: Path) -> tuple[Step, ...]:
 
 def _perform(step: Step, run: Run) -> int:
     """Run one step; write what it printed, if that is its output."""
-    from toolchain.files.atomic import write_bytes
+    from toolchain.files import write_bytes
 
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -184,7 +184,7 @@ def run_steps(steps: tuple[Step, ...], memory: Path, run: Run) -> Iterator[dict[
     dict
         step, output, status (exit status) and done (False where it was up to date).
     """
-    from toolchain.files.atomic import write_bytes
+    from toolchain.files import write_bytes
 
     done = _read_done(memory)
     for step in steps:

@@ -50,8 +50,7 @@ def report(
     Example: adafire report resnet20.h5 --data val.npz --limit 256 -o report.html
     """
     from toolchain.data import read_data
-    from toolchain.files.atomic import check_writable, write_bytes
-    from toolchain.files.netlist_file import read_netlist
+    from toolchain.files import check_writable, read_netlist, write_bytes
     from toolchain.netlist.errors import InputError
     from toolchain.report import run_report
 

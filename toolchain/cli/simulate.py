@@ -32,8 +32,7 @@ def simulate(
     """
     from toolchain.data import read_data
     from toolchain.evaluate.evaluation import evaluate, evaluate_on
-    from toolchain.files.atomic import check_writable
-    from toolchain.files.netlist_file import read_netlist
+    from toolchain.files import check_writable, read_netlist
     from toolchain.netlist.errors import InputError
 
     network, samples = read_netlist(netlist), read_data(data, limit=limit)

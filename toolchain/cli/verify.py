@@ -29,7 +29,7 @@ def verify(
     """
     from toolchain.data import read_data
     from toolchain.equivalence.verify import verify as verify_netlist
-    from toolchain.files.netlist_file import read_netlist
+    from toolchain.files import read_netlist
 
     report = verify_netlist(read_netlist(netlist), read_data(data, limit=limit), against, progress=progress)
     show(report, report.to_json() if as_json else None)

@@ -11,7 +11,7 @@ from toolchain.equivalence.compare import join
 from toolchain.equivalence.explain import diagnose
 from toolchain.equivalence.result import EquivalenceReport
 from toolchain.evaluate.evaluation import check_samples, traces
-from toolchain.files.trace_file import read_trace
+from toolchain.files import read_trace
 from toolchain.netlist import InputError, Netlist, Trace
 
 
@@ -64,7 +64,7 @@ def _actual(netlist: Netlist, data: Dataset, against: str, progress: Progress) -
 
 
 def _run_nir(netlist: Netlist, path: Path, data: Dataset, progress: Progress) -> Trace:
-    from toolchain.exchange.nir.compact import read_nir
+    from toolchain.exchange.nir import read_nir
 
     imported = read_nir(path)
     (trace,) = traces(imported, data, batch=len(data), progress=progress)

@@ -18,7 +18,7 @@ from sim import Batch, Simulator, compile_netlist, simulate, simulate_early_exit
 from toolchain.data import Dataset, check_data
 from toolchain.display import Displayed, Progress, silent
 from toolchain.energy import Counts, count
-from toolchain.files.trace_file import TraceWriter
+from toolchain.files import TraceWriter
 from toolchain.netlist import InputError, Netlist, Readout, Trace
 from toolchain.workers import run_tasks
 

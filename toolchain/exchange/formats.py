@@ -24,7 +24,7 @@ def export_netlist(netlist: Netlist, path: Path | str, to: Format = "nir") -> Lo
     netlist : Netlist
     path : path
     to : str
-        ``"nir"`` (standard nodes, bursts in metadata), ``"nir-explicit"`` (standard nodes only) or ``"netx"`` (lava-dl).
+        ``"nir"``: bursts are metadata; ``"nir-explicit"``: standard nodes only; ``"netx"``: for lava-dl.
 
     Returns
     -------

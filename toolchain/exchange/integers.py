@@ -20,7 +20,7 @@ FINEST = 24
 
 
 @dataclass(frozen=True, eq=False)
-class Current:
+class RealCurrent:
     """What reaches one population, in real numbers.
 
     Parameters
@@ -63,12 +63,12 @@ class IntegerCurrent:
     losses: tuple[Loss, ...]
 
 
-def to_integers(current: Current, weight_bits: int, *, exactly: bool = False) -> IntegerCurrent:
+def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False) -> IntegerCurrent:
     """Round one population's numbers to integers on a common scale.
 
     Parameters
     ----------
-    current : Current
+    current : RealCurrent
     weight_bits : int
     exactly : bool
         Refuse to round.

@@ -33,7 +33,8 @@ from toolchain.netlist import (
 #: Largest dense array that lowering makes, in elements.
 MAX_DENSE = 1 << 28
 
-_KEEP = "keep the .h5 netlist for this network"
+#: What to do about a network that a format has no form for.
+KEEP = "keep the .h5 netlist for this network"
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,7 @@ def _lower_each(where: str, operators: Sequence[Operator], shapes: Sequence[Shap
                 raise UnsupportedError(
                     where,
                     f"NIR has no node for {type(operator).__name__} of shape {shape}",
-                    _KEEP,
+                    KEEP,
                 )
     flush()
     return tuple(done)
@@ -133,7 +134,7 @@ def flattening(where: str, shape: Shape, new: Shape) -> tuple[int, int]:
         for last in range(first, len(shape)):
             if (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]) == new:
                 return first, last
-    raise UnsupportedError(where, f"NIR only flattens, and {shape} to {new} is no flattening", _KEEP)
+    raise UnsupportedError(where, f"NIR only flattens, and {shape} to {new} is no flattening", KEEP)
 
 
 def identity(shape: Shape) -> Lowered:
@@ -202,7 +203,7 @@ def _placed(where: str, kernel: np.ndarray, n: Shape, m: Shape, start: tuple[int
     geometry = _fit(n, m, start, step, kernel.shape[2:])
     if geometry is None:
         raise UnsupportedError(
-            where, f"a window of {kernel.shape[2:]} on {n} has no square form with even padding", _KEEP
+            where, f"a window of {kernel.shape[2:]} on {n} has no square form with even padding", KEEP
         )
     side, padding = geometry
     if math.prod(kernel.shape[:2]) * side ** len(n) > MAX_DENSE:
@@ -301,9 +302,7 @@ class _Selection:
             return Linear(matrix)
         found = [_progression(t, n) for t, n in zip(self.taken[1:], self.shape[1:], strict=True)]
         if len(found) > 2 or not all(found):
-            raise UnsupportedError(
-                where, f"NIR has no window that takes these values of {self.shape}", _KEEP
-            )
+            raise UnsupportedError(where, f"NIR has no window that takes these values of {self.shape}", KEEP)
         start, step = zip(*(f for f in found if f), strict=True)
         counts = tuple(len(t) for t in self.taken[1:])
         return _placed(where, matrix.reshape(*matrix.shape, *(1 for _ in counts)), self.shape[1:], counts, start, step)
@@ -349,7 +348,7 @@ def merge_pool(where: str, pool: SumPool, conv: Conv, shape: Shape) -> Conv:
     for window, stride, (before, _), n, m, (low, high) in axes:
         if (low and window > stride + before) or (high and m * stride - before < n):
             raise UnsupportedError(
-                where, f"the padding after {pool} reaches into the map before it: they are no single Conv", _KEEP
+                where, f"the padding after {pool} reaches into the map before it: they are no single Conv", KEEP
             )
     kernel = conv.weight.shape[2:]
     steps = tuple(d * s for d, s in zip(conv.dilation, pool.stride, strict=True))

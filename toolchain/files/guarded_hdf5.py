@@ -20,7 +20,7 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5t, h5z
 
 from toolchain.files.hdf5_heap import DESCRIPTOR, TextHeap, check_heaps
-from toolchain.netlist.errors import AdafireError, FormatError, InputError
+from toolchain.netlist.errors import AdafireError, FormatError, InputError, NetlistError
 
 #: More children than this in one group, or characters in one string, are refused.
 MAX_CHILDREN = 100_000
@@ -59,17 +59,20 @@ def translated(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def whole(file: str) -> Iterator[None]:
+def whole(where: str) -> Iterator[None]:
     """Turn what a reader stumbles over in a file's values into a `FormatError`.
 
-    Each value is checked by itself; that some do not fit each other can show up in whatever is done with them.
+    Each value is checked by itself; that some do not fit each other can show up in whatever is done with them, or as
+    a rule of the netlist that they break.
     """
     try:
         yield
+    except NetlistError as error:
+        raise FormatError(f"{where}, {error.where}", error.problem, error.fix) from None
     except AdafireError:
         raise
     except (*_LIBRARY_ERRORS, ArithmeticError, AttributeError, IndexError, RecursionError) as error:
-        raise FormatError(file, f"does not hold together ({type(error).__name__}: {error!s:.120})") from error
+        raise FormatError(where, f"does not hold together ({type(error).__name__}: {error!s:.120})") from error
 
 
 @dataclass
@@ -161,6 +164,13 @@ class Guarded:
             _check_rank(where, opened.shape)
             self._budget.take(where, math.prod(opened.shape) * opened.get_type().get_size())
             return _plain(where, self.group.attrs[name])
+
+    def integer(self, name: str) -> int:
+        """Read an attribute that holds one integer."""
+        value = self.attribute(name)
+        if type(value) is not int:
+            raise FormatError(f"{self.where}@{name}", f"{type(value).__name__} found, expected an integer")
+        return value
 
     def array(self, name: str, *, compressed: bool = False) -> np.ndarray:
         """Read a dataset of integers or floats.

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from toolchain.display import Displayed
-from toolchain.files.netlist_file import SCHEMA
+from toolchain.files import SCHEMA
 from toolchain.netlist import AdaFire, Connection, Input, MaxPool, Netlist, Population, Readout, Weighted
 from toolchain.netlist.bounds import can_saturate
 

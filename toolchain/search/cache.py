@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain.files.atomic import replacing
+from toolchain.files import replacing
 from toolchain.network import Firing
 from toolchain.search.workbench import Sensitivity
 

@@ -1,4 +1,4 @@
-"""lava-dl's netx `Network`, taught the neuron types ADAFIRE and ADAFIRE_SUM (files of `toolchain.exchange.netx.write`).
+"""lava-dl's netx `Network`, taught the neuron types ADAFIRE and ADAFIRE_SUM (files of `toolchain.exchange.netx`).
 
 A layer of ours is one Process, a connection and its neurons, beside lava-dl's own blocks: ports in
 (W, H, C) order, one step of latency, reset every `reset_interval` steps at the layer's offset.

@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 
 from toolchain.exchange.loss_report import Loss, LossReport
-from toolchain.files.atomic import write_bytes
+from toolchain.exchange.lowering import KEEP, merge_pool
+from toolchain.files import write_bytes
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -43,8 +44,6 @@ ADAFIRE, ADAFIRE_SUM = "ADAFIRE", "ADAFIRE_SUM"
 
 #: Largest dense matrix that a chain of operators is multiplied out to, in elements.
 MAX_MATRIX = 1 << 26
-
-_KEEP = "keep the .h5 netlist for this network"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,15 +110,15 @@ def _sequence(netlist: Netlist) -> tuple[NetxLayer, ...]:
     before: Population = netlist.input
     for population in netlist.populations[1:]:
         if not isinstance(population, AdaFire | Readout):
-            raise UnsupportedError(population.name, "netx holds no max-pooling", f"use average pooling, or {_KEEP}")
+            raise UnsupportedError(population.name, "netx holds no max-pooling", f"use average pooling, or {KEEP}")
         incoming = netlist.inputs(population.name)
         if len(incoming) != 1 or incoming[0].source != before.name:
             found = ", ".join(c.source for c in incoming) or "nothing"
             raise UnsupportedError(
-                population.name, f"fed by {found}; netx holds sequences only, here fed by {before.name}", _KEEP
+                population.name, f"fed by {found}; netx holds sequences only, here fed by {before.name}", KEEP
             )
         if isinstance(before, Readout):
-            raise UnsupportedError(before.name, "netx holds one readout, as the last layer", _KEEP)
+            raise UnsupportedError(before.name, "netx holds one readout, as the last layer", KEEP)
         layers.append(_layer(population, incoming[0], before.shape, netlist.weight_bits))
         before = population
     if not layers:
@@ -140,10 +139,10 @@ def _layer(population: AdaFire | Readout, connection: Connection, shape: Shape, 
                 return NetxLayer(population, linear, flatten=True, merged=False)
         if len(shape) == 1 or flatten:
             return NetxLayer(population, _matrix(where, operators, shape, weight_bits), flatten, merged=True)
-        raise UnsupportedError(where, f"a population of shape {shape} has no place in netx", _KEEP)
+        raise UnsupportedError(where, f"a population of shape {shape} has no place in netx", KEEP)
     if len(shape) != 3 or len(population.shape) != 3:
         raise UnsupportedError(
-            where, f"from {shape} to {population.shape}: netx holds populations (C, H, W) and (features,)", _KEEP
+            where, f"from {shape} to {population.shape}: netx holds populations (C, H, W) and (features,)", KEEP
         )
     match operators:
         case [Conv() as conv]:
@@ -153,12 +152,12 @@ def _layer(population: AdaFire | Readout, connection: Connection, shape: Shape, 
             _check_range(where, merged.weight, weight_bits)
             return NetxLayer(population, _even(where, merged), flatten=False, merged=True)
     kinds = ", ".join(type(o).__name__ for o in operators) or "an identity"
-    raise UnsupportedError(where, f"{kinds} found; netx holds Conv, alone or after SumPool, into (C, H, W)", _KEEP)
+    raise UnsupportedError(where, f"{kinds} found; netx holds Conv, alone or after SumPool, into (C, H, W)", KEEP)
 
 
 def _even(where: str, conv: Conv) -> Conv:
     if any(before != after for before, after in conv.padding):
-        raise UnsupportedError(where, f"padding {conv.padding} is uneven; netx has one number per axis", _KEEP)
+        raise UnsupportedError(where, f"padding {conv.padding} is uneven; netx has one number per axis", KEEP)
     return conv
 
 
@@ -170,7 +169,7 @@ def _check_range(where: str, weight: np.ndarray, weight_bits: int) -> None:
             where,
             f"multiplied out, its weights reach {int(weight.min())} .. {int(weight.max())}, "
             f"beyond {weight_bits} bits; netx has no layer for the operators one by one",
-            _KEEP,
+            KEEP,
         )
 
 
@@ -178,7 +177,7 @@ def _matrix(where: str, operators: tuple[Operator, ...], shape: Shape, weight_bi
     """Multiply a chain of operators out to a dense matrix."""
     columns = size(shape)
     if columns**2 > MAX_MATRIX:
-        raise UnsupportedError(where, f"as a dense matrix it is too large for netx ({columns} inputs)", _KEEP)
+        raise UnsupportedError(where, f"as a dense matrix it is too large for netx ({columns} inputs)", KEEP)
     weight = chain_matrix(operators, shape)
     _check_range(where, weight, weight_bits)
     return Linear(weight)

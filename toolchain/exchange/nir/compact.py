@@ -11,14 +11,14 @@ from pathlib import Path
 import nir
 import numpy as np
 
-from toolchain.exchange.loss_report import Loss, LossReport
+from toolchain.exchange.loss_report import Imported, Loss, LossReport
 from toolchain.exchange.nir.explicit import EXPLICIT, to_nir_explicit
-from toolchain.exchange.nir.file import read_graph, write_graph
-from toolchain.exchange.nir.standard import Imported, import_graph
+from toolchain.exchange.nir.file import profile_of, read_graph, write_graph
+from toolchain.exchange.nir.standard import import_graph
 from toolchain.exchange.nir.structure import check_version, first_difference, restore
-from toolchain.exchange.nir.synapses import GrowingGraph, exact_float32, metadata
-from toolchain.files.guarded_hdf5 import whole
-from toolchain.netlist import AdaFire, FormatError, Input, MaxPool, Netlist, Readout, UnsupportedError, per_channel
+from toolchain.exchange.nir.synapses import GrowingGraph, exact_float32, grow, in_full, metadata
+from toolchain.files import whole
+from toolchain.netlist import AdaFire, FormatError, Netlist, Readout
 
 
 def write_nir(netlist: Netlist, path: Path | str) -> LossReport:
@@ -71,10 +71,10 @@ def import_nir(path: Path | str, *, timesteps: int = 16, weight_bits: int = 8) -
     """
     graph, file = read_graph(path), Path(path).name
     with whole(file):
-        entries = graph.metadata.get("adafire") if isinstance(graph.metadata, dict) else None
-        if isinstance(entries, dict):
+        entries = profile_of(graph)
+        if entries is not None:
             check_version(file, entries)
-        if not isinstance(entries, dict) or "structure" not in entries:
+        if entries is None or "structure" not in entries:
             return import_graph(graph, file, timesteps=timesteps, weight_bits=weight_bits)
         netlist = restore(file, graph)
         again = to_nir_explicit(netlist) if entries.get("profile") == EXPLICIT else to_nir(netlist)
@@ -96,42 +96,30 @@ def to_nir(netlist: Netlist) -> nir.NIRGraph:
     UnsupportedError
         When NIR has no node for a part of the network; names it.
     """
-    growing = GrowingGraph(netlist)
-    for population in netlist.populations:
-        name = population.name
-        match population:
-            case Input():
-                node = nir.Input(input_type=np.array(population.shape), metadata=metadata(population=name))
-                growing.place[name] = growing.add("input", node)
-            case MaxPool():
-                raise UnsupportedError(name, "NIR has no max-pooling", "use average pooling, or keep the .h5 netlist")
-            case AdaFire():
-                growing.place[name] = growing.add("if", _if_node(population), *growing.deliver(population))
-            case Readout():
-                r = np.broadcast_to(per_channel(population.scale, population.shape), population.shape)
-                node = nir.I(r=r.astype(np.float64), metadata=metadata(population=name))
-                growing.place[name] = growing.add("readout", node, *growing.deliver(population))
-    for population in netlist.readouts:
-        growing.add("output", nir.Output(output_type=np.array(population.shape)), growing.place[population.name])
-    return growing.finish()
+    return grow(netlist, _add_neurons, _add_readout).finish()
 
 
-def _if_node(population: AdaFire) -> nir.IF:
+def _add_neurons(growing: GrowingGraph, population: AdaFire) -> int:
     shape = population.shape
-    threshold = np.broadcast_to(per_channel(population.threshold, shape), shape)
-    initial = np.broadcast_to(per_channel(population.initial, shape), shape)
-    return nir.IF(
+    node = nir.IF(
         r=np.ones(shape, np.float32),
-        v_threshold=exact_float32(population.name, "thresholds", threshold),
+        v_threshold=exact_float32(population.name, "thresholds", in_full(population.threshold, shape)),
         v_reset=np.zeros(shape, np.float32),
         metadata=metadata(
             population=population.name,
             phi=population.phi,
             reset="subtract",
             compare=">=",
-            v_init=np.ascontiguousarray(initial, dtype=np.int64),
+            v_init=np.ascontiguousarray(in_full(population.initial, shape), dtype=np.int64),
         ),
     )
+    return growing.add("if", node, *growing.deliver(population))
+
+
+def _add_readout(growing: GrowingGraph, population: Readout) -> int:
+    r = in_full(population.scale, population.shape).astype(np.float64)
+    node = nir.I(r=r, metadata=metadata(population=population.name))
+    return growing.add("readout", node, *growing.deliver(population))
 
 
 def losses(netlist: Netlist) -> LossReport:

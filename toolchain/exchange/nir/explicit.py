@@ -22,17 +22,14 @@ import numpy as np
 
 from toolchain.exchange.loss_report import Loss, LossReport
 from toolchain.exchange.nir.file import write_graph
-from toolchain.exchange.nir.synapses import GrowingGraph, exact_float32, metadata
+from toolchain.exchange.nir.synapses import GrowingGraph, exact_float32, grow, in_full, metadata
 from toolchain.netlist import (
     AdaFire,
-    Input,
-    MaxPool,
     Netlist,
     Readout,
     UnsupportedError,
     can_saturate,
     membrane_bound,
-    per_channel,
 )
 
 EXPLICIT = "explicit"
@@ -86,26 +83,7 @@ def to_nir_explicit(netlist: Netlist) -> nir.NIRGraph:
     UnsupportedError
         When NIR has no node for a part of the network, or its potential could saturate; names it.
     """
-    growing = GrowingGraph(netlist)
-    for population in netlist.populations:
-        name = population.name
-        match population:
-            case Input():
-                node = nir.Input(input_type=np.array(population.shape), metadata=metadata(population=name))
-                growing.place[name] = growing.add("input", node)
-            case MaxPool():
-                raise UnsupportedError(name, "NIR has no max-pooling", "use average pooling, or keep the .h5 netlist")
-            case AdaFire():
-                growing.place[name] = _add_neurons(growing, population)
-            case Readout():
-                ones = np.ones(population.shape, np.float32)
-                node = nir.I(r=ones, metadata=metadata(population=name))
-                total = growing.add("readout", node, *growing.deliver(population))
-                scale = np.broadcast_to(per_channel(population.scale, population.shape), population.shape)
-                growing.place[name] = growing.add("scale", nir.Scale(scale.astype(np.float64)), total)
-    for population in netlist.readouts:
-        growing.add("output", nir.Output(output_type=np.array(population.shape)), growing.place[population.name])
-    return growing.finish(profile=EXPLICIT)
+    return grow(netlist, _add_neurons, _add_readout).finish(profile=EXPLICIT)
 
 
 def _add_neurons(growing: GrowingGraph, population: AdaFire) -> int:
@@ -115,10 +93,9 @@ def _add_neurons(growing: GrowingGraph, population: AdaFire) -> int:
         raise UnsupportedError(
             name,
             f"its membrane potential can reach the limit of {netlist.membrane_bits} bits, and no NIR node clips",
-            "export with --to nir, or use smaller weights",
+            "export it with `to` nir, or use smaller weights",
         )
-    theta = np.broadcast_to(per_channel(population.threshold, shape), shape)
-    initial = np.broadcast_to(per_channel(population.initial, shape), shape)
+    theta, initial = in_full(population.threshold, shape), in_full(population.initial, shape)
     integrator = growing.add("integrate", nir.I(r=np.ones(shape, np.float32)), *growing.deliver(population))
     levels = [
         growing.add(
@@ -130,3 +107,10 @@ def _add_neurons(growing: GrowingGraph, population: AdaFire) -> int:
     feedback = growing.add("reset", nir.Scale(exact_float32(name, "thresholds", -theta)), burst)
     growing.edges.append((feedback, integrator))
     return burst
+
+
+def _add_readout(growing: GrowingGraph, population: Readout) -> int:
+    node = nir.I(r=np.ones(population.shape, np.float32), metadata=metadata(population=population.name))
+    total = growing.add("readout", node, *growing.deliver(population))
+    scale = in_full(population.scale, population.shape).astype(np.float64)
+    return growing.add("scale", nir.Scale(scale), total)

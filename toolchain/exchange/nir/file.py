@@ -12,8 +12,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from toolchain.files.atomic import write_bytes
-from toolchain.files.guarded_hdf5 import Guarded, open_guarded
+from toolchain.files import Guarded, open_guarded, write_bytes
 from toolchain.netlist.errors import FormatError
 
 #: Largest file, bytes of all arrays together, groups inside groups, nodes and characters of a name.
@@ -124,3 +123,9 @@ def as_float(where: str, values: Any) -> np.ndarray:
     if not np.all(np.isfinite(array)):
         raise FormatError(where, "holds NaN or infinite values")
     return array
+
+
+def profile_of(item: Any) -> dict[str, Any] | None:
+    """Return what the profile says of a node or graph; None where another tool wrote it."""
+    entries = item.metadata.get("adafire") if isinstance(item.metadata, dict) else None
+    return entries if isinstance(entries, dict) else None

@@ -12,7 +12,7 @@ from toolchain.netlist import FormatError, UnsupportedError
 
 
 @dataclass(frozen=True)
-class Flat:
+class FlatGraph:
     """Nodes by name, edges between them, and an order in which sources come first.
 
     Parameters
@@ -38,7 +38,7 @@ class Flat:
         return [b for a, b in self.edges if a == name]
 
 
-def flatten_graph(file: str, graph: nir.NIRGraph) -> Flat:
+def flatten_graph(file: str, graph: nir.NIRGraph) -> FlatGraph:
     """Put subgraphs in line, check edges, and sort.
 
     Raises
@@ -72,7 +72,7 @@ def flatten_graph(file: str, graph: nir.NIRGraph) -> Flat:
     into = [a for a, b in edges if b == inputs[0]]
     if into:
         raise FormatError(file, f"edge {into[0]} -> {inputs[0]} leads into the input")
-    return Flat(nodes, tuple(edges), _sorted(file, nodes, edges, inputs[0]))
+    return FlatGraph(nodes, tuple(edges), _sorted(file, nodes, edges, inputs[0]))
 
 
 def _ports(nodes: dict[str, Any], graph: nir.NIRGraph) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from toolchain.exchange.nir.file import as_float
+from toolchain.exchange.nir.file import as_float, profile_of
 from toolchain.netlist import FormatError, Shape, UnsupportedError
 from toolchain.netlist.populations import MAX_PHI
 
@@ -66,8 +66,8 @@ def neuron(where: str, node: Any, shape: Shape, unit: float = 1.0) -> Neuron:
         raise FormatError(where, f"v_threshold {float(threshold.min()):g} found, expected positive values")
     if np.any(reset != 0):
         raise UnsupportedError(where, "it resets to another value than 0, which reset by subtraction cannot express")
-    metadata = node.metadata.get("adafire") if isinstance(node.metadata, dict) else None
-    if not isinstance(metadata, dict):
+    metadata = profile_of(node)
+    if metadata is None:
         note = "reset to 0 and '>' are taken for reset by subtraction and '>=', one spike at most"
         return Neuron(threshold / r, np.zeros(shape), 1, (note,))
     phi = metadata.get("phi")

@@ -25,8 +25,8 @@ from toolchain.netlist import (
 
 
 @dataclass(frozen=True, eq=False)
-class Synapse:
-    """A linear node.
+class LinearNode:
+    """What a linear node does.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Synapse:
 LINEAR = (nir.Affine, nir.AvgPool2d, nir.Conv1d, nir.Conv2d, nir.Flatten, nir.Linear, nir.Scale, nir.SumPool2d)
 
 
-def synapse(where: str, node: Any, shape: Shape) -> Synapse:
+def linear_node(where: str, node: Any, shape: Shape) -> LinearNode:
     """Translate a linear node for an input of `shape`.
 
     Parameters
@@ -66,18 +66,18 @@ def synapse(where: str, node: Any, shape: Shape) -> Synapse:
             case nir.Conv1d() | nir.Conv2d():
                 found = _convolution(where, node, shape)
             case nir.Affine():
-                found = Synapse((Linear(_matrix(where, node)),), _bias(where, node.bias))
+                found = LinearNode((Linear(_matrix(where, node)),), _bias(where, node.bias))
             case nir.Linear():
-                found = Synapse((Linear(_matrix(where, node)),))
+                found = LinearNode((Linear(_matrix(where, node)),))
             case nir.Scale():
-                found = Synapse(_scale(where, as_float(where, node.scale), shape))
+                found = LinearNode(_scale(where, as_float(where, node.scale), shape))
             case nir.SumPool2d():
-                found = Synapse((_pool(where, node),))
+                found = LinearNode((_pool(where, node),))
             case nir.AvgPool2d():
                 pool = _pool(where, node)
-                found = Synapse((pool, Scale(np.full(shape[0], 1 / math.prod(pool.kernel)))))
+                found = LinearNode((pool, Scale(np.full(shape[0], 1 / math.prod(pool.kernel)))))
             case nir.Flatten():
-                found = Synapse((_flatten(where, node, shape),))
+                found = LinearNode((_flatten(where, node, shape),))
             case _:
                 raise UnsupportedError(where, f"{type(node).__name__} is no linear node")
         out = shape
@@ -100,7 +100,7 @@ def _integers(where: str, what: str, values: Any, axes: int, *, minimum: int) ->
     return entries
 
 
-def _convolution(where: str, node: Any, shape: Shape) -> Synapse:
+def _convolution(where: str, node: Any, shape: Shape) -> LinearNode:
     weight = as_float(f"{where}/weight", node.weight)
     axes = 1 if isinstance(node, nir.Conv1d) else 2
     if weight.ndim != axes + 2 or len(shape) != axes + 1:
@@ -118,7 +118,7 @@ def _convolution(where: str, node: Any, shape: Shape) -> Synapse:
         spatial = _integers(where, "input_shape", node.input_shape, axes, minimum=1)
         if spatial != shape[1:]:
             raise FormatError(where, f"input_shape {spatial} found, but {shape[1:]} arrives")
-    return Synapse((Conv(weight, stride, padding, dilation, groups),), _bias(where, node.bias))
+    return LinearNode((Conv(weight, stride, padding, dilation, groups),), _bias(where, node.bias))
 
 
 def _named_padding(

@@ -15,19 +15,18 @@ from typing import Any
 import nir
 import numpy as np
 
-from toolchain.exchange.integers import Current, IntegerCurrent, to_integers
-from toolchain.exchange.loss_report import Loss, LossReport
-from toolchain.exchange.nir.file import as_float
-from toolchain.exchange.nir.graph import Flat, flatten_graph
+from toolchain.exchange.integers import IntegerCurrent, RealCurrent, to_integers
+from toolchain.exchange.loss_report import Imported, Loss, LossReport
+from toolchain.exchange.nir.file import as_float, profile_of
+from toolchain.exchange.nir.graph import FlatGraph, flatten_graph
 from toolchain.exchange.nir.neurons import neuron, reason_against
-from toolchain.exchange.nir.nodes import LINEAR, Synapse, synapse
+from toolchain.exchange.nir.nodes import LINEAR, LinearNode, linear_node
 from toolchain.netlist import (
     AdaFire,
     Connection,
     FormatError,
     Input,
     Netlist,
-    NetlistError,
     Operator,
     Population,
     Provenance,
@@ -41,14 +40,6 @@ from toolchain.netlist.checks import MAX_ELEMENTS
 
 #: More paths than this into one population are refused.
 MAX_PATHS = 4096
-
-
-@dataclass(frozen=True, eq=False)
-class Imported:
-    """A netlist, and what was lost or assumed on the way."""
-
-    netlist: Netlist
-    report: LossReport
 
 
 def import_graph(graph: nir.NIRGraph, file: str, *, timesteps: int = 16, weight_bits: int = 8) -> Imported:
@@ -70,21 +61,16 @@ def import_graph(graph: nir.NIRGraph, file: str, *, timesteps: int = 16, weight_
     UnsupportedError
         When a node means something that a netlist cannot express; names it.
     """
-    profile = graph.metadata.get("adafire") if isinstance(graph.metadata, dict) else None
-    walk = _Walk(file, flatten_graph(file, graph), profile if isinstance(profile, dict) else None)
-    try:
-        return walk.netlist(timesteps, weight_bits)
-    except NetlistError as error:
-        raise FormatError(f"{file}:{error.where}", error.problem, error.fix) from None
+    return _GraphReader(file, flatten_graph(file, graph), profile_of(graph)).read(timesteps, weight_bits)
 
 
-class _Walk:
+class _GraphReader:
     """Follows a flat graph from its input, node by node in topological order."""
 
-    def __init__(self, file: str, flat: Flat, profile: dict[str, Any] | None) -> None:
+    def __init__(self, file: str, flat: FlatGraph, profile: dict[str, Any] | None) -> None:
         self.file, self.flat, self.profile = file, flat, profile
         self.shapes: dict[str, Shape] = {}
-        self.linear: dict[str, Synapse] = {}
+        self.linear: dict[str, LinearNode] = {}
         self.names: dict[str, str] = {}
         self.losses: list[Loss] = []
         self.unit = self._unit()
@@ -112,7 +98,7 @@ class _Walk:
             more = f"; and {len(against) - 8} more" if len(against) > 8 else ""
             raise UnsupportedError(self.file, "; ".join(against[:8]) + more, "use IF neurons and linear nodes")
 
-    def netlist(self, timesteps: int, weight_bits: int) -> Imported:
+    def read(self, timesteps: int, weight_bits: int) -> Imported:
         profile = self.profile
         populations: list[Population] = []
         connections: list[Connection] = []
@@ -156,7 +142,7 @@ class _Walk:
         if shape is None:
             raise FormatError(where, "nothing leads to it")
         if isinstance(node, LINEAR):
-            self.linear[name] = synapse(where, node, shape)
+            self.linear[name] = linear_node(where, node, shape)
             for operator in self.linear[name].operators:
                 shape = operator.output_shape(shape)
                 if int(np.prod(shape, dtype=object)) > MAX_ELEMENTS:
@@ -213,8 +199,7 @@ class _Walk:
         return shape[1:]
 
     def _name(self, name: str, node: Any) -> str:
-        metadata = node.metadata.get("adafire") if isinstance(node.metadata, dict) else None
-        given = metadata.get("population") if isinstance(metadata, dict) else None
+        given = (profile_of(node) or {}).get("population")
         wanted = (
             given if isinstance(given, str) else re.sub(r"[^A-Za-z0-9_.\-]", "_", name)[:120].lstrip(".-") or "node"
         )
@@ -253,7 +238,7 @@ class _Walk:
         population = Readout(self.names[name], shape, integers.bias, flat[:, 0] * integers.scale)
         return population, integers.connections
 
-    def _integers(self, current: Current, weight_bits: int) -> IntegerCurrent:
+    def _integers(self, current: RealCurrent, weight_bits: int) -> IntegerCurrent:
         try:
             integers = to_integers(current, weight_bits, exactly=self.profile is not None)
         except FormatError as error:
@@ -261,21 +246,20 @@ class _Walk:
         self.losses += integers.losses
         return integers
 
-    def _current(self, name: str, shape: Shape, threshold: np.ndarray | None, initial: np.ndarray | None) -> Current:
+    def _current(
+        self, name: str, shape: Shape, threshold: np.ndarray | None, initial: np.ndarray | None
+    ) -> RealCurrent:
         bias = np.zeros(shape)
         paths = []
         for path in self._paths(name):
             source, operators = path.source, path.operators
             if path.bias is not None:
-                before = self._out(source)
+                before = self.shapes[source]
                 offset = np.broadcast_to(per_channel(path.bias, before), before).astype(np.float64)
                 bias += apply_chain(operators, offset[np.newaxis], before)[0]
             else:
                 paths.append((self.names[source], operators))
-        return Current(self.names[name], shape, tuple(paths), bias, threshold, initial)
-
-    def _out(self, name: str) -> Shape:
-        return self.shapes[name]
+        return RealCurrent(self.names[name], shape, tuple(paths), bias, threshold, initial)
 
     def _paths(self, target: str) -> Iterator[_Path]:
         """Yield every path of linear nodes from a population, and every bias with the path that it takes."""

@@ -15,8 +15,8 @@ import nir
 import numpy as np
 
 from toolchain.exchange.lowering import lower
-from toolchain.files.netlist_file import canonical_json, parse_json
-from toolchain.netlist import Connection, Conv, FormatError, Linear, Netlist, NetlistError, Provenance, UnsupportedError
+from toolchain.files import canonical_json, parse_json, whole
+from toolchain.netlist import Connection, Conv, FormatError, Linear, Netlist, Provenance, UnsupportedError
 from toolchain.netlist.operators import OPERATOR_KINDS
 from toolchain.netlist.populations import POPULATION_KINDS
 from toolchain.netlist.records import from_record, to_record
@@ -86,38 +86,10 @@ def restore(file: str, graph: nir.NIRGraph) -> Netlist:
     profile = graph.metadata["adafire"]
     where = f"{file}:adafire/structure"
     try:
-        structure = parse_json(where, profile["structure"])
-        arrays = profile["arrays"]
-        populations = tuple(
-            _join(f"{where}/{i}", POPULATION_KINDS, entry, arrays, f"p{i:04d}")
-            for i, entry in enumerate(structure["populations"])
-        )
-        shapes = {p.name: p.shape for p in populations}
-        connections = tuple(
-            Connection(
-                entry["source"],
-                entry["target"],
-                _operators(where, entry, arrays, f"c{i:04d}", shapes[entry["source"]], graph),
-            )
-            for i, entry in enumerate(structure["connections"])
-        )
-        netlist = Netlist(
-            populations,
-            connections,
-            timesteps=int(profile["timesteps"]),
-            weight_bits=int(profile["weight_bits"]),
-            membrane_bits=int(profile["membrane_bits"]),
-            alpha=tuple(float(a) for a in profile.get("alpha", ())),
-            provenance=Provenance.from_json(parse_json(f"{file}:adafire/provenance", profile["provenance"])),
-        )
-    except NetlistError as error:
-        raise FormatError(f"{where}, {error.where}", error.problem, error.fix) from None
+        with whole(where):
+            netlist = _netlist(file, where, graph)
     except UnsupportedError as error:
         raise FormatError(f"{where}, {error.where}", error.problem) from None
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(where, f"does not describe a netlist ({error!r:.200})") from None
     stored = profile.get("netlist_hash")
     if not isinstance(stored, str) or netlist.content_hash != stored:
         raise FormatError(
@@ -126,6 +98,33 @@ def restore(file: str, graph: nir.NIRGraph) -> Netlist:
             "the file was changed: remove the metadata 'structure' to import its nodes as they are",
         )
     return netlist
+
+
+def _netlist(file: str, where: str, graph: nir.NIRGraph) -> Netlist:
+    profile = graph.metadata["adafire"]
+    structure, arrays = parse_json(where, profile["structure"]), profile["arrays"]
+    populations = tuple(
+        _join(f"{where}/{i}", POPULATION_KINDS, entry, arrays, f"p{i:04d}")
+        for i, entry in enumerate(structure["populations"])
+    )
+    shapes = {p.name: p.shape for p in populations}
+    connections = tuple(
+        Connection(
+            entry["source"],
+            entry["target"],
+            _operators(where, entry, arrays, f"c{i:04d}", shapes[entry["source"]], graph),
+        )
+        for i, entry in enumerate(structure["connections"])
+    )
+    return Netlist(
+        populations,
+        connections,
+        timesteps=int(profile["timesteps"]),
+        weight_bits=int(profile["weight_bits"]),
+        membrane_bits=int(profile["membrane_bits"]),
+        alpha=tuple(float(a) for a in profile.get("alpha", ())),
+        provenance=Provenance.from_json(parse_json(f"{file}:adafire/provenance", profile["provenance"])),
+    )
 
 
 def _join(where: str, kinds: dict[str, type], entry: Any, arrays: Any, key: str) -> Any:

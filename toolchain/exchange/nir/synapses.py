@@ -1,26 +1,30 @@
-"""The synapses of a netlist as NIR nodes: what both profiles share."""
+"""A netlist as NIR nodes: what both profiles share, which is all but its neurons."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import nir
 import numpy as np
 
-from toolchain.exchange.lowering import Lowered, carries_bias, flattening, identity, lower, zeros
+from toolchain.exchange.lowering import KEEP, Lowered, carries_bias, flattening, identity, lower, zeros
 from toolchain.exchange.nir.structure import VERSION, describe
-from toolchain.files.netlist_file import canonical_json
+from toolchain.files import canonical_json
 from toolchain.netlist import (
     AdaFire,
     Connection,
     Conv,
+    Input,
     Linear,
+    MaxPool,
     Netlist,
     Readout,
     Reshape,
     Shape,
     SumPool,
     UnsupportedError,
+    per_channel,
 )
 
 
@@ -89,6 +93,47 @@ class GrowingGraph:
         )
 
 
+def grow(
+    netlist: Netlist,
+    add_neurons: Callable[[GrowingGraph, AdaFire], int],
+    add_readout: Callable[[GrowingGraph, Readout], int],
+) -> GrowingGraph:
+    """Turn a netlist into nodes, population by population.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    add_neurons, add_readout : callable
+        How the profile writes a population: adds its nodes, returns the one that stands for what it emits.
+
+    Raises
+    ------
+    UnsupportedError
+        When NIR has no node for a part of the network; names it.
+    """
+    growing = GrowingGraph(netlist)
+    for population in netlist.populations:
+        name, shape = population.name, np.array(population.shape)
+        match population:
+            case Input():
+                place = growing.add("input", nir.Input(input_type=shape, metadata=metadata(population=name)))
+            case MaxPool():
+                raise UnsupportedError(name, "NIR has no max-pooling", f"use average pooling, or {KEEP}")
+            case AdaFire():
+                place = add_neurons(growing, population)
+            case Readout():
+                place = add_readout(growing, population)
+        growing.place[name] = place
+    for readout in netlist.readouts:
+        growing.add("output", nir.Output(output_type=np.array(readout.shape)), growing.place[readout.name])
+    return growing
+
+
+def in_full(values: np.ndarray, shape: Shape) -> np.ndarray:
+    """Return values (C,) or `shape` for each neuron of a population, as NIR has them."""
+    return np.broadcast_to(per_channel(values, shape), shape)
+
+
 def metadata(**entries: Any) -> dict[str, Any]:
     """Return a node's or the graph's metadata."""
     return {"adafire": entries}
@@ -125,7 +170,7 @@ def _bias(population: AdaFire | Readout) -> np.ndarray:
             raise UnsupportedError(
                 population.name,
                 "its bias differs from neuron to neuron, and NIR's are per channel",
-                "keep the .h5 netlist",
+                KEEP,
             )
         bias = flat[:, 0]
     return bias
