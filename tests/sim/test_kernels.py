@@ -145,7 +145,7 @@ import json, sys
 import numpy as np
 from sim import simulate
 from sim.processor import has_byte_kernels
-from toolchain.files.netlist_file import read_netlist
+from toolchain.files import read_netlist
 netlist = read_netlist(sys.argv[1])
 trace = simulate(netlist, np.load(sys.argv[2]))
 np.savez(sys.argv[3], **trace.populations)
@@ -157,7 +157,7 @@ print(json.dumps(has_byte_kernels()))
 @pytest.mark.parametrize("instructions", ["AVX512_CORE", "AVX2", "SSE41"])
 def test_processors_without_vnni_give_the_same(instructions, tmp_path, make_netlist, make_payloads):
     """oneDNN keeps to older instructions, whose int8 products saturate: the probe must notice."""
-    from toolchain.files.netlist_file import write_netlist
+    from toolchain.files import write_netlist
 
     netlist = make_netlist("residual")
     payloads = make_payloads(netlist)
@@ -232,16 +232,40 @@ EVENT_CONVS = {
 }
 
 
-@pytest.mark.skipif(not events.usable(), reason="this processor has no AVX-512 VNNI, or has AMX")
+def _payloads_with_silence(shape, active, timesteps=8):
+    """Three samples, timesteps after each other, of whose neurons the share `active` may fire."""
+    rng = np.random.default_rng(0)
+    fires = rng.random((3, 1, *shape)) < active
+    return (rng.integers(0, 256, (3, timesteps, *shape)) * fires).astype(np.uint8).reshape(-1, *shape)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 5, 70])
+@pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
+def test_what_fires_is_listed_once_and_what_is_listed_fires(channels, active):
+    x = np.moveaxis(_payloads_with_silence((channels, 7), active), 1, -1).reshape(3, 8, 7, channels)
+    payloads = np.full((3, 7, channels // 4 + 1, 8, 4), 99, np.uint8)
+    listed, quads = np.full((3, 7, channels // 4 + 1, 4), 99, np.int32), np.full((3, 7), 99)
+    events._list_active(x, payloads, listed, quads)
+    for n, p in np.ndindex(3, 7):
+        (expected,) = np.nonzero(x[n, :, p].any(0))
+        count, some = len(expected), slice(quads[n, p])
+        assert quads[n, p] == -(-count // 4)
+        np.testing.assert_array_equal(listed[n, p, some].ravel()[:count], expected)
+        assert not listed[n, p, some].ravel()[count:].any()
+        by_step = np.moveaxis(payloads[n, p, some], 1, 0).reshape(8, -1)
+        np.testing.assert_array_equal(by_step[:, :count], x[n, :, p, expected].T)
+        assert not by_step[:, count:].any()
+
+
+@pytest.mark.skipif(not events.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
 @pytest.mark.parametrize("case", EVENT_CONVS)
 @pytest.mark.parametrize("timesteps", [8, 16])
 @pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
 def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monkeypatch):
+    monkeypatch.setattr(events, "usable", lambda: True)  # with AMX dense kernels win, but events are as exact
     monkeypatch.setattr(events, "DENSE_ADVANTAGE", 0.0)
     conv, shape = EVENT_CONVS[case]
-    rng = np.random.default_rng(0)
-    fires = rng.random((3, 1, *shape)) < active
-    payload = (rng.integers(0, 256, (3, timesteps, *shape)) * fires).astype(np.uint8).reshape(-1, *shape)
+    payload = _payloads_with_silence(shape, active, timesteps)
     kernel = events.compile_events(conv, shape)
     assert kernel is not None
     got = kernel.run(torch.from_numpy(payload))
@@ -249,6 +273,18 @@ def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monke
     np.testing.assert_array_equal(got.numpy(), apply_chain((conv,), payload.astype(np.int64), shape))
     monkeypatch.setattr(events, "DENSE_ADVANTAGE", 2.0)
     assert (kernel.run(torch.from_numpy(payload)) is None) == (active == 1.0)
+
+
+@pytest.mark.skipif(not events.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_convolution_over_events_is_exact_up_to_its_bound(sign, monkeypatch):
+    """The largest products, as many as keep the bound below 2**24: 255 * 128 * 513."""
+    monkeypatch.setattr(events, "usable", lambda: True)
+    monkeypatch.setattr(events, "DENSE_ADVANTAGE", 0.0)
+    conv = Conv(np.full((32, 57, 3, 3), -128 if sign < 0 else 127), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    payload = np.full((8, 57, 3, 3), 255, np.uint8)
+    got = events.compile_events(conv, (57, 3, 3)).run(torch.from_numpy(payload))
+    np.testing.assert_array_equal(got.numpy(), apply_chain((conv,), payload.astype(np.int64), (57, 3, 3)))
 
 
 def test_large_thresholds_take_double_precision(make_netlist, make_payloads):
