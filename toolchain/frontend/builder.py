@@ -7,10 +7,10 @@ from math import inf
 
 import numpy as np
 
-from toolchain.frontend.expression import Expression, Pooled, Refusal, Term, Value, value_of
+from toolchain.frontend.channels import channel_values
+from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, value_of
 from toolchain.frontend.macs import dense_macs
-from toolchain.frontend.parallel import join_parallel
-from toolchain.frontend.simplify import Chain, simplify
+from toolchain.frontend.rewrites import Chain, Zero, join_parallel, simplify
 from toolchain.netlist import (
     Connection,
     Operator,
@@ -24,7 +24,6 @@ from toolchain.netlist import (
     SumPool,
     Weighted,
     chain_shapes,
-    per_channel,
 )
 from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source, Unit
 
@@ -151,7 +150,9 @@ class NetworkBuilder:
             result = result.through(move)
         return result
 
-    def _strip_moves(self, terms: list[Term], bias: np.ndarray) -> tuple[list[Term], np.ndarray, list[Operator]]:
+    def _strip_moves(
+        self, terms: list[LinearTerm], bias: np.ndarray
+    ) -> tuple[list[LinearTerm], np.ndarray, list[Operator]]:
         moves: list[Operator] = []
         while terms and all(t.operators for t in terms):
             last = terms[0].operators[-1]
@@ -163,7 +164,7 @@ class NetworkBuilder:
             if any(not _has_weight(t.operators) for t in terms):
                 break  # nothing was computed before the move: the moved layout is the layer's own
             (shape,) = before
-            terms = [Term(t.source, t.operators[:-1]) for t in terms]
+            terms = [LinearTerm(t.source, t.operators[:-1]) for t in terms]
             bias = bias.reshape(shape) if isinstance(last, Reshape) else bias.transpose(np.argsort(last.axes))
             moves.insert(0, last)
         return terms, bias, moves
@@ -224,7 +225,7 @@ class NetworkBuilder:
         name = self._name(value.weighted[-1], value.affine[-1], "output")
         self._add(Output(name, value.shape, self._compact(value.bias)), terms)
 
-    def _add(self, unit: Activation | MaxUnit | Output, terms: list[Term]) -> None:
+    def _add(self, unit: Activation | MaxUnit | Output, terms: list[LinearTerm]) -> None:
         self._units[unit.name] = unit
         self._depths[unit.name] = 1 + max((self._depths[t.source] for t in terms), default=0)
         for term in terms:
@@ -236,28 +237,27 @@ class NetworkBuilder:
     def _value(self, name: str) -> Expression:
         return value_of(name, self._units[name].shape, self._depths[name])
 
-    def _simplified(self, value: Expression) -> list[Term]:
+    def _simplified(self, value: Expression) -> list[LinearTerm]:
         """Return the value's terms with simplified chains, parallel ones joined."""
         chains: dict[str, list[Chain]] = {}
         for term in value.terms:
             chain = simplify(term.operators, self._units[term.source].shape)
-            if chain is not None:
+            if not isinstance(chain, Zero):
                 chains.setdefault(term.source, []).append(chain)
         return [
-            Term(source, chain)
+            LinearTerm(source, chain)
             for source, parallel in chains.items()
             for chain in join_parallel(parallel, self._units[source].shape)
         ]
 
-    def _shapes(self, term: Term) -> tuple[Shape, ...]:
+    def _shapes(self, term: LinearTerm) -> tuple[Shape, ...]:
         return chain_shapes(term.operators, self._units[term.source].shape)
 
     @staticmethod
     def _compact(bias: np.ndarray) -> np.ndarray:
         """Reduce a bias to one value per channel where it is constant over space."""
-        channels: np.ndarray = bias.reshape(bias.shape[0], -1)[:, 0]
-        same = np.array_equal(bias, np.broadcast_to(per_channel(channels, bias.shape), bias.shape))
-        return np.array(channels if same else bias, dtype=np.float64)
+        channels = channel_values(bias)
+        return np.array(bias if channels is None else channels, dtype=np.float64)
 
     def _name(self, *candidates: str) -> str:
         """Return the first candidate that is not taken, else the first one numbered."""

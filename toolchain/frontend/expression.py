@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from sim import kernels
+from toolchain.frontend.channels import channel_values
 from toolchain.netlist import (
     Operator,
     Pad,
@@ -48,7 +49,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
+class LinearTerm:
     """A unit's value through a chain of linear operators."""
 
     source: str
@@ -68,7 +69,7 @@ class Expression:
     Parameters
     ----------
     shape : tuple of int
-    terms : tuple of Term
+    terms : tuple of LinearTerm
         None of them: a constant.
     bias : ndarray `shape`, float64 (often a broadcast view)
     depth : int
@@ -79,7 +80,7 @@ class Expression:
     """
 
     shape: Shape
-    terms: tuple[Term, ...]
+    terms: tuple[LinearTerm, ...]
     bias: np.ndarray
     depth: int = 0
     weighted: Label = NOWHERE
@@ -91,7 +92,7 @@ class Expression:
         if prod(shape) > MAX_ELEMENTS:
             raise Refusal(f"makes {shape}, more than {MAX_ELEMENTS} values", "make the network or its input smaller")
         bias = _apply(operator, self.bias) if self.bias.any() else np.broadcast_to(np.float64(0), shape)
-        terms = tuple(Term(t.source, (*t.operators, operator)) for t in self.terms)
+        terms = tuple(LinearTerm(t.source, (*t.operators, operator)) for t in self.terms)
         return replace(self, shape=shape, terms=terms, bias=bias)
 
     def shift(self, constant: np.ndarray | float) -> Expression:
@@ -117,7 +118,7 @@ class Expression:
 
 def value_of(unit: str, shape: Shape, depth: int) -> Expression:
     """Return the expression that is a unit's value."""
-    return Expression(shape, (Term(unit, ()),), np.broadcast_to(np.float64(0), shape), depth)
+    return Expression(shape, (LinearTerm(unit, ()),), np.broadcast_to(np.float64(0), shape), depth)
 
 
 def _apply(operator: Operator, x: np.ndarray) -> np.ndarray:
@@ -169,8 +170,8 @@ class Pooled:
     def shift(self, constant: np.ndarray | float) -> Pooled:
         """Add a constant, if it is one per channel."""
         wide = np.broadcast_to(constant, self.shape)
-        channels = wide.reshape(self.shape[0], -1)[:, 0]
-        if self.tail or not np.array_equal(wide, np.broadcast_to(per_channel(channels, self.shape), self.shape)):
+        channels = channel_values(wide)
+        if self.tail or channels is None:
             raise self.refusal()
         return replace(self, value=self.value.shift(per_channel(channels, self.value.shape)))
 

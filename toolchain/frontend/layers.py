@@ -12,6 +12,7 @@ from math import inf, prod
 import numpy as np
 
 from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.channels import channel_values
 from toolchain.frontend.expression import Expression, Refusal, Value, settled
 from toolchain.netlist import (
     Conv,
@@ -89,9 +90,9 @@ def scale(x: Value, factor: np.ndarray) -> Value:
     if np.broadcast_shapes(factor.shape, x.shape) != x.shape:
         raise Refusal(f"multiplies {x.shape} by a constant of shape {factor.shape}", "repeat the value explicitly")
     full = np.broadcast_to(factor, x.shape)
-    channels = full.reshape(x.shape[0], -1)[:, 0]
-    if np.array_equal(full, np.broadcast_to(per_channel(channels, x.shape), x.shape)):
-        return x.through(Scale(channels.copy()))
+    channels = channel_values(full)
+    if channels is not None:
+        return x.through(Scale(channels))
     flat = settled(x).through(Reshape((full.size,))).through(Scale(full.flatten()))
     return flat.through(Reshape(x.shape))
 

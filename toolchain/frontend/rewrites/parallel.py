@@ -11,8 +11,51 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.frontend.simplify import Chain, simplify
-from toolchain.netlist import Conv, Linear, Operator, Scale, Shape, Weighted, chain_shapes
+from toolchain.frontend.rewrites.rule import Chain, SumRule, Zero, sums
+from toolchain.frontend.rewrites.simplify import simplify
+from toolchain.netlist import Conv, Linear, Operator, Scale, Shape, chain_shapes
+
+
+@sums
+def scale_and_scale(first: Scale, second: Scale) -> Operator:
+    """``Scale + Scale = Scale``."""
+    return Scale(first.weight + second.weight)
+
+
+@sums
+def matrix_and_matrix(first: Linear, second: Linear) -> Operator:
+    """``Linear + Linear = Linear``."""
+    return Linear(first.weight + second.weight)
+
+
+@sums
+def matrix_and_scale(first: Linear, second: Scale) -> Operator | None:
+    """``Linear + Scale = Linear`` of a square matrix, whose diagonal the scale adds to."""
+    rows, columns = first.weight.shape
+    return Linear(first.weight + np.diag(second.weight)) if rows == columns else None
+
+
+@sums
+def convolution_and_convolution(first: Conv, second: Conv) -> Operator | None:
+    """``Conv + Conv = Conv`` where the first kernel has offsets that see the pixels of the second."""
+    return _embedded(first, second)
+
+
+@sums
+def convolution_and_scale(first: Conv, second: Scale) -> Operator | None:
+    """``Conv + Scale = Conv`` of stride 1, whose kernels the scale adds to at the offset of the pixel itself."""
+    pointwise = _as_convolution(second, first)
+    return None if pointwise is None else _embedded(first, pointwise)
+
+
+#: No two of them take the same operators.
+SUM_RULES: tuple[SumRule, ...] = (
+    scale_and_scale,
+    matrix_and_matrix,
+    matrix_and_scale,
+    convolution_and_convolution,
+    convolution_and_scale,
+)
 
 
 def join_parallel(chains: list[Chain], shape: Shape) -> list[Chain]:
@@ -38,26 +81,24 @@ def join_parallel(chains: list[Chain], shape: Shape) -> list[Chain]:
 
 
 def _sum(a: Chain, b: Chain, shape: Shape) -> Chain | None:
-    """Return one chain equal to the sum of two, or None."""
-    head = 0
-    while head < min(len(a), len(b)) and _same(a[head], b[head]):
-        head += 1
+    """Return one chain equal to the sum of two, which may differ in one operator; None where none is known."""
+    head = _common(a, b)
     if head == len(a) == len(b):
-        doubled = (*a, Scale(np.full(chain_shapes(a, shape)[-1][0], 2.0)))
-        return simplify(doubled, shape)
-    tail = 0
-    while tail < min(len(a), len(b)) - head and _same(a[-1 - tail], b[-1 - tail]):
-        tail += 1
-    middle_a, middle_b = a[head : len(a) - tail], b[head : len(b) - tail]
-    before = chain_shapes(a[:head], shape)[-1]
-    if len(middle_a) > 1 or len(middle_b) > 1:
+        doubled = simplify((*a, Scale(np.full(chain_shapes(a, shape)[-1][0], 2.0))), shape)
+        return None if isinstance(doubled, Zero) else doubled
+    tail = _common(a[head:][::-1], b[head:][::-1])
+    middles = a[head : len(a) - tail], b[head : len(b) - tail]
+    if any(len(middle) > 1 for middle in middles):
         return None
-    one = middle_a[0] if middle_a else Scale(np.ones(before[0]))
-    other = middle_b[0] if middle_b else Scale(np.ones(before[0]))
-    if not isinstance(one, Weighted) or not isinstance(other, Weighted):
-        return None
-    total = _parallel(one, other, before)
-    return None if total is None else (*a[:head], total, *a[len(a) - tail :])
+    channels = chain_shapes(a[:head], shape)[-1][0]
+    one, other = (middle[0] if middle else Scale(np.ones(channels)) for middle in middles)
+    totals = (total for rule in SUM_RULES if (total := rule.add(one, other)) is not None)
+    return next(((*a[:head], total, *a[len(a) - tail :]) for total in totals), None)
+
+
+def _common(a: Chain, b: Chain) -> int:
+    """Return how many operators two chains begin with alike."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if not _same(x, y)), min(len(a), len(b)))
 
 
 def _same(a: Operator, b: Operator) -> bool:
@@ -74,28 +115,14 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) else bool(a == b)
 
 
-def _parallel(a: Weighted, b: Weighted, shape: Shape) -> Operator | None:
-    match a, b:
-        case (Scale(v), Scale(w)) | (Linear(v), Linear(w)):
-            return replace(a, weight=v + w)
-        case (Linear(v), Scale(w)) | (Scale(w), Linear(v)) if v.shape[0] == v.shape[1]:
-            return Linear(v + np.diag(w))
-        case Conv(), Conv():
-            return _embedded(a, b) or _embedded(b, a)
-        case (Conv() as conv, Scale(w)) | (Scale(w), Conv() as conv):
-            pointwise = _as_conv(w, conv)
-            return None if pointwise is None else _embedded(conv, pointwise)
-    return None
-
-
-def _as_conv(w: np.ndarray, like: Conv) -> Conv | None:
-    """Return ``Scale(w)`` as a 1x1 convolution with the groups of `like`."""
+def _as_convolution(scale: Scale, like: Conv) -> Conv | None:
+    """Return a scale as a 1x1 convolution with the groups of `like`."""
     c_out, per_group = like.weight.shape[:2]
     if c_out != per_group * like.groups or set(like.stride) != {1}:
         return None
     axes = like.weight.ndim - 2
     weight = np.zeros((c_out, per_group, *(1,) * axes))
-    weight.reshape(c_out, per_group)[np.arange(c_out), np.arange(c_out) % per_group] = w
+    weight.reshape(c_out, per_group)[np.arange(c_out), np.arange(c_out) % per_group] = scale.weight
     return Conv(weight, like.stride, ((0, 0),) * axes, like.dilation, like.groups)
 
 
