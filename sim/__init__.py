@@ -12,19 +12,20 @@ from sim import golden
 
 if TYPE_CHECKING:
     from sim.activity import Activity
+    from sim.compilation import compile_layer
     from sim.early_exit import EarlyExit, alpha_schedule, confidence, simulate_early_exit
-    from sim.layer import Layer, LayerResult, compile_layer
-    from sim.reference import Batch, Simulator, compile_netlist, simulate, stream
+    from sim.layer import Layer, LayerResult
+    from sim.reference import BatchResult, Simulator, compile_netlist, simulate, stream
 
 _HOME = {
     "Activity": "sim.activity",
-    "Batch": "sim.reference",
+    "BatchResult": "sim.reference",
     "EarlyExit": "sim.early_exit",
     "Layer": "sim.layer",
     "LayerResult": "sim.layer",
     "Simulator": "sim.reference",
     "alpha_schedule": "sim.early_exit",
-    "compile_layer": "sim.layer",
+    "compile_layer": "sim.compilation",
     "compile_netlist": "sim.reference",
     "confidence": "sim.early_exit",
     "simulate": "sim.reference",
@@ -34,7 +35,7 @@ _HOME = {
 
 __all__ = [
     "Activity",
-    "Batch",
+    "BatchResult",
     "EarlyExit",
     "Layer",
     "LayerResult",

@@ -46,7 +46,7 @@ from toolchain.netlist import (
 )
 
 #: Populations that emit payloads.
-Source = Input | AdaFire | MaxPool
+Emitting = Input | AdaFire | MaxPool
 
 #: Integers up to this magnitude are exact in each float type.
 EXACT = {torch.float32: 2**24, torch.float64: 2**53}
@@ -66,7 +66,7 @@ def carrier(where: str, bound: int) -> torch.dtype:
     raise NetlistError(where, f"partial sums reach {bound}, expected at most 2**53")
 
 
-class Current(Protocol):
+class CompiledConnection(Protocol):
     """A compiled connection: payloads (B, *source shape) in, currents (B, *target shape) out."""
 
     @property
@@ -226,7 +226,7 @@ def _flattened(conv: Conv, shape: Shape) -> np.ndarray:
     return np.asarray(matrix.reshape(prod(out), prod(shape)))
 
 
-def _compile_bytes(connection: Connection, source: Source, bound: int) -> ByteConv | ByteMatrix | None:
+def _compile_bytes(connection: Connection, source: Emitting, bound: int) -> ByteConv | ByteMatrix | None:
     """Compile for the byte kernels; None where they do not serve the connection."""
     low, high = source.payload_range
     if low < 0 or bound > EXACT[torch.float32] or not has_byte_kernels():
@@ -263,7 +263,7 @@ def _bytes(weight: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(weight, dtype=np.int8))
 
 
-def compile_current(connection: Connection, source: Source, *, plain: bool = False) -> Current:
+def compile_current(connection: Connection, source: Emitting, *, plain: bool = False) -> CompiledConnection:
     """Choose the kernel of a connection by the bound of its partial sums, its shape and the processor.
 
     `plain` keeps to the kernels that every device has.
@@ -279,14 +279,14 @@ def compile_current(connection: Connection, source: Source, *, plain: bool = Fal
     return FloatCurrent(operators, dtype, bound)
 
 
-def compile_arranged(connection: Connection, source: Source) -> Arranged | None:
+def compile_arranged(connection: Connection, source: Emitting) -> Arranged | None:
     """Compile a connection without weights; None where its sums do not fit a byte."""
     if structural(connection.operators, source.payload_range[1]) < len(connection.operators):
         return None
     return Arranged(connection.operators, bound_partial_sums(connection, source))
 
 
-def compile_diagonal(connection: Connection, source: Source) -> Diagonal | None:
+def compile_diagonal(connection: Connection, source: Emitting) -> Diagonal | None:
     """Compile a connection of one synapse per neuron from a byte; None where it is none."""
     low, high = source.payload_range
     if low < 0 or not connection.operators:

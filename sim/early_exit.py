@@ -156,12 +156,12 @@ def simulate_early_exit(
         raise InputError("early exit", f"block {block} found, expected at least 1")
     simulator = compile_netlist(netlist, chunk=chunk, device=device)
     given = torch.from_numpy(np.ascontiguousarray(check_payloads(netlist.input, payloads, simulator.timesteps)))
-    run = _Run(simulator, np.asarray(alpha), given.shape[1], block)
+    run = _EarlyExitRun(simulator, np.asarray(alpha), given.shape[1], block)
     for_each(lambda part: run.chunk(given[:, part].to(simulator.device), part.start), simulator.parts(given.shape[1]))
     return run.result()
 
 
-class _Run:
+class _EarlyExitRun:
     """One batch with early exit, chunk by chunk, each on a core of its own."""
 
     def __init__(self, simulator: Simulator, alpha: np.ndarray, samples: int, block: int) -> None:

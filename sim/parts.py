@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,36 +17,14 @@ from torch import Tensor
 
 from sim import scan
 from sim.currents import EXACT, Diagonal, arrange, pair
+from sim.layer import Layer, LayerResult
 from sim.threads import for_each, workers
 from toolchain.netlist import AdaFire, MaxPool, NetlistError, Population, Readout
-
-if TYPE_CHECKING:
-    from sim.layer import Layer
 
 #: Currents of one part of a batch, in bytes: half of a second-level cache of 2 MiB (docs/performance.md).
 PART_BYTES = 2**20
 
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
-
-
-@dataclass(frozen=True, eq=False)
-class LayerResult:
-    """What a layer did.
-
-    Parameters
-    ----------
-    output : Tensor (T, N, *shape)
-        Bursts, uint8; of a `Readout` the running sum, int64. In memory channels-last.
-    saturations : int
-        How often a membrane potential was clipped.
-    state : Tensor (N, *current shape) or None
-        Membrane potential, running sum or (max-pooling) summed payload after the last timestep, in
-        whole numbers: pass it to `Layer.run` to go on. None unless it was asked for.
-    """
-
-    output: Tensor
-    saturations: int
-    state: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +38,7 @@ class Constants:
     skip_weight: np.ndarray
 
 
-def uses_loops(population: Population, device: torch.device) -> bool:
+def has_loops(population: Population, device: torch.device) -> bool:
     """Return whether the compiled loops serve a population: on a CPU, with up to two spatial axes."""
     return device.type == "cpu" and len(population.shape) <= 3
 
@@ -126,11 +104,29 @@ def _flat(x: Tensor) -> Tensor:
     return x.flatten(0, 1).movedim(-1, 1)
 
 
-class _Run:
+@dataclass(frozen=True, eq=False)
+class LoopLayer(Layer):
+    """A layer of compiled loops, on a CPU."""
+
+    def _run(self, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool) -> LayerResult:
+        run = _LayerRun(self, spikes, length, state, keep_state)
+        clipped = sum(for_each(run.part, run.parts()))
+        last = None if run.state is None else run.state.movedim(-1, 1)
+        return LayerResult(_logical(run.output), clipped, last)
+
+    @cached_property
+    def constants(self) -> Constants:
+        """What the neuron scan reads."""
+        if not isinstance(self.population, AdaFire):
+            raise TypeError(f"{self.population.name} does not fire")
+        return scan_constants(self.population, self.skip[1] if self.skip else None, self.dtype)
+
+
+class _LayerRun:
     """One call of a layer on a batch."""
 
     def __init__(
-        self, layer: Layer, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool
+        self, layer: LoopLayer, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool
     ) -> None:
         self.layer = layer
         self.length = length
@@ -239,13 +235,3 @@ class _Run:
             pair(tuple(before for before, _ in population.padding), 0),
             output.numpy(),
         )
-
-
-def run_parts(
-    layer: Layer, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool
-) -> LayerResult:
-    """Run a layer by the compiled loops: see `Layer.run`."""
-    run = _Run(layer, spikes, length, state, keep_state)
-    clipped = sum(for_each(run.part, run.parts()))
-    last = None if run.state is None else run.state.movedim(-1, 1)
-    return LayerResult(_logical(run.output), clipped, last)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from sim.activity import Activity, Counter
-from sim.layer import Layer, compile_layer
+from sim.compilation import compile_layer
+from sim.layer import Layer
 from sim.threads import for_each, workers
 from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace, check_payloads
 from toolchain.netlist.shapes import size
@@ -27,7 +28,7 @@ CHUNK_BYTES = 2**26
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class BatchResult:
     """What a netlist did on one batch.
 
     Parameters
@@ -77,7 +78,7 @@ class Simulator:
     chunk: int
     device: torch.device
 
-    def run(self, payloads: np.ndarray, *, record: Collection[str] = (), activity: bool = False) -> Batch:
+    def run(self, payloads: np.ndarray, *, record: Collection[str] = (), activity: bool = False) -> BatchResult:
         """Run one batch.
 
         Parameters
@@ -167,12 +168,12 @@ class _Recorder:
             with self._lock:
                 self._saturations[name] += count
 
-    def batch(self) -> Batch:
+    def batch(self) -> BatchResult:
         activity = None
         if self._activity is not None:
             steps = self._samples * self._simulator.timesteps
             activity = self._activity.activity(self._samples, steps, self._saturations)
-        return Batch(self._readouts, self._spikes, self._saturations, activity)
+        return BatchResult(self._readouts, self._spikes, self._saturations, activity)
 
 
 def compile_netlist(
@@ -258,7 +259,7 @@ def stream(
     activity: bool = False,
     chunk: int | None = None,
     device: str | torch.device = "cpu",
-) -> Iterator[Batch]:
+) -> Iterator[BatchResult]:
     """Run any number of samples in flat memory: one batch is held at a time.
 
     Parameters
@@ -273,7 +274,7 @@ def stream(
 
     Yields
     ------
-    Batch
+    BatchResult
     """
     simulator = compile_netlist(netlist, timesteps=timesteps, chunk=chunk, device=device)
     for payloads in payload_batches:

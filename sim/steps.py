@@ -1,15 +1,19 @@
 """Populations over time in plain torch, for any device and any shape.
 
-The compiled loops of `sim.scan` do the same faster, on a CPU. All arithmetic is in int64.
+The compiled loops of `sim.scan` do the same faster, on a CPU. All arithmetic of neurons is in int64.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sim.layer import Layer, LayerResult
 from toolchain.netlist import AdaFire, MaxPool, Readout, Shape, per_channel
 
 
@@ -80,3 +84,26 @@ def _maximum(x: Tensor, population: MaxPool) -> Tensor:
     for axis, (kernel, stride) in enumerate(zip(population.kernel, population.stride, strict=True), start=2):
         x = x.unfold(axis, kernel, stride).amax(-1)
     return x
+
+
+@dataclass(frozen=True, eq=False)
+class PlainLayer(Layer):
+    """A layer in plain torch."""
+
+    def _run(self, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool) -> LayerResult:
+        currents = []
+        for name, current in self.currents:
+            payload = spikes[name]
+            value = current(payload.flatten(0, 1)).to(torch.int64)
+            currents.append(value.reshape(*payload.shape[:2], *value.shape[1:]))
+        total = sum(currents[1:], start=currents[0])
+        match self.population:
+            case AdaFire():
+                output, last, clipped = fire(self.population, total, length, self.limit, state)
+                return LayerResult(output, clipped, last)
+            case Readout():
+                output = accumulate(self.population, total, length, state)
+                return LayerResult(output, 0, output[-1])
+            case MaxPool():
+                output, last = grow_maxima(self.population, total, length, state)
+                return LayerResult(output, 0, last)

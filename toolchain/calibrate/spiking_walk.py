@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim.layer import compile_layer
+from sim import compile_layer
 from sim.threads import one_thread
 from toolchain.netlist import AdaFire, InputError, Population, Readout, per_channel
 from toolchain.network import MaxUnit, Source, SpikingNetwork

@@ -14,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from hw_targets.lava_runtime import LavaRun, LavaTiming, add_timings, measure_on_lava
-from sim import Batch, Simulator, compile_netlist, simulate, simulate_early_exit
+from sim import BatchResult, Simulator, compile_netlist, simulate, simulate_early_exit
 from toolchain.data import Dataset, check_data
 from toolchain.display import Displayed, Progress, silent
 from toolchain.energy import Counts, count
@@ -223,7 +223,7 @@ def _batches(netlist: Netlist, data: Dataset, batch: int) -> Iterator[_Batch]:
         yield payloads, None if labels is None else labels[index * batch : (index + 1) * batch]
 
 
-def _right(netlist: Netlist, run: Batch | Trace, labels: np.ndarray | None) -> np.ndarray:
+def _right(netlist: Netlist, run: BatchResult | Trace, labels: np.ndarray | None) -> np.ndarray:
     """Return how many decisions are right at each timestep, (T,); zeros without labels."""
     if labels is None:
         return np.zeros(netlist.timesteps, np.int64)

@@ -1,0 +1,88 @@
+"""Compiling a population and its connections: which loops, which kernels and which float types carry it exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from sim.currents import (
+    CompiledConnection,
+    Diagonal,
+    Emitting,
+    compile_arranged,
+    compile_current,
+    compile_diagonal,
+)
+from sim.layer import Layer
+from sim.parts import LoopLayer, has_loops, scan_dtype
+from sim.steps import PlainLayer
+from toolchain.netlist import AdaFire, Connection, Input, MaxPool, NetlistError, Population, Readout, bound_membrane
+
+
+def _emitting(population: Population) -> Emitting:
+    if isinstance(population, Readout):
+        raise NetlistError(population.name, "a readout emits no payload")
+    return population
+
+
+def compile_layer(
+    population: Population,
+    connections: Sequence[Connection],
+    sources: Mapping[str, Population],
+    membrane_limit: int,
+    timesteps: int,
+    device: str | torch.device = "cpu",
+) -> Layer:
+    """Prepare a population and the connections into it to run.
+
+    Parameters
+    ----------
+    population : AdaFire, MaxPool or Readout
+    connections : sequence of Connection
+        All of its incoming connections.
+    sources : mapping of str to Population
+        At least the populations that the connections come from.
+    membrane_limit : int
+        Magnitude at which the membrane saturates (`Netlist.membrane_limit`).
+    timesteps : int
+        T, the longest run: the saturation bound holds for it.
+    device : str or torch.device
+        Where the payloads will be.
+
+    Returns
+    -------
+    Layer
+
+    Raises
+    ------
+    NetlistError
+        When nothing reaches the population, or its sums are too large for exact arithmetic.
+    """
+    if isinstance(population, Input):
+        raise NetlistError(population.name, "an input is not a layer")
+    if not connections:
+        raise NetlistError(population.name, "no connection reaches it")
+    place = torch.device(device)
+    fed = [(c, _emitting(sources[c.source])) for c in connections]
+    loops = has_loops(population, place)
+    if loops and isinstance(population, MaxPool) and len(fed) == 1 and (bytes_only := compile_arranged(*fed[0])):
+        return LoopLayer(population, [(fed[0][1].name, bytes_only)], None, timesteps, None, torch.uint8, place)
+    skip: tuple[str, Diagonal] | None = None
+    currents: list[tuple[str, CompiledConnection]] = []
+    for connection, source in fed:
+        # One residual identity is left to the neuron scan, which needs some other current to add it to.
+        if loops and isinstance(population, AdaFire) and skip is None and len(fed) > 1:
+            diagonal = compile_diagonal(connection, source)
+            if diagonal is not None and (currents or connection is not connections[-1]):
+                skip = (connection.source, diagonal)
+                continue
+        currents.append((connection.source, compile_current(connection, source, plain=not loops)))
+    potential, limit = 0, None
+    if isinstance(population, AdaFire):
+        potential = bound_membrane(population, fed, timesteps).magnitude
+        limit = membrane_limit if potential > membrane_limit else None
+    sums = sum(c.bound for _, c in currents) + (skip[1].bound if skip else 0)
+    dtype = scan_dtype(population, sums, potential if limit is None else limit)
+    kind = LoopLayer if loops else PlainLayer
+    return kind(population, currents, skip, timesteps, limit, dtype, place)
