@@ -40,7 +40,7 @@ from toolchain.frontend import load_module, load_weights, read_module
 from toolchain.netlist import Netlist
 from toolchain.network import SpikingNetwork, outputs
 from toolchain.quantize import Precision, quantize
-from toolchain.search import Judge, MeasurementCache, Measuring, default_folder
+from toolchain.search import Judge
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -69,14 +69,13 @@ class Study:
         load_weights(module, Path(folder, "models", f"{weights}.safetensors"))
         self.train: Dataset = read_data(Path(folder, f"{train}.npz"))
         self.held_out: Dataset = read_data(Path(folder, f"{held_out}.npz"), limit=pictures)
-        self.normalization = parse_normalization(normalize, 3)
+        self.normalize, self.normalization = normalize, parse_normalization(normalize, 3)
         self.network = read_module(module, self.train.shape)
 
     def build(self, **fields: Any) -> Netlist:
         """Convert with a recipe, by default light calibration."""
-        cache = MeasurementCache(default_folder())
-        recipe = Recipe(**{"samples": self.samples, "calibrate": "light", **fields}, measuring=Measuring(cache=cache))
-        return convert_network(self.network, self.train, self.normalization, recipe)
+        recipe = Recipe(**{"samples": self.samples, "calibrate": "light", "normalize": self.normalize, **fields})
+        return convert_network(self.network, self.train, recipe)
 
     def ann_accuracy(self) -> float:
         """Return the ANN's accuracy on the held-out pictures."""

@@ -19,9 +19,9 @@ import numpy as np
 from measure import finish, print_table
 
 from toolchain.convert import Recipe, convert_network
-from toolchain.data import parse_normalization, read_data
+from toolchain.data import read_data
 from toolchain.frontend import load_module, load_weights, read_module
-from toolchain.search import MeasurementCache, Measuring, pareto_frontier
+from toolchain.search import pareto_frontier
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "resnet20.py"
 
@@ -45,11 +45,9 @@ def main() -> None:
     load_weights(module, Path(folder, "models", "resnet20_cifar10.safetensors"))
     data = read_data(Path(folder, "cifar10", "train_10k.npz"))
     network = read_module(module, data.shape)
-    normalization = parse_normalization("imagenet", 3)
 
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as cache:
-        measuring = Measuring(cache=MeasurementCache(Path(cache)))
         for what, fields in {
             "channels, --search --calibrate advanced": {"search": True, "calibrate": "advanced"},
             "layers, --search --calibrate light": {"search": True, "strategy": "layers", "calibrate": "light"},
@@ -60,9 +58,11 @@ def main() -> None:
                 "strategy": "layers",
             },
         }.items():
-            recipe = Recipe(timesteps=4, phi=4, samples=options.samples, measuring=measuring, **fields)
+            recipe = Recipe(
+                timesteps=4, phi=4, samples=options.samples, normalize="imagenet", cache=Path(cache), **fields
+            )
             started, used = time.perf_counter(), processor_seconds()
-            netlist = convert_network(network, data, normalization, recipe)
+            netlist = convert_network(network, data, recipe)
             rows.append(
                 {
                     "search": what,

@@ -67,8 +67,8 @@ def vgg16(samples: int, *, timesteps: int = 8, phi: int = 4) -> Benchmark:
         x = calibration.normalized(normalization.mean, normalization.std)
         _scale_to_unit_variance(module, torch.from_numpy(x.astype(np.float32)))
     print("converting VGG16", file=sys.stderr)
-    recipe = Recipe(timesteps=timesteps, phi=phi, samples=64)
-    netlist = convert_network(read_module(module, data.shape), calibration, normalization, recipe)
+    recipe = Recipe(timesteps=timesteps, phi=phi, samples=64, normalize="cifar10")
+    netlist = convert_network(read_module(module, data.shape), calibration, recipe)
     pictures = torch.from_numpy(data.normalized(normalization.mean, normalization.std).astype(np.float32))
     return Benchmark(
         _fold(module),

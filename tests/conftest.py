@@ -1,9 +1,10 @@
 """Fixtures that every test module may use."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from exchange_netlists import make, netlist, nir_netlist, payloads_for
@@ -13,6 +14,16 @@ from target_netlists import fits_loihi1, resnet20, small_resnet, vgg16
 from toolchain.netlist import Netlist
 
 __all__ = ["fits_loihi1", "make", "netlist", "nir_netlist", "payloads_for", "resnet20", "small_resnet", "vgg16"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Searches keep measurements in the user's cache folder: not those of tests, and never those of an earlier run."""
+    with pytest.MonkeyPatch.context() as patch:
+        # matplotlib looks there for its list of fonts, which takes seconds to make anew.
+        patch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

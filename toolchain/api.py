@@ -1,29 +1,44 @@
-"""The users' jobs in a line each: what `import toolchain` offers.
+"""The verbs of the command line as functions: what `import adafire` offers.
 
-Each is a thin face of the modules that do the work, with files and named options resolved.
+Each is a thin face of the package that does the work, with files and names resolved. Data are a path (.npz), an array
+or a `Dataset`; a network is a module, or what SPEC of ``adafire convert`` names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
-from hw_targets.target import load_target
+from hw_targets.catalogue import Catalogue
+from hw_targets.placement import Placement
+from hw_targets.placement import place as place_netlist
+from hw_targets.rules import CheckReport
+from hw_targets.rules import check as check_netlist
+from hw_targets.target import Target, load_target
 from toolchain.convert import Recipe, convert_network
-from toolchain.data import Dataset, parse_normalization, read_data
+from toolchain.data import Dataset, read_data
 from toolchain.display import Progress, silent
-from toolchain.energy import EnergyReport, estimate_energy
-from toolchain.evaluate.evaluation import Backend, Evaluation, count_operations, evaluate
-from toolchain.files.atomic import write_bytes
-from toolchain.frontend import read_module
+from toolchain.energy import EnergyReport, estimate_energy, read_prices
+from toolchain.equivalence import EquivalenceReport
+from toolchain.equivalence import verify as verify_netlist
+from toolchain.evaluate.evaluation import Evaluation, count_operations, evaluate, evaluate_on
+from toolchain.evaluate.traffic import measure_traffic
+from toolchain.exchange import Format, LossReport, export_netlist, import_netlist
+from toolchain.files import read_netlist, write_bytes, write_netlist
+from toolchain.frontend import read_module, read_network
+from toolchain.info import Summary, summarize
 from toolchain.netlist import InputError, Netlist
+from toolchain.network import FloatNetwork
 from toolchain.report import Measurement, run_report, to_html
 
+#: Samples: a .npz file, an array (see `dataset`), or a data set.
 Data = Dataset | str | Path | np.ndarray
+#: A trained network: a module, or ``package.module:callable``, ``path/to/file.py:callable``, a .onnx or .pt2 file.
+Network = nn.Module | str | Path
 
 
 def dataset(data: Data, labels: np.ndarray | None = None, *, limit: int | None = None) -> Dataset:
@@ -53,87 +68,322 @@ def dataset(data: Data, labels: np.ndarray | None = None, *, limit: int | None =
     return data if limit is None else data.select(np.arange(min(limit, len(data))))
 
 
-def to_netlist(
-    module: nn.Module,
+def convert(
+    network: Network,
     calibration: Data,
+    recipe: Recipe | None = None,
     *,
-    normalize: str = "none",
-    target: str | None = None,
-    evaluation: Data | None = None,
+    weights: str | Path | None = None,
+    evaluate: Data | None = None,
+    evaluate_limit: int = 256,
     progress: Progress = silent,
-    **recipe: Any,
 ) -> Netlist:
     """Convert a trained network into a spiking netlist, without training.
 
     Parameters
     ----------
-    module : nn.Module
-        Trained, in eval mode.
+    network : nn.Module, str or Path
+        A module in eval mode, or what SPEC of ``adafire convert`` names.
     calibration : Dataset, path or ndarray
         Unlabelled data.
-    normalize : str
-        cifar10, imagenet, none or MEAN/STD.
-    target : str, optional
-        Hardware target whose field widths are respected.
-    evaluation : Dataset or path, optional
-        Labelled samples; the accuracies of ANN, float SNN and netlist go into its provenance.
+    recipe : Recipe, optional
+        By default ``Recipe()``: T = 8, phi = 4, 8-bit weights.
+    weights : path, optional
+        Loaded into the module first.
+    evaluate : Dataset, path or ndarray, optional
+        Labelled samples; the accuracies of ANN, float SNN and netlist go into the netlist's provenance.
+    evaluate_limit : int
+        Use the first of them only.
     progress : Progress
-    **recipe
-        Fields of `toolchain.convert.pipeline.Recipe`: timesteps, phi, init, weight_bits, seed and so on.
 
     Raises
     ------
     UnsupportedError
         When the network holds a layer that cannot be converted; it is named.
     InputError
-        When the data do not fit, or an option is unknown.
+        When the data do not fit.
+    TargetError
+        When a number does not fit the target's fields.
     """
-    unknown = recipe.keys() - Recipe.__dataclass_fields__.keys()
-    if unknown:
-        known = ", ".join(sorted(Recipe.__dataclass_fields__))
-        raise InputError("to_netlist", f"option {sorted(unknown)[0]!r} found, expected one of {known}")
     data = dataset(calibration)
-    chosen = Recipe(target=None if target is None else load_target(target), **recipe)
-    normalization = parse_normalization(normalize, data.shape[0])
-    return convert_network(
-        read_module(module, data.shape),
-        data,
-        normalization,
-        chosen,
-        evaluation=None if evaluation is None else dataset(evaluation),
-        progress=progress,
-    )
+    labelled = None if evaluate is None else dataset(evaluate, limit=evaluate_limit)
+    ann = _read_ann(network, weights, data)
+    return convert_network(ann, data, recipe or Recipe(), evaluate=labelled, progress=progress)
 
 
-def run(netlist: Netlist, data: Data, *, backend: Backend = "reference", progress: Progress = silent) -> Evaluation:
-    """Run a netlist on data, on the reference simulator or on Lava: accuracy, spikes, time."""
-    return evaluate(netlist, dataset(data), backend=backend, progress=progress)
+def _read_ann(network: Network, weights: str | Path | None, data: Dataset) -> FloatNetwork:
+    if not isinstance(network, nn.Module):
+        return read_network(str(network), weights, data.shape)
+    if weights is not None:
+        raise InputError("weights", f"{weights} found beside a module", "load them into it, or name it by a SPEC")
+    return read_module(network, data.shape)
 
 
-def price(netlist: Netlist, data: Data, *, progress: Progress = silent) -> EnergyReport:
-    """Count the operations of a run and price them."""
-    return estimate_energy(count_operations(netlist, dataset(data), progress=progress))
+def info(netlist: Netlist) -> Summary:
+    """Return what a netlist holds."""
+    return summarize(netlist)
 
 
-def write_report(
+def simulate(
+    netlist: Netlist,
+    data: Data,
+    *,
+    limit: int | None = None,
+    batch: int = 64,
+    backend: Literal["reference", "lava"] = "reference",
+    early_exit: bool = False,
+    trace: str | Path | None = None,
+    executor: str | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Run a netlist on data: accuracy by timestep, spikes, operations, time.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    data : Dataset, path or ndarray
+    limit : int, optional
+        Use the first samples only.
+    batch : int
+        Samples in memory at a time.
+    backend : {"reference", "lava"}
+    early_exit : bool
+        Stop each sample once it is confident.
+    trace : path, optional
+        Write every payload there (.h5).
+    executor : str, optional
+        Where batches run: ``local:N`` processes or ``dask://HOST:PORT``; by default this process.
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist, or options exclude each other.
+    BackendError
+        When Lava or the scheduler is not there, or died.
+    """
+    samples = dataset(data, limit=limit)
+    if not early_exit and executor is None:
+        written = None if trace is None else Path(trace)
+        return evaluate(netlist, samples, batch=batch, backend=backend, trace=written, progress=progress)
+    if backend != "reference" or trace is not None:
+        option = "early_exit" if early_exit else "executor"
+        raise InputError(option, "cannot be combined with `backend` lava or `trace`")
+    return evaluate_on(executor or "local:1", netlist, samples, early_exit=early_exit, batch=batch, progress=progress)
+
+
+def verify(
+    netlist: Netlist,
+    data: Data,
+    against: str | Path | Netlist = "lava",
+    *,
+    limit: int = 16,
+    progress: Progress = silent,
+) -> EquivalenceReport:
+    """Compare every payload and running sum of two executors, or of two netlists.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    data : Dataset, path or ndarray
+    against : "lava", "reference", path or Netlist
+        Lava against the reference simulator; that against the golden step; a .nir file or another netlist, run by the
+        reference simulator; a recorded trace (.h5).
+    limit : int
+        Use the first samples only: what holds for a few holds for the arithmetic.
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        When `against` is none of these, or the data do not fit.
+    BackendError
+        When Lava is not installed or died.
+    """
+    other = against if isinstance(against, Netlist) else str(against)
+    return verify_netlist(netlist, dataset(data, limit=limit), other, progress=progress)
+
+
+def check(netlist: Netlist, target: str | Target, *, unroll: bool = False) -> CheckReport:
+    """Check a netlist against a hardware target's design rules.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    target : str or Target
+        A name of `targets`, or the path of a target file.
+    unroll : bool
+        With bursts unrolled to binary spikes.
+
+    Raises
+    ------
+    InputError
+        When there is no such target.
+    """
+    return check_netlist(netlist, _target(target), unroll=unroll)
+
+
+def place(
+    netlist: Netlist, target: str | Target, *, unroll: bool = False, data: Data | None = None, limit: int = 16
+) -> Placement:
+    """Place a netlist on the cores and chips of a hardware target.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    target : str or Target
+    unroll : bool
+        With bursts unrolled to binary spikes.
+    data : Dataset, path or ndarray, optional
+        Samples to weigh traffic with measured spikes.
+    limit : int
+        Use the first of them only.
+
+    Raises
+    ------
+    InputError
+        When there is no such target, or the data do not fit.
+    TargetError
+        When the netlist does not fit.
+    """
+    traffic = None if data is None else measure_traffic(netlist, dataset(data, limit=limit))
+    return place_netlist(netlist, _target(target), traffic, unroll=unroll)
+
+
+def targets(name: str | None = None) -> Catalogue | Target:
+    """List the hardware targets, or show one with the source of every number.
+
+    Raises
+    ------
+    InputError
+        When there is no such target.
+    """
+    return Catalogue() if name is None else load_target(name)
+
+
+def energy(
+    netlist: Netlist,
+    data: Data,
+    *,
+    limit: int | None = None,
+    batch: int = 64,
+    prices: str | Path | None = None,
+    progress: Progress = silent,
+) -> EnergyReport:
+    """Count the operations of a run and price them.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    data : Dataset, path or ndarray
+    limit : int, optional
+        Use the first samples only.
+    batch : int
+        Samples in memory at a time.
+    prices : path, optional
+        Prices of one's own (.toml); by default those of 45 nm that adafire brings.
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist.
+    """
+    chosen = read_prices(None if prices is None else Path(prices))  # first, so that a bad list is refused at once
+    counts = count_operations(netlist, dataset(data, limit=limit), batch=batch, progress=progress)
+    return estimate_energy(counts, chosen)
+
+
+def report(
     netlist: Netlist,
     data: Data,
     path: str | Path,
     *,
-    target: str | None = None,
+    limit: int | None = None,
+    ann: Network | None = None,
+    weights: str | Path | None = None,
+    target: str | Target | None = None,
     lava: int | None = None,
     baselines: Mapping[str, Netlist] | None = None,
     progress: Progress = silent,
 ) -> Measurement:
-    """Measure, verify and check a netlist, compare it with baselines, and write one self-contained page."""
+    """Measure, verify and check a netlist, compare it with baselines, and write one self-contained page.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    data : Dataset, path or ndarray
+    path : path
+        The page to write (.html).
+    limit : int, optional
+        Use the first samples only.
+    ann : nn.Module, str or Path, optional
+        The network that it was converted from, to compare with.
+    weights : path, optional
+        Of that network.
+    target : str or Target, optional
+        What to check and place it on.
+    lava : int, optional
+        Samples to verify on Lava; by default a few where Lava is installed.
+    baselines : mapping of str to Netlist, optional
+        Other conversions of the network, to compare at equal accuracy.
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        When the data do not fit, or a baseline is of another network.
+    BackendError
+        When Lava was asked for and is not installed, or died.
+    """
+    samples = dataset(data, limit=limit)
     measurement = run_report(
         netlist,
-        dataset(data),
+        samples,
         name=Path(path).stem,
-        target=None if target is None else load_target(target),
+        ann=None if ann is None else _read_ann(ann, weights, samples),
+        target=None if target is None else _target(target),
         lava=lava,
         baselines=baselines,
         progress=progress,
     )
     write_bytes(Path(path), to_html(measurement).encode())
     return measurement
+
+
+def export(netlist: Netlist, path: str | Path, to: Format = "nir") -> LossReport:
+    """Write a netlist in another format; what that cannot carry is listed, or refused by name.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    path : path
+    to : {"nir", "nir-explicit", "netx"}
+
+    Raises
+    ------
+    UnsupportedError
+        When the format cannot express the network.
+    """
+    return export_netlist(netlist, Path(path), to)
+
+
+def read(path: str | Path) -> Netlist:
+    """Read a netlist: adafire's own (.h5), or one that ``adafire import`` takes (.nir, .net).
+
+    Raises
+    ------
+    InputError, FormatError, UnsupportedError
+        When there is no such file, it is damaged, or says what a netlist cannot.
+    """
+    path = Path(path)
+    return read_netlist(path) if path.suffix == ".h5" else import_netlist(path).netlist
+
+
+def write(netlist: Netlist, path: str | Path) -> None:
+    """Write a netlist (.h5), whole or not at all: the same netlist, the same bytes."""
+    write_netlist(netlist, Path(path))
+
+
+def _target(target: str | Target) -> Target:
+    return target if isinstance(target, Target) else load_target(target)

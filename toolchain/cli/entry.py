@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from signal import SIGINT, pthread_kill
 from threading import Timer, main_thread
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typer.exceptions import TyperException
 
 from toolchain.cli.app import app
 from toolchain.cli.console import messages
+from toolchain.cli.flags import error_in_flags
 from toolchain.netlist import AdafireError
 
 if TYPE_CHECKING:
@@ -109,14 +111,16 @@ def run(arguments: list[str]) -> int:
         messages.print("interrupted")
         return INTERRUPTED
     except TyperException as error:
-        _explain(f"error: {getattr(error, 'format_message', error.__str__)()}; see adafire --help")
+        # Without a command the help was printed, and there is nothing to say.
+        if message := getattr(error, "format_message", error.__str__)():
+            _explain(f"error: {message}; see adafire --help")
         return 2
     except BrokenPipeError:
         # The reader of our output is gone; nothing is left to say, and Python must not try at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except AdafireError as error:
-        _explain(f"error: {error}")
+        _explain(f"error: {error_in_flags(error, _options(arguments[:1]), _options(WORKFLOW))}")
         return error.exit_status
     except MemoryError:
         _explain("error: not enough memory; use a smaller --batch or --limit")
@@ -124,6 +128,13 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  # whatever it is, a user gets one line
         _explain(f"internal error: {type(error).__name__}: {error} (set ADAFIRE_DEBUG=1 for the traceback)")
         return INTERNAL_ERROR
+
+
+def _options(names: Sequence[str]) -> set[str]:
+    """Return the names of all options of some commands."""
+    known = commands()
+    parameters = [p for name in names if name in known for p in known[name].params]
+    return {str(p.name) for p in parameters if any(spelling.startswith("--") for spelling in p.opts)}
 
 
 def _explain(line: str) -> None:

@@ -13,15 +13,15 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, collect_histograms
+from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
 from toolchain.convert.recipe import Recipe
 from toolchain.convert.stages import check_labelled, measure_stages
-from toolchain.data import Dataset, Normalization, choose_input
+from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
 from toolchain.network import FloatNetwork
-from toolchain.quantize import check_precision, quantize
-from toolchain.search import Judge
+from toolchain.quantize import Precision, check_precision, quantize
+from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
 
 #: Samples that a search needs besides those it calibrates on, to measure what it promises.
 LEAST_HELD_OUT = 64
@@ -38,10 +38,9 @@ def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
 def convert_network(
     network: FloatNetwork,
     data: Dataset,
-    normalization: Normalization,
     recipe: Recipe,
     *,
-    evaluation: Dataset | None = None,
+    evaluate: Dataset | None = None,
     progress: Progress = silent,
 ) -> Netlist:
     """Convert a float network into a netlist.
@@ -51,9 +50,8 @@ def convert_network(
     network : FloatNetwork
     data : Dataset
         To calibrate on; labels are not used. Of frames, the ANN sees their mean.
-    normalization : Normalization
     recipe : Recipe
-    evaluation : Dataset, optional
+    evaluate : Dataset, optional
         Labelled samples on which the accuracy of ANN, float SNN and netlist is measured (`toolchain.convert.stages`).
     progress : Progress
 
@@ -65,25 +63,24 @@ def convert_network(
     Raises
     ------
     InputError
-        When the data do not have the shape that the network takes, or hold NaN; when the evaluation's have no labels.
+        When the data do not have the shape that the network takes, or hold NaN; when those to evaluate on have no
+        labels.
     TargetError
         When a number does not fit the target's fields.
     """
-    if data.shape != network.source.shape:
-        raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
-    if data.is_frames and data.values.shape[1] < recipe.timesteps:
-        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.timesteps}")
-    if len(data) == 0:
-        raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
-    # Said now, not after minutes of calibration.
-    check_precision(recipe.precision, {unit.name: recipe.phi for unit in network.activations})
+    precision = Precision(recipe.weight_bits, recipe.hardware)
+    # Whatever can be refused is refused now, not after minutes of calibration.
+    _check_fits(network, data, recipe)
+    check_precision(precision, {unit.name: recipe.phi for unit in network.activations})
+    normalization = parse_normalization(recipe.normalize, data.shape[0])
+    search = search_pass(recipe) if recipe.searches else None
     calibration, held_out = _split(data, recipe)
     x = calibration.normalized(normalization.mean, normalization.std)
     if not np.all(np.isfinite(x)):
         raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
     source = choose_input(network.source.name, calibration, x, normalization)
-    if evaluation is not None:
-        check_labelled(network, evaluation, source, recipe.timesteps)
+    if evaluate is not None:
+        check_labelled(network, evaluate, source, recipe.timesteps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
     calibrator = Calibrator(
@@ -91,8 +88,8 @@ def convert_network(
         source,
         collect_histograms(network, prepared.x, progress=progress),
         prepared,
-        recipe.precision,
-        recipe.thresholds,
+        precision,
+        Thresholds(recipe.timesteps, recipe.init, recipe.threshold, per_layer=recipe.threshold_per_layer),
         recipe.calibrate,
         progress,
     )
@@ -102,16 +99,34 @@ def convert_network(
         recipe=recipe.settings(),
         adafire=version("adafire"),
     )
-    if recipe.searches:
-        found = recipe.search_pass(calibrator, Judge(network, judged, recipe.precision))
+    if search is not None:
+        found = search(calibrator, Judge(network, judged, precision))
         spiking, provenance = found.spiking, replace(provenance, search=found.record)
     else:
         spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in network.activations}))
-    netlist = quantize(spiking, recipe.precision, provenance)
-    if evaluation is not None:
-        accuracies = measure_stages(network, spiking, netlist, evaluation, progress=progress)
+    netlist = quantize(spiking, precision, provenance)
+    if evaluate is not None:
+        accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
         netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies))
     return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
+
+
+def _check_fits(network: FloatNetwork, data: Dataset, recipe: Recipe) -> None:
+    if data.shape != network.source.shape:
+        raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
+    if data.is_frames and data.values.shape[1] < recipe.timesteps:
+        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.timesteps}")
+    if len(data) == 0:
+        raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
+
+
+def search_pass(recipe: Recipe) -> ChannelSearch | LayerSearch:
+    """Return the search that `search`, `compress` and `strategy` of a recipe ask for."""
+    budget, tolerance = recipe.budget if recipe.search else None, recipe.tolerance if recipe.compress else None
+    if recipe.strategy == "channels":
+        return ChannelSearch(recipe.phi, recipe.longest_burst, budget, tolerance)
+    measuring = Measuring(executor=recipe.executor, cache=MeasurementCache(recipe.cache or default_folder()))
+    return LayerSearch(recipe.phi, recipe.longest_burst, recipe.phi_min, budget, tolerance, measuring)
 
 
 def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:

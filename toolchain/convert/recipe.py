@@ -1,25 +1,37 @@
-"""The recipe: everything that decides a conversion, besides the network and the data."""
+"""The recipe: everything that decides a conversion, besides the network and the data.
+
+Light on purpose: the command line makes its options from these fields, and its help must not wait for torch.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
-from hw_targets.target import Target
-from toolchain.calibrate import CalibrationMethod, Thresholds
-from toolchain.calibrate.thresholds import Init, Method
+from hw_targets.target import Target, load_target
 from toolchain.netlist import InputError
-from toolchain.quantize import Precision
-from toolchain.search import ChannelSearch, LayerSearch, Measuring
+from toolchain.netlist.provenance import Scalar
+
+
+def _about(text: str, least: float | None = None, most: float | None = None) -> dict[str, Any]:
+    """Return what the command line's help says of a field, and the range that its value keeps to."""
+    return {"help": text, "min": least, "max": most}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides a conversion, besides the network and the data.
 
+    The command line's `adafire convert` has an option for each field, by the same name and with the same default.
+
     Parameters
     ----------
     timesteps : int
+        T.
     phi : int
         Longest burst of every population.
     init : {"half", "zero", "spread"}
@@ -29,8 +41,13 @@ class Recipe:
     threshold_per_layer : bool
         One threshold for all channels of a layer.
     calibrate : {"light", "advanced", "none"}
+        Biases (eq. 14); weights, thresholds and initial potentials as well; nothing.
     weight_bits : int
-    target : Target, optional
+        Width of the signed weights.
+    target : str or Target, optional
+        Hardware target whose field widths are kept: its name, or the path of a target file.
+    normalize : str
+        cifar10, imagenet, none or MEAN/STD (`toolchain.data.parse_normalization`).
     samples : int
         Size of the calibration set, drawn from the data by `seed`; searches measure on as many more.
     seed : int
@@ -47,54 +64,91 @@ class Recipe:
     tolerance : float
         Increase of the divergence from the ANN that compression may cost, as measured.
     strategy : {"channels", "layers"}
-        Thresholds per channel at one price, or phi and rho per layer as in the paper.
+        Thresholds per channel at one cost per operation, or phi and rho per layer as in the paper.
     early_exit : bool
         Whether samples may stop early.
     alpha_base : float, optional
         Of eq. 15; by default alpha is fitted (`toolchain.calibrate.early_exit`).
-    measuring : Measuring
-        Where sensitivities are measured, for strategy "layers".
+    executor : str
+        Where strategy "layers" measures, as `toolchain.workers.run_tasks` takes it.
+    cache : Path, optional
+        Folder of its measurements, to resume from; by default the user's cache folder.
+
+    Raises
+    ------
+    InputError
+        When a field is out of range, or two of them contradict each other; it is named.
     """
 
-    timesteps: int = 8
-    phi: int = 4
-    init: Init = "half"
-    threshold: Method = "mse"
-    threshold_per_layer: bool = False
-    calibrate: CalibrationMethod = "advanced"
-    weight_bits: int = 8
-    target: Target | None = None
-    samples: int = 1024
-    seed: int = 0
-    search: bool = False
-    phi_max: int | None = None
-    phi_min: int = 1
-    budget: float = 1.0
-    compress: bool = False
-    tolerance: float = 0.02
-    strategy: Literal["channels", "layers"] = "channels"
-    early_exit: bool = False
-    alpha_base: float | None = None
-    measuring: Measuring = field(default_factory=Measuring)
+    timesteps: int = field(default=8, metadata=_about("Length of one inference.", 1, 4096))
+    phi: int = field(default=4, metadata=_about("Longest burst.", 1, 255))
+    init: Literal["half", "zero", "spread"] = field(default="half", metadata=_about("Initial membrane potential."))
+    threshold: Literal["mse", "max", "percentile"] = field(
+        default="mse", metadata=_about("How thresholds are chosen (mse: eq. 13).")
+    )
+    threshold_per_layer: bool = field(default=False, metadata=_about("One threshold for all channels of a layer."))
+    calibrate: Literal["light", "advanced", "none"] = field(
+        default="advanced",
+        metadata=_about("light: biases (eq. 14); advanced: weights, thresholds and initial potentials as well."),
+    )
+    weight_bits: int = field(default=8, metadata=_about("Width of the signed weights.", 2, 16))
+    target: Target | str | None = field(default=None, metadata=_about("Hardware target, or the path of a target file."))
+    normalize: str = field(default="none", metadata=_about("cifar10, imagenet, none or MEAN/STD."))
+    samples: int = field(default=1024, metadata=_about("Size of the calibration set.", 1))
+    seed: int = field(default=0, metadata=_about("Draws the calibration set."))
+    search: bool = field(default=False, metadata=_about("Search how layers fire, within `budget`."))
+    phi_max: int | None = field(
+        default=None, metadata=_about("Longest burst a search may use.  [default: twice `phi`]", 1, 255)
+    )
+    phi_min: int = field(default=1, metadata=_about("Least phi of a layer (`strategy` layers).", 1, 255))
+    budget: float = field(
+        default=1.0, metadata=_about("Operations that `search` may spend, relative to uniform `phi`.")
+    )
+    compress: bool = field(default=False, metadata=_about("Save operations within `tolerance`."))
+    tolerance: float = field(
+        default=0.02, metadata=_about("Divergence from the ANN that `compress` may add, as measured.")
+    )
+    strategy: Literal["channels", "layers"] = field(
+        default="channels",
+        metadata=_about("channels: thresholds per channel at one cost; layers: phi and rho per layer, as the paper."),
+    )
+    early_exit: bool = field(default=False, metadata=_about("Let sure samples stop early."))
+    alpha_base: float | None = field(
+        default=None, metadata=_about("alpha_base of eq. 15 for `early_exit`.  [default: fit alpha]", 0, 1)
+    )
+    executor: str = field(
+        default="local", metadata=_about("Where `strategy` layers measures: local, local:N or dask://HOST:PORT.")
+    )
+    cache: Path | None = field(
+        default=None, metadata=_about("Folder of measurements, to resume from.  [default: the user's cache folder]")
+    )
 
     def __post_init__(self) -> None:
+        hints = typing.get_type_hints(Recipe)
+        for option in fields(self):
+            _check_field(option.name, getattr(self, option.name), hints[option.name], option.metadata)
         if self.longest_burst < self.phi:
-            raise InputError("--phi-max", f"{self.phi_max} found, expected at least --phi, {self.phi}")
+            raise InputError("phi_max", f"{self.phi_max} found, expected at least `phi`, {self.phi}")
         if self.searches and self.strategy == "channels" and (self.threshold_per_layer or self.threshold != "mse"):
             raise InputError(
-                "--strategy",
+                "strategy",
                 "channels chooses the threshold of every channel itself, other ways to choose them were asked for",
-                "use --strategy layers, or leave --threshold and --threshold-per-layer out",
+                "use `strategy` layers, or leave `threshold` and `threshold_per_layer` out",
             )
         if not 1 <= self.phi_min <= self.phi:
-            raise InputError("--phi-min", f"{self.phi_min} found, expected 1 to --phi, {self.phi}")
+            raise InputError("phi_min", f"{self.phi_min} found, expected 1 to `phi`, {self.phi}")
+
+    @cached_property
+    def hardware(self) -> Target | None:
+        """The target, read from its file where it was named."""
+        return load_target(self.target) if isinstance(self.target, str) else self.target
 
     @property
     def longest_burst(self) -> int:
         """Longest burst that a search may use."""
         if self.phi_max is not None:
             return self.phi_max
-        limit = self.target.max_payload if self.target else None
+        limit = self.hardware.max_payload if self.hardware else None
         return max(self.phi, min(2 * self.phi, limit or 255))
 
     @property
@@ -102,26 +156,11 @@ class Recipe:
         """Whether anything is decided by measuring on held-out samples."""
         return self.search or self.compress
 
-    @property
-    def search_pass(self) -> ChannelSearch | LayerSearch:
-        """The search that `search`, `compress` and `strategy` ask for."""
-        budget, tolerance = self.budget if self.search else None, self.tolerance if self.compress else None
-        if self.strategy == "channels":
-            return ChannelSearch(self.phi, self.longest_burst, budget, tolerance)
-        return LayerSearch(self.phi, self.longest_burst, self.phi_min, budget, tolerance, self.measuring)
+    def settings(self) -> dict[str, Scalar]:
+        """Return what decided the netlist as JSON values, for its provenance.
 
-    @property
-    def thresholds(self) -> Thresholds:
-        """Options of the threshold search."""
-        return Thresholds(self.timesteps, self.init, self.threshold, per_layer=self.threshold_per_layer)
-
-    @property
-    def precision(self) -> Precision:
-        """The integers to quantise to."""
-        return Precision(self.weight_bits, self.target)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the recipe as JSON values, for the netlist's provenance."""
+        The normalisation is left out, the netlist's input has it; and where measurements ran decides nothing.
+        """
         return {
             "timesteps": self.timesteps,
             "phi": self.phi,
@@ -130,7 +169,7 @@ class Recipe:
             "threshold_per_layer": self.threshold_per_layer,
             "calibrate": self.calibrate,
             "weight_bits": self.weight_bits,
-            "target": self.target.name if self.target else None,
+            "target": self.hardware.name if self.hardware else None,
             "samples": self.samples,
             "seed": self.seed,
             "early_exit": self.early_exit,
@@ -138,10 +177,22 @@ class Recipe:
             **(self._search_settings() if self.searches else {}),
         }
 
-    def _search_settings(self) -> dict[str, Any]:
+    def _search_settings(self) -> dict[str, Scalar]:
         return {
             "strategy": self.strategy,
             "phi_max": self.longest_burst,
             "budget": self.budget if self.search else None,
             "tolerance": self.tolerance if self.compress else None,
         }
+
+
+def _check_field(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> None:
+    """Raise unless a field holds one of its choices, within its range."""
+    if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
+        raise InputError(name, f"{value!r} found, expected one of {', '.join(typing.get_args(hint))}")
+    least, most = bounds["min"], bounds["max"]
+    if value is None or least is None:
+        return
+    if not isinstance(value, int | float) or not least <= value <= (float("inf") if most is None else most):
+        expected = f"at least {least}" if most is None else f"{least} to {most}"
+        raise InputError(name, f"{value!r} found, expected {expected}")

@@ -17,16 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from toolchain.convert import Recipe, convert_network
+from toolchain import api
+from toolchain.convert import Recipe
 from toolchain.data import Dataset, parse_normalization, read_data
 from toolchain.display import Progress, silent
-from toolchain.energy import EnergyReport, energy_text, estimate_energy
+from toolchain.energy import EnergyReport, energy_text
 from toolchain.equivalence import EquivalenceReport
-from toolchain.equivalence.verify import verify
-from toolchain.evaluate.evaluation import Evaluation, count_operations, evaluate
-from toolchain.files.atomic import replacing
-from toolchain.files.netlist_file import write_netlist
-from toolchain.frontend import read_module
+from toolchain.evaluate import Evaluation
+from toolchain.files import replacing
 from toolchain.netlist import BackendError, Netlist
 
 TEST_SAMPLES = 1000
@@ -137,8 +135,6 @@ def run_demo(folder: Path, *, tell: Callable[[str], None], progress: Progress = 
     """
     from safetensors.torch import save_file
 
-    from toolchain.exchange.nir.compact import write_nir
-
     folder.mkdir(parents=True, exist_ok=True)
     images, labels = load_digits()
     for name, part in (("digits_train", slice(TEST_SAMPLES, None)), ("digits_test", slice(0, TEST_SAMPLES))):
@@ -152,30 +148,27 @@ def run_demo(folder: Path, *, tell: Callable[[str], None], progress: Progress = 
     ann_accuracy = accuracy(model, test)
     tell(f"trained     a residual CNN on {len(training):,} MNIST digits: {ann_accuracy:.1%} of {len(test):,} right")
 
-    network = read_module(model, test.shape)
-    netlist = convert_network(
-        network, training, parse_normalization(NORMALIZATION, 1), Recipe(timesteps=8, phi=4), progress=progress
-    )
-    write_netlist(netlist, folder / "digits.h5")
+    netlist = api.convert(model, training, Recipe(timesteps=8, phi=4, normalize=NORMALIZATION), progress=progress)
+    api.write(netlist, folder / "digits.h5")
     tell(
         f"converted   {len(netlist.spiking)} spiking populations, {netlist.weight_bits}-bit weights, "
         f"T={netlist.timesteps}, bursts of up to 4 spikes: digits.h5, hash {netlist.content_hash[:12]}"
     )
-    write_nir(netlist, folder / "digits.nir")
+    api.export(netlist, folder / "digits.nir")
     tell("exported    digits.nir, the same network for NIR readers")
 
-    evaluation = evaluate(netlist, test, progress=progress)
+    evaluation = api.simulate(netlist, test, progress=progress)
     tell(
         f"simulated   {evaluation.samples:,} digits in {evaluation.seconds:.1f} s: {evaluation.accuracy:.1%} right, "
         f"{evaluation.spikes_per_sample:,.0f} spikes each"
     )
-    energy = estimate_energy(count_operations(netlist, test, progress=progress))
+    energy = api.energy(netlist, test, progress=progress)
     snn, ann = (energy_text(total / len(test)) for total in (energy.e_snn, energy.e_ann))
     tell(
         f"priced      {snn} a digit as spikes, {ann} as FP32 ANN "
         "(45 nm arithmetic only; `adafire energy` says what that leaves out)"
     )
-    equivalence = verify(netlist, test.select(np.arange(VERIFIED_SAMPLES)), "lava", progress=progress)
+    equivalence = api.verify(netlist, test, "lava", limit=VERIFIED_SAMPLES, progress=progress)
     return Demo(folder, ann_accuracy, netlist, evaluation, equivalence, energy)
 
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from sim.reference import simulate
-from toolchain.data import read_data
+from toolchain.data import Dataset
 from toolchain.netlist import Netlist
 
 
-def measure_traffic(netlist: Netlist, data: Path, limit: int) -> Mapping[str, np.ndarray]:
+def measure_traffic(netlist: Netlist, data: Dataset) -> Mapping[str, np.ndarray]:
     """Run samples and count what each neuron sends.
 
     Parameters
     ----------
     netlist : Netlist
-    data : Path
-        Samples (.npz).
-    limit : int
-        Use the first samples only.
+    data : Dataset
 
     Returns
     -------
@@ -29,8 +25,7 @@ def measure_traffic(netlist: Netlist, data: Path, limit: int) -> Mapping[str, np
         Spikes per inference, a burst of n counted as n. Input neurons count what they inject,
         once per timestep, sign aside.
     """
-    samples = read_data(data, limit=limit)
-    trace = simulate(netlist, samples.payloads(netlist.input))
+    trace = simulate(netlist, data.payloads(netlist.input))
     counts = {}
     for name, spikes in trace.spikes.items():
         sent = spikes != 0 if name == netlist.input.name else spikes

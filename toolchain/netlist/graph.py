@@ -15,6 +15,7 @@ import numpy as np
 
 from toolchain.netlist.errors import NetlistError
 from toolchain.netlist.operators import Operator, Weighted, chain_shapes
+from toolchain.netlist.overview import as_html, plain_table, population_row
 from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout, Spiking
 from toolchain.netlist.provenance import Provenance
 from toolchain.netlist.records import digest, hashed_fields
@@ -139,6 +140,18 @@ class Netlist:
         ):
             if max(-int(values.min()), int(values.max())) > limit:
                 raise NetlistError(population.name, f"{what} exceeds the {self.membrane_bits}-bit membrane, +-{limit}")
+
+    def __repr__(self) -> str:
+        return (
+            f"<Netlist {self.content_hash[:12]}: {len(self.populations)} populations, "
+            f"{len(self.connections)} connections, T={self.timesteps}, {self.weight_bits}-bit weights>"
+        )
+
+    def __str__(self) -> str:
+        return plain_table(repr(self), [population_row(p) for p in self.populations])
+
+    def _repr_html_(self) -> str:
+        return as_html(str(self))
 
     def __getitem__(self, name: str) -> Population:
         try:
