@@ -1,11 +1,12 @@
-"""The shipped targets as a list, and one target as a data sheet with the source of every number."""
+"""The shipped targets as a list."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hw_targets.target import BASES, Target, available_targets, load_target
+from hw_targets.target import Target, available_targets, load_target
+from toolchain.display import Displayed
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -15,7 +16,7 @@ _LISTED = ("payload_bits", "membrane_bits", "cores_per_chip", "chips")
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalogue(Displayed):
     """Every shipped target."""
 
     @property
@@ -50,32 +51,3 @@ class Catalogue:
             chips = "any number" if t.chips is None else f"{t.chips:,}"
             table.add_row(t.name, t.title, spikes, weights, cores, chips)
         return table
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """One target's numbers with their sources."""
-
-    target: Target
-
-    def to_json(self) -> dict[str, Any]:
-        """Return every fact with value, basis and source."""
-        return self.target.to_json()
-
-    def __rich__(self) -> RenderableType:
-        """Show the facts as a table, unknown ones with the reason."""
-        from rich.console import Group
-        from rich.table import Column, Table
-
-        table = Table(Column("number", no_wrap=True), "value", "basis", "source", title=self.target.title)
-        for name, fact in self.target.facts.items():
-            value = "unknown" if fact.value is None else _spell(fact.value)
-            table.add_row(name, value, fact.basis, fact.source + (f" ({fact.note})" if fact.note else ""))
-        used = {f.basis for f in self.target.facts.values()}
-        return Group(table, *(f"{basis}: {meaning}" for basis, meaning in BASES.items() if basis in used))
-
-
-def _spell(value: int | tuple[int, ...]) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(f"{v:,}" for v in value)
-    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from hw_targets.target import Target
-from toolchain.netlist.errors import TargetError
+from toolchain.netlist import AdaFire, Netlist, Readout, TargetError
 
 #: Rounding may move a threshold by one part in this many for the sake of a wider membrane.
 _PRECISION = 8
@@ -166,3 +166,29 @@ def fit_bias(
             "use fewer weight bits or a coarser scale: both shrink bias and threshold alike",
         )
     return fitted
+
+
+def fitted_thresholds(population: AdaFire | Readout, target: Target) -> np.ndarray | None:
+    """Return the thresholds that the target would hold; None for a readout, or where it cannot."""
+    if isinstance(population, Readout):
+        return None
+    if unit_of(target, population.threshold) is not None:
+        return population.threshold
+    try:
+        return fit_threshold(target, population.threshold)
+    except TargetError:
+        return None
+
+
+def unit(population: AdaFire | Readout, target: Target) -> int:
+    """Return the exponent k of a population's unit on the target."""
+    threshold = fitted_thresholds(population, target)
+    found = None if threshold is None else unit_of(target, threshold)
+    return target.least_unit if found is None else found
+
+
+def membrane_bits(netlist: Netlist, target: Target) -> dict[str, int]:
+    """Return the width of each population's membrane potential on the target, in the netlist's units."""
+    bits = target.membrane_bits
+    firing = [p for p in netlist.populations if isinstance(p, AdaFire)]
+    return {p.name: netlist.membrane_bits if bits is None else bits - unit(p, target) for p in firing}

@@ -16,6 +16,42 @@ from toolchain.netlist import InputError, Netlist, NetlistError
 
 
 @dataclass(frozen=True)
+class Window:
+    """The steps in which one population computes.
+
+    Parameters
+    ----------
+    offset : int
+        Step of its first timestep.
+    timesteps : int
+        T; every T steps it starts over with the next sample.
+    samples : int
+        How many follow each other.
+    """
+
+    offset: int
+    timesteps: int
+    samples: int
+
+    def when(self, step: int) -> tuple[int, int] | None:
+        """Return (sample, timestep) to compute at a step counted from 0, or None when idle.
+
+        Examples
+        --------
+        >>> Window(offset=1, timesteps=4, samples=2).when(5)
+        (1, 0)
+        """
+        local = step - self.offset
+        if not 0 <= local < self.samples * self.timesteps:
+            return None
+        return divmod(local, self.timesteps)
+
+    def sends(self, step: int) -> bool:
+        """Return whether the burst of the step before leaves at this step."""
+        return self.when(step - 1) is not None
+
+
+@dataclass(frozen=True)
 class Schedule:
     """Offsets and delays of a netlist's pipeline, in steps.
 
@@ -49,6 +85,9 @@ class Schedule:
     def steps(self, samples: int) -> int:
         """Return the length of a run of `samples` back to back: ``samples * T + depth``.
 
+        The deepest population computes its last timestep, number ``samples * T - 1``, `depth` steps
+        after the input sent it.
+
         Raises
         ------
         InputError
@@ -58,22 +97,17 @@ class Schedule:
             raise InputError("schedule", f"{samples} samples found, expected at least 1")
         return samples * self.timesteps + self.depth
 
-    def when(self, name: str, step: int, samples: int) -> tuple[int, int] | None:
-        """Return (sample, timestep) that a population computes at a step, or None when it is idle.
-
-        Examples
-        --------
-        >>> Schedule(timesteps=4, offsets={"input": 0, "conv": 1}, delays=(1,)).when("conv", 5, samples=2)
-        (1, 0)
-        """
-        local = step - self.offsets[name]
-        if not 0 <= local < samples * self.timesteps:
-            return None
-        return divmod(local, self.timesteps)
+    def window(self, name: str, samples: int) -> Window:
+        """Return when a population computes, in a run of `samples` back to back."""
+        return Window(self.offsets[name], self.timesteps, samples)
 
 
 def schedule(netlist: Netlist) -> Schedule:
     """Balance all paths of a netlist: offsets are longest paths, delays make shorter ones wait.
+
+    A source at depth d computes timestep t at step t + d; its burst is due when the target, at depth e,
+    computes the same timestep: at step t + e, e - d later. A path to the source, longer by the
+    connection, is a path to the target: e >= d + 1, so that every hop has its step.
 
     Parameters
     ----------

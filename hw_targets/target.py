@@ -17,9 +17,13 @@ from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from toolchain.display import Displayed
 from toolchain.netlist.errors import FormatError, InputError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 #: Where a number comes from, best first.
 BASES = {
@@ -57,7 +61,7 @@ class Fact:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class Target(Displayed):
     """What a chip or system can hold. A field is None where no source states it.
 
     Parameters
@@ -219,6 +223,24 @@ class Target:
             },
         }
 
+    def __rich__(self) -> RenderableType:
+        """Show the facts as a table, unknown ones with the reason."""
+        from rich.console import Group
+        from rich.table import Column, Table
+
+        table = Table(Column("number", no_wrap=True), "value", "basis", "source", title=self.title)
+        for name, fact in self.facts.items():
+            value = "unknown" if fact.value is None else _spell(fact.value)
+            table.add_row(name, value, fact.basis, fact.source + (f" ({fact.note})" if fact.note else ""))
+        used = {f.basis for f in self.facts.values()}
+        return Group(table, *(f"{basis}: {meaning}" for basis, meaning in BASES.items() if basis in used))
+
+
+def _spell(value: Value) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(f"{v:,}" for v in value)
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}"
+
 
 def _data() -> Traversable:
     return resources.files("hw_targets") / "data"
@@ -258,7 +280,7 @@ def load_target(name_or_path: str | Path) -> Target:
     near = difflib.get_close_matches(text.lower().replace("-", "_").replace(" ", "_"), available_targets(), n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InputError(
-        "--target",
+        "target",
         f"there is no target {text!r}",
         f"{hint}targets: {', '.join(available_targets())}, or the path of a .toml file",
     )

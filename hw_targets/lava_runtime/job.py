@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from hw_targets.schedule import Schedule
-from toolchain.files.netlist_file import netlist_bytes, read_netlist
+from toolchain.files import netlist_bytes, read_netlist
 from toolchain.netlist import BackendError, Input, Netlist, Readout, Shape
 
 #: What to do when there is no room for a run's files.
@@ -29,7 +29,7 @@ COUNTERS = ("clips", "send_ns", "receive_ns", "compute_ns", "record_ns")
 
 
 @dataclass(frozen=True)
-class Batch:
+class LavaBatch:
     """How the samples of a run pass through the pipeline.
 
     Parameters
@@ -78,7 +78,7 @@ class Job:
         """The .npy file of `COUNTERS` per population, in the netlist's order."""
         return self.folder / "counters.npy"
 
-    def write(self, netlist: Netlist, payloads: np.ndarray, batch: Batch) -> None:
+    def write(self, netlist: Netlist, payloads: np.ndarray, batch: LavaBatch) -> None:
         """Write what the worker needs."""
         with disk_errors():
             self.errors.mkdir()
@@ -87,13 +87,13 @@ class Job:
             np.save(self.folder / "payloads.npy", payloads, allow_pickle=False)
             (self.folder / "batch.json").write_text(json.dumps(asdict(batch)))
 
-    def read(self) -> tuple[Netlist, np.ndarray, Batch]:
+    def read(self) -> tuple[Netlist, np.ndarray, LavaBatch]:
         """Read what `write` wrote; the payloads are mapped, not loaded."""
         payloads = np.load(self.folder / "payloads.npy", mmap_mode="r", allow_pickle=False)
-        batch = Batch(**json.loads((self.folder / "batch.json").read_text()))
+        batch = LavaBatch(**json.loads((self.folder / "batch.json").read_text()))
         return read_netlist(self.folder / "netlist.h5"), payloads, batch
 
-    def create_records(self, netlist: Netlist, schedule: Schedule, batch: Batch) -> dict[str, np.ndarray]:
+    def create_records(self, netlist: Netlist, schedule: Schedule, batch: LavaBatch) -> dict[str, np.ndarray]:
         """Create the files that populations record into; return them mapped, (T, N, *shape)."""
         records: dict[str, np.ndarray] = {}
         for population in netlist.populations:

@@ -12,7 +12,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_configs import RunConfig
 
-from hw_targets.lava_runtime.job import Batch, Job
+from hw_targets.lava_runtime.job import Job, LavaBatch
 from hw_targets.lava_runtime.kernels import build_kernel
 from hw_targets.lava_runtime.processes.populations import (
     AdaFireProcess,
@@ -22,8 +22,8 @@ from hw_targets.lava_runtime.processes.populations import (
     SourceProcess,
     Types,
 )
-from hw_targets.lava_runtime.task import Line, Messenger, Task, Window
-from hw_targets.schedule import Schedule
+from hw_targets.lava_runtime.task import Line, Messenger, Task
+from hw_targets.schedule import Schedule, Window
 from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Population, Readout
 
 
@@ -40,7 +40,7 @@ class PopulationRun(RunConfig):
 
 
 def build_network(
-    netlist: Netlist, schedule: Schedule, payloads: np.ndarray, batch: Batch, job: Job, messenger: Messenger
+    netlist: Netlist, schedule: Schedule, payloads: np.ndarray, batch: LavaBatch, job: Job, messenger: Messenger
 ) -> dict[str, PopulationProcess]:
     """Build and connect the Processes of a netlist.
 
@@ -49,7 +49,7 @@ def build_network(
     netlist : Netlist
     schedule : Schedule
     payloads : ndarray (N, *shape), or (T, N, *shape) for frames
-    batch : Batch
+    batch : LavaBatch
     job : Job
         Its records and counters are created.
     messenger : Messenger
@@ -61,7 +61,7 @@ def build_network(
     """
     records = job.create_records(netlist, schedule, batch)
     counters = job.create_counters(netlist)
-    windows = {name: Window(offset, schedule.timesteps, batch.rounds) for name, offset in schedule.offsets.items()}
+    windows = {p.name: schedule.window(p.name, batch.rounds) for p in netlist.populations}
     processes: dict[str, PopulationProcess] = {}
     for index, population in enumerate(netlist.populations):
         lines, bound = _lines(netlist, population, windows)

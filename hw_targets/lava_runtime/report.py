@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from toolchain.display import Displayed
 from toolchain.netlist import Trace
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 #: The fields of `ProcessTime`.
 ACTIVITIES = ("send", "receive", "compute", "record")
@@ -33,7 +37,7 @@ class ProcessTime:
 
 
 @dataclass(frozen=True)
-class LavaTiming:
+class LavaTiming(Displayed):
     """Wall time of a run.
 
     Parameters
@@ -83,6 +87,21 @@ class LavaTiming:
             "processes": {name: asdict(p) for name, p in self.processes.items()},
         }
 
+    def __rich__(self) -> RenderableType:
+        """Show where the seconds went, by phase and by process."""
+        from rich.console import Group
+        from rich.table import Table
+
+        phases = Table("seconds", *self.phases, "total", title=f"Lava: {self.steps} steps of {1e3 * self.step:.3g} ms")
+        phases.add_row(
+            f"{self.samples} samples, {self.lanes} side by side",
+            *(f"{seconds:.3g}" for seconds in (*self.phases.values(), self.total)),
+        )
+        processes = Table("process (seconds)", *ACTIVITIES)
+        for name, process in self.processes.items():
+            processes.add_row(name, *(f"{getattr(process, activity):.3g}" for activity in ACTIVITIES))
+        return Group(phases, processes)
+
 
 def add_timings(timings: Sequence[LavaTiming]) -> LavaTiming:
     """Return the sum of consecutive runs, one start-up each.
@@ -109,8 +128,12 @@ def add_timings(timings: Sequence[LavaTiming]) -> LavaTiming:
 
 
 @dataclass(frozen=True, eq=False)
-class LavaRun:
+class LavaRun(Displayed):
     """A run on Lava: what came out, and what it cost."""
 
     trace: Trace
     timing: LavaTiming
+
+    def __rich__(self) -> RenderableType:
+        """Show what it cost: the trace is for `toolchain.equivalence` to read."""
+        return self.timing

@@ -8,12 +8,12 @@ from time import perf_counter
 
 import numpy as np
 
-from hw_targets.lava_runtime.job import COUNTERS, Batch, Job, disk_errors, job_folder
+from hw_targets.lava_runtime.job import COUNTERS, Job, LavaBatch, disk_errors, job_folder
 from hw_targets.lava_runtime.report import ACTIVITIES, LavaRun, LavaTiming, ProcessTime
 from hw_targets.lava_runtime.shim import require_lava
 from hw_targets.lava_runtime.supervise import supervise
 from hw_targets.schedule import schedule
-from toolchain.netlist import AdaFire, InputError, Netlist, Trace
+from toolchain.netlist import AdaFire, InputError, Netlist, Trace, check_payloads
 
 #: Most samples that travel side by side unless told otherwise.
 LANES = 16
@@ -78,13 +78,16 @@ def measure_on_lava(
     LavaRun
     """
     begin = perf_counter()
-    payloads = _check_payloads(netlist, payloads)
-    batch = _batch(payloads.shape[1 if netlist.input.coding == "frames" else 0], lanes)
+    given = check_payloads(netlist.input, payloads, netlist.timesteps)
+    if given.shape[1] == 0:
+        raise InputError(netlist.input.name, "there are no samples to run")
+    batch = _batch(given.shape[1], lanes)
     times = schedule(netlist)
     steps = times.steps(batch.rounds)
     require_lava()
     with job_folder() as job:
-        job.write(netlist, payloads, batch)
+        # A held payload travels once.
+        job.write(netlist, given if netlist.input.coding == "frames" else given[0], batch)
         phases = supervise(
             [*WORKER, str(job.folder)],
             job,
@@ -104,35 +107,13 @@ def measure_on_lava(
     return LavaRun(trace, timing)
 
 
-def _check_payloads(netlist: Netlist, payloads: np.ndarray) -> np.ndarray:
-    """Return the payloads as they travel (int8 or uint8)."""
-    source = netlist.input
-    lead = ("T", "N") if source.coding == "frames" else ("N",)
-    if payloads.ndim != len(lead) + len(source.shape) or payloads.shape[len(lead) :] != source.shape:
-        expected = ", ".join(map(str, (*lead, *source.shape)))
-        raise InputError(source.name, f"payloads of shape {payloads.shape} found, expected ({expected})")
-    if source.coding == "frames":
-        if payloads.shape[0] < netlist.timesteps:
-            raise InputError(source.name, f"{payloads.shape[0]} frames found, expected {netlist.timesteps}")
-        payloads = payloads[: netlist.timesteps]
-    if not np.issubdtype(payloads.dtype, np.integer):
-        raise InputError(source.name, f"payloads of type {payloads.dtype} found, expected integers")
-    if payloads.size == 0:
-        raise InputError(source.name, "there are no samples to run")
-    low, high = source.payload_range
-    if int(payloads.min()) < low or int(payloads.max()) > high:
-        found = f"{int(payloads.min())} .. {int(payloads.max())}"
-        raise InputError(source.name, f"payloads {found} found, expected {low} .. {high}")
-    return payloads.astype(source.payload_dtype, copy=False)
-
-
-def _batch(samples: int, lanes: int | None) -> Batch:
+def _batch(samples: int, lanes: int | None) -> LavaBatch:
     if lanes is None:
         rounds = -(-samples // LANES)
         lanes = -(-samples // rounds)
     if lanes < 1:
         raise InputError("lanes", f"{lanes} found, expected at least 1")
-    return Batch(samples, min(lanes, samples))
+    return LavaBatch(samples, min(lanes, samples))
 
 
 def _collect(netlist: Netlist, job: Job) -> tuple[Trace, dict[str, ProcessTime]]:

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hw_targets.lava_runtime.job import Batch, Job, job_folder
+from hw_targets.lava_runtime.job import Job, LavaBatch, job_folder
 from hw_targets.lava_runtime.run import measure_on_lava
 from hw_targets.lava_runtime.shim import load_lava, require_lava
 from hw_targets.lava_runtime.supervise import supervise
 from hw_targets.lava_runtime.task import Messenger
 from hw_targets.lava_runtime.worker import phase, serve
+from toolchain.display import Displayed
 from toolchain.netlist import AdaFire, Conv, InputError, Netlist, per_channel
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 WORKER = (sys.executable, "-P", "-m", "hw_targets.lava_runtime.stock")
 
 
 @dataclass(frozen=True)
-class StockComparison:
+class StockComparison(Displayed):
     """Seconds per step of the same layers.
 
     Parameters
@@ -55,6 +59,19 @@ class StockComparison:
             "ratio": self.stock / self.adafire,
             "ratio_with_lanes": self.stock / self.adafire_with_lanes,
         }
+
+    def __rich__(self) -> RenderableType:
+        """Show the times per step."""
+        from rich.table import Table
+
+        table = Table("processes", "ms per step", "ratio", title=f"{len(self.layers)} layers, {self.steps} steps")
+        for name, seconds in (
+            ("Lava's Conv and LIF", self.stock),
+            ("ours", self.adafire),
+            (f"ours, {self.lanes} samples side by side", self.adafire_with_lanes),
+        ):
+            table.add_row(name, f"{1e3 * seconds:.3g}", f"{self.stock / seconds:.3g}")
+        return table
 
 
 def compare_with_stock(
@@ -88,7 +105,7 @@ def compare_with_stock(
     require_lava()
     samples = len(payloads)
     with job_folder() as job:
-        job.write(netlist, payloads, Batch(samples, 1))
+        job.write(netlist, payloads, LavaBatch(samples, 1))
         phases = supervise([*WORKER, str(job.folder)], job, time_limit=time_limit)
     single = measure_on_lava(netlist, payloads, lanes=1, time_limit=time_limit).timing
     several = measure_on_lava(netlist, payloads, lanes=lanes, time_limit=time_limit).timing

@@ -10,38 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hw_targets.lava_runtime.job import COUNTERS, Batch
+from hw_targets.lava_runtime.job import COUNTERS, LavaBatch
 from hw_targets.lava_runtime.kernels import Kernel
-
-
-@dataclass(frozen=True)
-class Window:
-    """When a population computes and when it sends.
-
-    Parameters
-    ----------
-    offset : int
-        Step of its first timestep.
-    timesteps : int
-        T; every T steps it starts over with the next samples.
-    rounds : int or None
-        How often; None for ever.
-    """
-
-    offset: int
-    timesteps: int
-    rounds: int | None
-
-    def when(self, step: int) -> tuple[int, int] | None:
-        """Return (round, timestep) to compute at a step counted from 0, or None when idle."""
-        local = step - self.offset
-        if local < 0 or (self.rounds is not None and local >= self.rounds * self.timesteps):
-            return None
-        return divmod(local, self.timesteps)
-
-    def sends(self, step: int) -> bool:
-        """Return whether the burst of the step before leaves at this step."""
-        return self.when(step - 1) is not None
+from hw_targets.schedule import Window
 
 
 @dataclass
@@ -86,7 +57,7 @@ class Task:
     ----------
     name : str
     window : Window
-    batch : Batch
+    batch : LavaBatch
     lines : tuple of Line
         One per InPort ``in_<i>``.
     limit : int
@@ -100,7 +71,7 @@ class Task:
 
     name: str
     window: Window
-    batch: Batch
+    batch: LavaBatch
     lines: tuple[Line, ...]
     limit: int
     record: np.ndarray

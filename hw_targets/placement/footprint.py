@@ -21,9 +21,8 @@ from toolchain.netlist import (
     Resample,
     Scale,
     Weighted,
-    apply,
+    fan_in,
 )
-from toolchain.netlist.linear import structure
 from toolchain.netlist.shapes import Shape
 
 #: The resources of a core, in the order that tables show them.
@@ -42,15 +41,15 @@ def core_limits(target: Target) -> Mapping[str, int | None]:
 
 
 @dataclass(frozen=True, eq=False)
-class Synapses:
-    """The synapses of one connection.
+class ConnectionFootprint:
+    """What the boxes of one connection's targets take of a core.
 
     Parameters
     ----------
     connection : Connection
     source_shape : tuple of int
-    fan_in : ndarray (target current shape), float64
-        Paths into each target, borders included; integers.
+    fan_in : ndarray (target current shape), int64
+        Synapses into each target, borders included.
     kernel : ndarray (C,), int64, or None
         Weights that one channel needs where a core stores a kernel once for all positions; None
         for connections that are no convolution.
@@ -61,11 +60,13 @@ class Synapses:
     fan_in: np.ndarray
     kernel: np.ndarray | None
 
-    def stored(self, box: Box, *, shared: bool) -> int:
+    def weights(self, box: Box, *, shared: bool) -> int:
         """Count the weights that a core holding `box` stores."""
+        every = int(self.fan_in[index(box)].sum())
         if shared and self.kernel is not None:
-            return min(int(self.kernel[slice(*box[0])].sum()), int(self.fan_in[index(box)].sum()))
-        return int(self.fan_in[index(box)].sum())
+            # Fewer positions than the kernel has copies need no more than their own synapses.
+            return min(int(self.kernel[slice(*box[0])].sum()), every)
+        return every
 
     def axons(self, box: Box, *, shared: bool) -> int:
         """Count the input axons of a core holding `box`.
@@ -73,39 +74,46 @@ class Synapses:
         One per source neuron; where axons carry an index into shared weights, one per source
         position, the index being the channel.
         """
-        sources = receptive_box(self.connection.operators, self.source_shape, box)
+        sources = self.sources(box)
         return volume(sources[1:]) if shared and len(sources) > 1 else volume(sources)
 
+    def sources(self, box: Box) -> Box:
+        """Return the box of source neurons that a box of targets listens to."""
+        return receptive_box(self.connection.operators, self.source_shape, box)
 
-def _repeats(connection: Connection, shape: Shape) -> int | None:
-    """Return how many kernels positions alternate between; None when weights are not shared at all."""
-    repeats, last = 1, None
+
+def _kernels(connection: Connection, shape: Shape) -> int | None:
+    """Return how many kernels positions alternate between; None when weights are not shared at all.
+
+    A convolution has one. Upsampling by f before it aligns the same taps with the source in f ways per
+    axis, so that there are f sums of them. Of a transposed convolution an output position sees every
+    stride-th tap only: a kernel for each remainder of its position by the stride.
+    """
+    kernels, last = 1, None
     for operator in connection.operators:
         if isinstance(operator, Linear):
             return None
         if isinstance(operator, Resample):
-            repeats *= math.prod(-(-m.shape[0] // m.shape[1]) for m in operator.matrices)
+            kernels *= math.prod(-(-m.shape[0] // m.shape[1]) for m in operator.matrices)
         if isinstance(operator, ConvTranspose):
-            repeats *= math.prod(operator.stride)
+            kernels *= math.prod(operator.stride)
         if isinstance(operator, Weighted):
             last = operator
         shape = operator.output_shape(shape)
-    return repeats if isinstance(last, Conv | ConvTranspose | Scale) and len(shape) > 1 else None
+    return kernels if isinstance(last, Conv | ConvTranspose | Scale) and len(shape) > 1 else None
 
 
-def _measure(connection: Connection, source_shape: Shape) -> Synapses:
-    x, shape = np.ones(source_shape), source_shape
-    for operator in connection.operators:
-        x = apply(structure(operator), x, shape)
-        shape = operator.output_shape(shape)
-    repeats = _repeats(connection, source_shape)
-    kernel = None if repeats is None else x.reshape(x.shape[0], -1).max(axis=1).astype(np.int64) * repeats
-    return Synapses(connection, source_shape, x, kernel)
+def _measure(connection: Connection, source_shape: Shape) -> ConnectionFootprint:
+    count = fan_in(connection.operators, source_shape)
+    kernels = _kernels(connection, source_shape)
+    # The largest fan-in of a channel's positions is a whole kernel: only borders have less.
+    kernel = None if kernels is None else count.reshape(count.shape[0], -1).max(axis=1) * kernels
+    return ConnectionFootprint(connection, source_shape, count, kernel)
 
 
 @lru_cache(maxsize=4)
-def measure_synapses(netlist: Netlist) -> Mapping[str, tuple[Synapses, ...]]:
-    """Return the synapses into each population that takes connections."""
+def connection_footprints(netlist: Netlist) -> Mapping[str, tuple[ConnectionFootprint, ...]]:
+    """Return the connections into each population that takes any, measured."""
     return {
         p.name: tuple(_measure(c, netlist[c.source].shape) for c in netlist.inputs(p.name))
         for p in netlist.populations[1:]
@@ -126,6 +134,7 @@ def state_bits(netlist: Netlist, target: Target) -> int:
 
 
 def _field(exponent: tuple[int, ...] | None) -> int:
+    """Return the bits of an exponent, stored as its distance from the least one."""
     return 0 if exponent is None else (exponent[1] - exponent[0]).bit_length()
 
 
@@ -145,18 +154,18 @@ def footprint(netlist: Netlist, target: Target, name: str, box: Box, *, shared: 
     """
     population = netlist[name]
     shared = bool(target.shares_kernels) if shared is None else shared
-    connections = measure_synapses(netlist)[name]
+    connections = connection_footprints(netlist)[name]
     neurons = volume(box)
     if isinstance(population, MaxPool):
         # Max-pooling remembers the cumulative payload of every input, and the windows' last maxima.
         box = receptive_box((population.window,), population.input_shape, box)
         neurons += volume(box)
-    weights = sum(s.stored(box, shared=shared) for s in connections)
+    weights = sum(c.weights(box, shared=shared) for c in connections)
     synapse_bytes = -(-weights * stored_weight_bits(netlist, target) // 8)
     state_bytes = neurons * -(-state_bits(netlist, target) // 8)
     return {
         "neurons": neurons * (target.neuron_slots or 1),
         "synapse_bytes": synapse_bytes,
         "memory_bytes": synapse_bytes + state_bytes,
-        "in_axons": sum(s.axons(box, shared=shared) for s in connections),
+        "in_axons": sum(c.axons(box, shared=shared) for c in connections),
     }

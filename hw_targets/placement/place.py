@@ -13,12 +13,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hw_targets.fields import membrane_bits
 from hw_targets.placement.boxes import Box, index, intersection, receptive_box, volume, whole
 from hw_targets.placement.footprint import RESOURCES, core_limits, footprint
 from hw_targets.placement.layers import LAYER_RESOURCES, holds_layers, layer_footprint, layer_limits, match_layers
 from hw_targets.placement.placement import HOST, Placement, Tile, Traffic
 from hw_targets.placement.split import FIXES, CapacityError, excess, split
 from hw_targets.target import Target, available_targets, load_target
+from hw_targets.unroll import unroll as unroll_bursts
 from toolchain.netlist import MaxPool, Netlist, TargetError, UnsupportedError
 
 #: Rounds of splitting sources further until their out-axons fit.
@@ -29,7 +31,7 @@ _Key = tuple[str, Box]
 _Edges = dict[tuple[_Key, _Key], float]
 
 
-def place(netlist: Netlist, target: Target, traffic: Spikes | None = None) -> Placement:
+def place(netlist: Netlist, target: Target, traffic: Spikes | None = None, *, unroll: bool = False) -> Placement:
     """Place a netlist on a target.
 
     Parameters
@@ -39,6 +41,9 @@ def place(netlist: Netlist, target: Target, traffic: Spikes | None = None) -> Pl
     traffic : mapping of str to ndarray (population shape), optional
         Spikes per neuron and inference, by population (measured: `Trace.spikes` summed over time
         and averaged over samples); one per neuron by default.
+    unroll : bool
+        Place the netlist with its bursts unrolled to binary spikes (see `hw_targets.unroll`); `traffic` is
+        the original's.
 
     Returns
     -------
@@ -48,9 +53,15 @@ def place(netlist: Netlist, target: Target, traffic: Spikes | None = None) -> Pl
     ------
     CapacityError
         When a neuron, or the network, needs more of a resource than the target has.
+    TargetError
+        When it cannot be unrolled within the target's membrane.
     UnsupportedError
         When the target's file does not describe its cores.
     """
+    if unroll:
+        # A burst of n is n spikes either way: what was measured holds unrolled too, but for the input's bits.
+        traffic = traffic and {name: spikes for name, spikes in traffic.items() if name != netlist.input.name}
+        netlist = unroll_bursts(netlist, membrane_bits(netlist, target)).netlist
     if holds_layers(target):
         return _place_layers(netlist, target, traffic)
     if all(limit is None for limit in core_limits(target).values()):

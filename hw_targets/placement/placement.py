@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hw_targets.placement.boxes import Box, volume
 from hw_targets.target import Target
+from toolchain.display import Displayed
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,7 +52,7 @@ class Traffic:
 
 
 @dataclass(frozen=True, eq=False)
-class Placement:
+class Placement(Displayed):
     """A netlist on the cores of a target.
 
     Parameters

@@ -8,8 +8,8 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from hw_targets.placement.boxes import Box, grid, receptive_box, volume, whole
-from hw_targets.placement.footprint import core_limits, footprint, measure_synapses
+from hw_targets.placement.boxes import Box, grid, volume, whole
+from hw_targets.placement.footprint import connection_footprints, core_limits, footprint
 from hw_targets.target import Target
 from toolchain.netlist import Netlist, TargetError
 from toolchain.netlist.shapes import Shape
@@ -62,7 +62,11 @@ def excess(used: Mapping[str, int], target: Target) -> tuple[str, int, int] | No
 
 
 def _blocks(n: int) -> list[int]:
-    """Return the block sizes that cut an axis of n into a different number of parts, longest first."""
+    """Return block sizes that each cut an axis of n into another number of parts, longest first.
+
+    For few parts the least size that makes so many; for many parts, of which most numbers have no size,
+    every size up to the root of n: below it, one more means fewer parts. About two roots in all.
+    """
     sizes = {-(-n // parts) for parts in range(1, math.isqrt(n) + 1)} | set(range(1, math.isqrt(n) + 1))
     return sorted(sizes, reverse=True)
 
@@ -129,6 +133,4 @@ def _estimate(netlist: Netlist, target: Target, name: str, block: Shape) -> dict
 
 def _halo(netlist: Netlist, name: str, box: Box) -> int:
     """Count the source neurons that a box listens to, over all connections."""
-    return sum(
-        volume(receptive_box(s.connection.operators, s.source_shape, box)) for s in measure_synapses(netlist)[name]
-    )
+    return sum(volume(c.sources(box)) for c in connection_footprints(netlist)[name])

@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from hw_targets.fields import fit_bias, fit_threshold, unit_of
+from hw_targets.fields import fit_bias, fit_threshold, fitted_thresholds, unit, unit_of
 from hw_targets.rules.report import Violation
 from hw_targets.target import Target
 from toolchain.netlist import (
@@ -71,9 +71,7 @@ def input_payload(netlist: Netlist, target: Target) -> Iterator[Violation]:
     source = netlist.input
     low, high = source.payload_range
     if target.max_payload is not None and high > target.max_payload:
-        fix = (
-            "`unroll`: the input becomes one binary spike per bit" if target.binary else "use fewer input bits"
-        )
+        fix = "`unroll`: the input becomes one binary spike per bit" if target.binary else "use fewer input bits"
         yield Violation("input_payload", source.name, target.max_payload, high, fix)
     if low < 0 and target.signed_input is False:
         fix = "`unroll`, or use data that is never negative"
@@ -154,25 +152,6 @@ def bias_field(netlist: Netlist, target: Target) -> Iterator[Violation]:
             yield from _rounded("bias_field", population, population.bias, target, fit)
 
 
-def fitted_thresholds(population: AdaFire | Readout, target: Target) -> np.ndarray | None:
-    """Return the thresholds that the target would hold; None for a readout, or where it cannot."""
-    if isinstance(population, Readout):
-        return None
-    if unit_of(target, population.threshold) is not None:
-        return population.threshold
-    try:
-        return fit_threshold(target, population.threshold)
-    except TargetError:
-        return None
-
-
-def unit(population: AdaFire | Readout, target: Target) -> int:
-    """Return the exponent k of a population's unit on the target."""
-    threshold = fitted_thresholds(population, target)
-    found = None if threshold is None else unit_of(target, threshold)
-    return target.least_unit if found is None else found
-
-
 def roomier(netlist: Netlist, population: AdaFire | Readout, target: Target) -> str | None:
     """Return the advice to convert for the target, where its thresholds would leave more bits above them."""
     if isinstance(population, Readout) or netlist.provenance.target in (target.name, target.chip):
@@ -214,7 +193,9 @@ def greatest_potential(netlist: Netlist, name: str) -> int:
 
 #: Narrowest weights of a netlist.
 LEAST_WEIGHT_BITS = 2
-_NO_WIDTH = "no weights are narrow enough: use fewer `timesteps`, lower `phi`, fewer inputs per neuron, or a roomier target"
+_NO_WIDTH = (
+    "no weights are narrow enough: use fewer `timesteps`, a lower `phi`, fewer inputs per neuron, or a roomier `target`"
+)
 
 
 def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
@@ -229,9 +210,7 @@ def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
         magnitude = greatest_potential(netlist, population.name)
         if bits != netlist.membrane_bits and magnitude > limit:
             fewer = bits_for_headroom(netlist, magnitude, limit, unit_growth(population, target))
-            narrow = (
-                f"use `weight_bits` of {fewer}, or fewer `timesteps`" if fewer >= LEAST_WEIGHT_BITS else _NO_WIDTH
-            )
+            narrow = f"use `weight_bits` of {fewer}, or fewer `timesteps`" if fewer >= LEAST_WEIGHT_BITS else _NO_WIDTH
             fix = roomier(netlist, population, target) or narrow
             yield Violation("membrane_range", population.name, limit, magnitude, fix)
 

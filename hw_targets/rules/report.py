@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from toolchain.display import Displayed
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -48,7 +50,7 @@ class Violation:
 
 
 @dataclass(frozen=True, eq=False)
-class CheckReport:
+class CheckReport(Displayed):
     """The result of checking a netlist against a target.
 
     Parameters

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hw_targets.placement.footprint import measure_synapses
+from hw_targets.placement.footprint import connection_footprints
 from hw_targets.rules.report import Violation
 from hw_targets.target import Target
-from toolchain.netlist import AdaFire, Conv, ConvTranspose, Input, MaxPool, Netlist, Readout, SumPool, fan_out
+from toolchain.netlist import AdaFire, Conv, ConvTranspose, Input, MaxPool, Netlist, Readout, SumPool, fan_outs
 from toolchain.netlist.shapes import size
 
 
@@ -94,16 +94,16 @@ def fan_in(netlist: Netlist, target: Target) -> Iterator[Violation]:
 
 def greatest_fan_in(netlist: Netlist, name: str) -> int:
     """Return the most synapses into one neuron of a population."""
-    return int(np.max(sum(s.fan_in for s in measure_synapses(netlist)[name])))
+    return int(np.max(sum(c.fan_in for c in connection_footprints(netlist)[name])))
 
 
 def fan_out_limit(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that a neuron reaches no more targets than the target allows."""
     if target.fan_out is None:
         return
+    counts = fan_outs(netlist.connections, {p.name: p.shape for p in netlist.populations})
     for population in netlist.spiking:
-        counts = [fan_out(c.operators, population.shape) for c in netlist.outputs(population.name)]
-        most = int(np.max(sum(counts))) if counts else 0
+        most = int(counts[population.name].max()) if population.name in counts else 0
         if most > target.fan_out:
             fix = "narrow the layers that it feeds, or duplicate the population"
             yield Violation("fan_out_limit", population.name, target.fan_out, most, fix)

@@ -65,13 +65,13 @@ def test_bursts_are_refused_for_loihi1_and_every_violation_has_a_fix(resnet20):
     payload = [v for v in report.violations if v.rule == "payload_width"]
     assert len(payload) == 19
     assert all((v.limit, v.actual, v.margin) == (1, 4, -3) for v in payload)
-    assert "--unroll" in payload[0].fix
+    assert "`unroll`" in payload[0].fix
 
 
 def test_unrolled_bursts_pass_on_loihi1(fits_loihi1):
     target = load_target("kapoho_bay")
     assert rules_of(check(fits_loihi1, target)) == {"payload_width", "input_payload"}
-    report = check(fits_loihi1, target, unrolled=True)
+    report = check(fits_loihi1, target, unroll=True)
     assert report.passed, report.violations
     assert report.utilization["payload"] == (1, 1)
     assert report.netlist_hash == fits_loihi1.content_hash
@@ -83,15 +83,15 @@ def test_the_other_fix_works_too(fits_loihi1):
         if isinstance(p, AdaFire):
             single = change(single, p.name, phi=1)
     assert rules_of(check(single, load_target("kapoho_bay"))) == {"input_payload"}
-    assert check(single, load_target("kapoho_bay"), unrolled=True).passed
+    assert check(single, load_target("kapoho_bay"), unroll=True).passed
 
 
 def test_a_membrane_without_room_for_gates_is_a_violation_with_its_numbers(fits_loihi1):
-    report = check(fits_loihi1, replace(load_target("loihi1"), membrane_bits=14), unrolled=True)
+    report = check(fits_loihi1, replace(load_target("loihi1"), membrane_bits=14), unroll=True)
     assert "unroll_room" in rules_of(report)
     room = next(v for v in report.violations if v.rule == "unroll_room")
     assert room.limit == 2**13 - 1 < room.actual
-    assert "lower phi" in room.fix
+    assert "lower `phi`" in room.fix
 
 
 def test_burst_length(small_resnet):
@@ -102,7 +102,7 @@ def test_burst_length(small_resnet):
 def test_weight_width(small_resnet):
     report = check(small_resnet, replace(load_target("loihi2"), weight_bits=(2, 4)))
     assert {v.where for v in report.violations} == {c.name for c in small_resnet.connections}
-    assert all(v.fix == "quantise to 4 bits (--weight-bits 4)" for v in report.violations)
+    assert all(v.fix == "use `weight_bits` of 4" for v in report.violations)
 
 
 def test_weight_products(small_resnet):
@@ -128,7 +128,7 @@ def test_threshold_field(small_resnet):
     assert [(v.rule, v.where, v.limit, v.actual) for v in report.violations] == [
         ("threshold_field", "a", 131072, 131073)
     ]
-    assert "--target loihi2" in report.violations[0].fix
+    assert "`target` loihi2" in report.violations[0].fix
 
 
 def test_bias_field(small_resnet):

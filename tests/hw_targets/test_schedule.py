@@ -21,8 +21,9 @@ def test_what_meets_belongs_to_the_same_timestep(architecture, make_netlist):
     found = schedule(netlist)
     for connection, delay in zip(netlist.connections, found.delays, strict=True):
         assert delay >= 1
+        source, target = found.window(connection.source, 3), found.window(connection.target, 3)
         for step in range(found.steps(3)):
-            assert found.when(connection.source, step, 3) == found.when(connection.target, step + delay, 3)
+            assert source.when(step) == target.when(step + delay)
 
 
 def test_the_shortcut_waits(make_netlist):
@@ -37,7 +38,7 @@ def test_samples_follow_each_other_without_a_gap(make_netlist):
     assert found.depth == 5
     assert found.steps(1) == 4 + 5
     assert found.steps(10) == 10 * 4 + 5
-    seen = [found.when("b", step, 2) for step in range(found.steps(2))]
+    seen = [found.window("b", 2).when(step) for step in range(found.steps(2))]
     assert seen == [None, None, *((n, t) for n in range(2) for t in range(4)), None, None, None]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+import adafire
 import sim.golden as golden
-import toolchain as adafire
 from hw_targets.rules import check
 from hw_targets.rules.capacity import placed
 from hw_targets.target import load_target
@@ -20,7 +20,7 @@ from sim.early_exit import alpha_schedule
 from toolchain.cli import run
 from toolchain.data import Dataset
 from toolchain.equivalence import diagnose
-from toolchain.files.netlist_file import write_netlist
+from toolchain.files import write_netlist
 from toolchain.netlist import Accuracies, AdaFire, InputError, Provenance, membrane_bound
 from toolchain.report import compare_html, measure, rows, to_csv, to_html, to_json, to_markdown
 from toolchain.report.fidelity import mean_payloads, without_spikes
@@ -190,7 +190,7 @@ def test_violations_are_listed(make_netlist):
     assert all(v.rule in page for v in report.violations)
     narrow = check(netlist, load_target("speck"))
     assert any(v.rule == "membrane_range" for v in narrow.violations)
-    assert not any(re.search(r"--weight-bits [01]\b", v.fix) for v in narrow.violations)
+    assert not any(re.search(r"`weight_bits` of [01]\b", v.fix) for v in narrow.violations)
 
 
 def test_two_netlists_side_by_side(make_netlist):
@@ -260,9 +260,10 @@ def test_a_search_is_shown(strategy, tmp_path):
         torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3)
     ).eval()
     values = np.random.default_rng(0).normal(0, 1, (560, 1, 8, 8))
-    netlist = adafire.to_netlist(
-        model, values, timesteps=4, phi=2, samples=280, search=True, compress=True, strategy=strategy, tolerance=0.5
+    recipe = adafire.Recipe(
+        timesteps=4, phi=2, samples=280, search=True, compress=True, strategy=strategy, tolerance=0.5
     )
+    netlist = adafire.convert(model, values, recipe)
     search = read_search(netlist.provenance)
     assert search.points[0].name.startswith("uniform")
     assert len(search.points) == 3

@@ -29,10 +29,10 @@ def check(
     """
     from hw_targets.rules import check as check_netlist
     from hw_targets.target import load_target
-    from toolchain.files.netlist_file import read_netlist
+    from toolchain.files import read_netlist
 
     chosen = load_target(target)
-    report = check_netlist(read_netlist(netlist), chosen, unrolled=unroll)
+    report = check_netlist(read_netlist(netlist), chosen, unroll=unroll)
     show(report, report.to_json() if as_json else None)
     if not report.passed:
         raise typer.Exit(CHECK_FAILED)
@@ -54,19 +54,17 @@ def place(
     """
     from hw_targets.placement import draw
     from hw_targets.placement import place as place_netlist
-    from hw_targets.rules import membrane_bits
     from hw_targets.target import load_target
-    from hw_targets.unroll import unroll as unroll_netlist
-    from toolchain.evaluate.traffic import measure_traffic
-    from toolchain.files.netlist_file import read_netlist
+    from toolchain.files import read_netlist
 
     chosen, subject = load_target(target), read_netlist(netlist)
-    traffic = None if data is None else measure_traffic(subject, data, limit)
-    if unroll:
-        # A burst of n is n spikes either way: what was measured holds unrolled too, but for the input's bits.
-        traffic = traffic and {name: spikes for name, spikes in traffic.items() if name != subject.input.name}
-        subject = unroll_netlist(subject, membrane_bits(subject, chosen)).netlist
-    placement = place_netlist(subject, chosen, traffic)
+    traffic = None
+    if data is not None:
+        from toolchain.data import read_data
+        from toolchain.evaluate.traffic import measure_traffic
+
+        traffic = measure_traffic(subject, read_data(data, limit=limit))
+    placement = place_netlist(subject, chosen, traffic, unroll=unroll)
     if picture is not None:
         draw(placement, picture)
     show(placement, placement.to_json() if as_json else None)
@@ -81,8 +79,8 @@ def targets(
 
     Example: adafire targets loihi2
     """
-    from hw_targets.catalogue import Catalogue, Sheet
+    from hw_targets.catalogue import Catalogue
     from hw_targets.target import load_target
 
-    found = Catalogue() if name is None else Sheet(load_target(name))
+    found = Catalogue() if name is None else load_target(name)
     show(found, found.to_json() if as_json else None)
