@@ -60,6 +60,7 @@ def test_two_writers_leave_one_whole_file(tmp_path):
     stop.set()
     watcher.join()
     assert path.read_bytes() in contents
+    assert seen
     assert all(s in contents for s in seen)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -75,8 +76,7 @@ def test_a_full_disk_is_one_clear_error(what, tmp_path):
     program = textwrap.dedent(f"""
         import numpy as np
         from toolchain.netlist import *
-        from toolchain.files import write_netlist
-        from toolchain.files import write_trace
+        from toolchain.files import write_netlist, write_trace
         rng = np.random.default_rng(0)
         try:
             if {what!r} == "netlist":

@@ -131,6 +131,7 @@ def test_a_kill_at_any_time_leaves_no_part(workshop):
         delay *= 1.5
     assert killed >= 1
     assert survived
+    assert path.exists()
 
 
 def test_two_commands_that_write_one_file_leave_one_whole_file(make, workshop):

@@ -14,9 +14,9 @@ import numpy as np
 from toolchain.exchange.loss_report import Imported, Loss, LossReport
 from toolchain.exchange.nir.explicit import EXPLICIT, to_nir_explicit
 from toolchain.exchange.nir.file import profile_of, read_graph, write_graph
+from toolchain.exchange.nir.growing import GrowingGraph, exact_float32, grow, in_full, metadata
 from toolchain.exchange.nir.standard import import_graph
 from toolchain.exchange.nir.structure import check_version, first_difference, restore
-from toolchain.exchange.nir.synapses import GrowingGraph, exact_float32, grow, in_full, metadata
 from toolchain.files import whole
 from toolchain.netlist import AdaFire, FormatError, Netlist, Readout
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from toolchain.exchange.loss_report import Loss, LossReport
 from toolchain.exchange.nir.file import write_graph
-from toolchain.exchange.nir.synapses import GrowingGraph, exact_float32, grow, in_full, metadata
+from toolchain.exchange.nir.growing import GrowingGraph, exact_float32, grow, in_full, metadata
 from toolchain.netlist import (
     AdaFire,
     Netlist,
