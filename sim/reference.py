@@ -20,7 +20,7 @@ from sim.activity import Activity, Counter
 from sim.compilation import compile_layer
 from sim.layer import Layer
 from sim.threads import for_each, workers
-from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace, check_payloads
+from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace, check_payloads, last_reads
 from toolchain.netlist.shapes import size
 
 #: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run, core by core.
@@ -114,7 +114,7 @@ class Simulator:
     def _run_chunk(self, payloads: Tensor, part: slice, recorder: _Recorder) -> None:
         spikes = {self.netlist.input.name: payloads}
         recorder.spikes(self.netlist.input.name, payloads, part)
-        for layer, done in zip(self.layers, self._last_uses, strict=True):
+        for layer in self.layers:
             result = layer.run(spikes, timesteps=self.timesteps)
             name = layer.population.name
             if layer.population.emits:
@@ -123,18 +123,13 @@ class Simulator:
                 recorder.saturated(name, result.saturations)
             else:
                 recorder.readout(name, result.output, part)
-            for source in done:
-                del spikes[source]
+            # Readouts are in the list as well: they emit nothing.
+            for done in self._last_reads[name]:
+                spikes.pop(done, None)
 
     @cached_property
-    def _last_uses(self) -> list[list[str]]:
-        """Name, for each layer, the populations whose payloads no later layer reads."""
-        last = {c.source: layer for layer, p in enumerate(self.layers) for c in self.netlist.inputs(p.population.name)}
-        for position, layer in enumerate(self.layers):
-            if layer.population.emits:
-                last.setdefault(layer.population.name, position)
-        last.setdefault(self.netlist.input.name, 0)
-        return [[name for name, when in last.items() if when == position] for position in range(len(self.layers))]
+    def _last_reads(self) -> dict[str, tuple[str, ...]]:
+        return last_reads((p.name for p in self.netlist.populations), self.netlist.connections)
 
 
 class _Recorder:

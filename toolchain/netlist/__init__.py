@@ -22,7 +22,7 @@ from toolchain.netlist.errors import (
     TargetError,
     UnsupportedError,
 )
-from toolchain.netlist.graph import Connection, Netlist, check_graph
+from toolchain.netlist.graph import Connection, Netlist, check_graph, last_reads
 from toolchain.netlist.linear import adjoint, apply, apply_chain, chain_matrix
 from toolchain.netlist.operators import (
     Conv,
@@ -100,6 +100,7 @@ __all__ = [
     "fan_in",
     "fan_out",
     "fan_outs",
+    "last_reads",
     "membrane_bound",
     "partial_sum_bound",
     "per_channel",

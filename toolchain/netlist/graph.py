@@ -6,7 +6,7 @@ sum is two connections into one population, a concat is two connections with sli
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -272,3 +272,21 @@ def check_graph(populations: tuple[Any, ...], connections: tuple[Connection, ...
                 connection.name, f"delivers shape {reached}, {connection.target!r} takes {currents[connection.target]}"
             )
     return order
+
+
+def last_reads(order: Iterable[str], connections: Iterable[Connection]) -> dict[str, tuple[str, ...]]:
+    """Name, for each population or unit in topological order, the values that nobody reads after it.
+
+    A walk in that order may drop them once it has computed that one. A value that no connection reads is its own last
+    reading: it may go as soon as it is there.
+
+    Examples
+    --------
+    >>> last_reads("abc", [Connection("a", "b", ()), Connection("a", "c", ()), Connection("b", "c", ())])
+    {'a': (), 'b': (), 'c': ('a', 'b', 'c')}
+    """
+    position = {name: i for i, name in enumerate(order)}
+    last = {name: name for name in position}
+    for connection in connections:
+        last[connection.source] = max(last[connection.source], connection.target, key=position.__getitem__)
+    return {reader: tuple(name for name in last if last[name] == reader) for reader in position}

@@ -29,9 +29,10 @@ def check_payloads(source: Input, payloads: np.ndarray, timesteps: int) -> np.nd
         When shape, type or range is not what the input takes: bounds, and so exactness, rest on it.
     """
     frames = source.coding == "frames"
-    expected = ("T", "N", *source.shape) if frames else ("N", *source.shape)
-    if payloads.ndim != len(expected) or payloads.shape[-len(source.shape) :] != source.shape:
-        raise InputError(source.name, f"payloads of shape {payloads.shape} found, expected {expected}")
+    axes = ("T", "N", *source.shape) if frames else ("N", *source.shape)
+    if payloads.ndim != len(axes) or payloads.shape[-len(source.shape) :] != source.shape:
+        expected = ", ".join(map(str, axes))
+        raise InputError(source.name, f"payloads of shape {payloads.shape} found, expected ({expected})")
     if frames and payloads.shape[0] < timesteps:
         raise InputError(source.name, f"{payloads.shape[0]} frames found, expected {timesteps}")
     if not np.issubdtype(payloads.dtype, np.integer):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sim import kernels
-from toolchain.netlist import InputError, per_channel
+from toolchain.netlist import InputError, last_reads, per_channel
 from toolchain.network.float_network import Activation, FloatNetwork, MaxUnit, Output, Source, Unit
 
 #: Samples of the ANN that run together.
@@ -60,13 +60,13 @@ def iterate(network: FloatNetwork, x: Tensor, *, keep: bool = False) -> Iterator
         raise InputError(
             source.name, f"data of shape {tuple(x.shape)} {x.dtype} found, expected (N, {source.shape}), floating point"
         )
-    last_reader = {c.source: c.target for unit in network.units for c in network.inputs(unit.name)}
+    done = last_reads((unit.name for unit in network.units), network.connections)
     values: dict[str, Tensor] = {}
     for unit in network.units:
         values[unit.name] = x if isinstance(unit, Source) else value_of(network, unit, values)
         yield unit.name, values[unit.name]
         if not keep:
-            for name in [n for n in values if last_reader.get(n, unit.name) == unit.name]:
+            for name in done[unit.name]:
                 del values[name]
 
 
