@@ -1,13 +1,8 @@
 """From real numbers to the integers that a chip holds (semantics, section 3)."""
 
-from toolchain.quantize.quantize import (
-    Precision,
-    QuantizedUnit,
-    check_precision,
-    quantize,
-    quantize_source,
-    quantize_unit,
-)
+from toolchain.quantize.precision import Precision, check_precision
+from toolchain.quantize.quantize import quantize
+from toolchain.quantize.units import QuantizedUnit, quantize_source, quantize_unit
 
 __all__ = [
     "Precision",

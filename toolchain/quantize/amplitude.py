@@ -11,9 +11,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from toolchain.netlist import Conv, ConvTranspose, Linear, NetlistError, Operator, Resample, Scale, SumPool, apply
-from toolchain.netlist.operators import Weighted
-from toolchain.netlist.shapes import Shape
+from toolchain.netlist import (
+    Conv,
+    ConvTranspose,
+    Linear,
+    NetlistError,
+    Operator,
+    Resample,
+    Scale,
+    Shape,
+    SumPool,
+    Weighted,
+    apply,
+    per_channel,
+)
 
 
 def channelwise(where: str, amplitude: np.ndarray) -> np.ndarray:
@@ -32,22 +43,51 @@ def channelwise(where: str, amplitude: np.ndarray) -> np.ndarray:
         raise NetlistError(
             where,
             "neurons with different thresholds meet in one channel of a shared weight",
-            "use one threshold per layer (`--threshold-per-layer`)",
+            "use one threshold per layer (`threshold_per_layer`)",
         )
     return np.where(top > 0, top, 1.0)
 
 
 def through_structure(where: str, operator: Operator, amplitude: np.ndarray, shape: Shape) -> np.ndarray:
-    """Carry an amplitude per neuron through an operator without weights."""
+    """Carry an amplitude per neuron through an operator without weights.
+
+    Parameters
+    ----------
+    where : str
+        What an error calls it: the connection or the unit.
+    operator : Operator
+    amplitude : ndarray `shape`, float64
+    shape : tuple of int
+        Of the neurons in front of the operator.
+
+    Returns
+    -------
+    ndarray, float64
+        Per neuron behind it; 0 where nothing arrives (padding).
+
+    Raises
+    ------
+    NetlistError
+        When the operator sums neurons that stand for different values.
+    """
+    # A sum over neurons of one channel stands for what each of them does; where windows reach the padding too.
     if isinstance(operator, SumPool | Resample):
         out = operator.output_shape(shape)
-        per_channel = channelwise(where, amplitude)
-        return np.broadcast_to(per_channel.reshape(-1, *(1 for _ in out[1:])), out).copy()
+        return np.broadcast_to(per_channel(channelwise(where, amplitude), out), out).copy()
     return np.asarray(apply(operator, amplitude, shape))
 
 
 def fold(where: str, operator: Weighted, amplitude: np.ndarray) -> Weighted:
-    """Multiply the weights of `operator` by the amplitude (C_in, ...) of its input, in float64."""
+    """Multiply the weights of `operator` by the amplitude (C_in, ...) of its input, in float64.
+
+    A linear operator has a weight for every neuron and takes an amplitude per neuron; the others share their weights
+    over a channel's neurons, which must agree.
+
+    Raises
+    ------
+    NetlistError
+        When neurons of one channel stand for different values.
+    """
     weight = operator.weight.astype(np.float64)
     match operator:
         case Conv():
@@ -63,18 +103,18 @@ def fold(where: str, operator: Weighted, amplitude: np.ndarray) -> Weighted:
             return replace(operator, weight=weight * channelwise(where, amplitude))
 
 
-def output_channels(operator: Weighted, channel_shape: np.ndarray) -> np.ndarray:
+def output_channels(operator: Weighted, values: np.ndarray) -> np.ndarray:
     """Broadcast one value per output channel (C_out,) so that it divides or multiplies the weights."""
     weight = operator.weight
     match operator:
         case Conv() | Linear():
-            return channel_shape.reshape(-1, *(1 for _ in weight.shape[1:]))
+            return values.reshape(-1, *(1 for _ in weight.shape[1:]))
         case ConvTranspose():
-            per_group = channel_shape.reshape(operator.groups, 1, -1)
+            per_group = values.reshape(operator.groups, 1, -1)
             rows = np.repeat(per_group, weight.shape[0] // operator.groups, axis=1).reshape(weight.shape[:2])
             return rows.reshape(*rows.shape, *(1 for _ in weight.shape[2:]))
         case Scale():
-            return channel_shape
+            return values
 
 
 def largest_weight(operator: Weighted) -> np.ndarray:

@@ -15,9 +15,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from toolchain.netlist import Operator, apply, chain_shapes
-from toolchain.netlist.operators import Resample, SumPool, Weighted
-from toolchain.netlist.shapes import Shape
+from toolchain.netlist import Operator, Resample, Shape, SumPool, Weighted, apply, chain_shapes, per_channel
 from toolchain.quantize.amplitude import largest_weight
 
 
@@ -44,19 +42,19 @@ class FoldedChain:
 
 
 def _reach(chain: FoldedChain) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs (channel of the last weights, target channel) that `after` connects."""
-    channels = chain.shape[0]
-    index = np.broadcast_to(np.arange(1, channels + 1).reshape(-1, *(1 for _ in chain.shape[1:])), chain.shape).astype(
-        np.int64
-    )
+    """Return pairs (channel of the last weights, target channel) that `after` connects, two arrays (pairs,) int64."""
+    # Every neuron carries the number of its channel, counted from 1: the operators put 0 where nothing arrives.
+    numbers = np.arange(1, chain.shape[0] + 1, dtype=np.int64)
+    index = np.broadcast_to(per_channel(numbers, chain.shape), chain.shape)
     shapes = chain_shapes(chain.after, chain.shape)
     for operator, shape in zip(chain.after, shapes[:-1], strict=True):
         if isinstance(operator, SumPool | Resample):
+            # They sum within a channel, and a sum of numbers would be another channel's.
             out = operator.output_shape(shape)
-            index = np.broadcast_to(index.reshape(shape[0], -1).max(axis=1).reshape(-1, *(1 for _ in out[1:])), out)
+            index = np.broadcast_to(per_channel(index.reshape(shape[0], -1).max(axis=1), out), out)
         else:
             index = apply(operator, index, shape)
-    target = np.broadcast_to(np.arange(index.shape[0]).reshape(-1, *(1 for _ in index.shape[1:])), index.shape)
+    target = np.broadcast_to(per_channel(np.arange(index.shape[0]), index.shape), index.shape)
     connected = index > 0
     pairs = np.unique(np.stack([index[connected] - 1, target[connected]]), axis=1)
     return pairs[0], pairs[1]
@@ -81,6 +79,8 @@ def channel_scales(chains: Sequence[FoldedChain], least: np.ndarray, top: int) -
         Per chain; 0 where a channel holds no weight and reaches no target.
     """
     channels = least.shape[0]
+    # Channels that must share a scale are the connected components of a graph. A weight's channel shares with every
+    # target channel that it reaches, since both count in units of the same membrane potential.
     # Nodes: target channels first, then the channels of each chain's last weights.
     offsets = np.cumsum([channels, *(c.shape[0] for c in chains)])
     rows, columns = [np.arange(0)], [np.arange(0)]
@@ -93,6 +93,7 @@ def channel_scales(chains: Sequence[FoldedChain], least: np.ndarray, top: int) -
     row, column = np.concatenate(rows), np.concatenate(columns)
     graph = coo_array((np.ones(row.size), (row, column)), shape=(largest.size, largest.size))
     count, component = connected_components(graph, directed=False)
+    # The least scale enters as the weight that would ask for it.
     largest[:channels] = least * top
     peak = np.zeros(count)
     np.maximum.at(peak, component, largest)

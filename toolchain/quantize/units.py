@@ -1,0 +1,250 @@
+"""Quantise one unit and the connections into it: semantics, section 3, step by step.
+
+The order matters. What one payload unit of the sources stands for is known first, for it is folded into the
+weights; the weights choose the scale, the real value of one unit of membrane potential; threshold, bias and
+initial potential are counted in that scale. A threshold is rounded before the numbers that are relative to it, and
+what a spike then really stands for (``threshold * scale``) is folded into the weights that follow: rounding a
+threshold costs nothing downstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from hw_targets.fields import fit_bias, fit_threshold
+from hw_targets.target import Target
+from toolchain.netlist import (
+    AdaFire,
+    Connection,
+    MaxPool,
+    Operator,
+    Population,
+    Readout,
+    Weighted,
+    chain_shapes,
+    per_channel,
+)
+from toolchain.network import Activation, Firing, MaxUnit, Output, Source, SpikingNetwork
+from toolchain.quantize.amplitude import channelwise, fold, largest_weight, output_channels, through_structure
+from toolchain.quantize.precision import Precision
+from toolchain.quantize.scales import FoldedChain, channel_scales, split_chain, steady
+
+#: No threshold or bias needs more units of membrane potential than this. Weights that are tiny beside their threshold
+#: would ask for a finer unit, and the membrane would run out of bits: 16 of the usual 24 leave room for 127 thresholds.
+#: A dead channel has no weights to ask for anything and takes this unit too.
+_FINEST = 2**16
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedUnit:
+    """One population in integers, with the connections into it.
+
+    Parameters
+    ----------
+    population : Population
+    connections : tuple of Connection
+    amplitude : ndarray `shape`, float64
+        What one payload unit of each neuron stands for; folded into the weights that follow.
+    notes : tuple of str
+        Roundings beyond half a unit that the target or the weight range forced.
+    """
+
+    population: Population
+    connections: tuple[Connection, ...]
+    amplitude: np.ndarray
+    notes: tuple[str, ...] = field(default=())
+
+
+def quantize_source(spiking: SpikingNetwork) -> QuantizedUnit:
+    """Quantise the input: nothing feeds it, and its amplitude is its scale."""
+    return QuantizedUnit(spiking.source, (), np.full(spiking.source.shape, spiking.source.scale))
+
+
+def quantize_unit(
+    spiking: SpikingNetwork, name: str, amplitudes: Mapping[str, np.ndarray], precision: Precision
+) -> QuantizedUnit:
+    """Quantise one population and the connections into it.
+
+    Parameters
+    ----------
+    spiking : SpikingNetwork
+    name : str
+        A unit of the network, not its source.
+    amplitudes : mapping of str to ndarray
+        `QuantizedUnit.amplitude` of every population that feeds it.
+    precision : Precision
+
+    Returns
+    -------
+    QuantizedUnit
+
+    Raises
+    ------
+    TargetError
+        When a threshold or bias exceeds the target's fields.
+    NetlistError
+        When neurons with different thresholds meet in one channel of a weight.
+    """
+    unit = spiking.network[name]
+    if isinstance(unit, MaxUnit):
+        return _quantize_maxpool(spiking, unit, amplitudes)
+    assert isinstance(unit, Activation | Output)
+    firing = spiking.firing[name] if isinstance(unit, Activation) else None
+    inputs = spiking.network.inputs(name)
+    chains = [_fold_chain(c, amplitudes[c.source], precision.top) for c in inputs]
+
+    # Scale: the largest weight of a channel just fits, unless threshold or bias would need too many units.
+    finest = _finest_scale(unit, firing)
+    scale, weight_scales = channel_scales(chains, finest, precision.top)
+    rounding = _Rounding(name, precision.target)
+    rounding.note_coarse(int(np.count_nonzero(scale == finest)), scale.size)
+
+    # Weights: half a unit at most is lost, and all connections into a channel lose it on the same grid.
+    connections = tuple(
+        Connection(c.source, c.target, (*chain.before, _integer_weights(chain.last, s, precision.top), *chain.after))
+        for c, chain, s in zip(inputs, chains, weight_scales, strict=True)
+    )
+    bias = unit.bias / per_channel(scale, unit.bias.shape)
+    if firing is None:
+        readout = Readout(name, unit.shape, rounding.bias(bias), scale)
+        return QuantizedUnit(readout, connections, np.ones(unit.shape), rounding.notes)
+
+    # Threshold before bias and initial potential: drift and initial potential are shares of the threshold that the
+    # neuron really has, and a target's field for the bias depends on it.
+    theta = rounding.threshold(firing.amplitude / scale)
+    drift = firing.drift * per_channel(theta, bias.shape)
+    population = AdaFire(
+        name=name,
+        shape=unit.shape,
+        phi=firing.phi,
+        threshold=theta,
+        # One rounding for both: a drift of a fraction of a unit would be lost by itself.
+        bias=rounding.bias(bias + drift, theta),
+        # Down, so that half a threshold is theta // 2.
+        initial=np.floor(firing.initial * per_channel(theta, firing.initial.shape)).astype(np.int64),
+        scale=scale,
+    )
+    amplitude = np.broadcast_to(per_channel(theta * scale, unit.shape), unit.shape)
+    return QuantizedUnit(population, connections, amplitude, rounding.notes)
+
+
+def _finest_scale(unit: Activation | Output, firing: Firing | None) -> np.ndarray:
+    """Return the scale of every channel at which its threshold or bias is `_FINEST` units, (C,) float64."""
+    largest = np.abs(unit.bias.reshape(unit.shape[0], -1)).max(axis=1)
+    if firing is not None:
+        largest = np.maximum(largest, firing.amplitude)
+    return steady(np.where(largest > 0, largest, 1.0) / _FINEST)
+
+
+class _Rounding:
+    """Rounds the numbers of one population to integers, and notes what moved them by more than half a unit.
+
+    Parameters
+    ----------
+    name : str
+        The population.
+    target : Target or None
+        Whose fields hold the numbers.
+    """
+
+    def __init__(self, name: str, target: Target | None) -> None:
+        self._name = name
+        self._target = target
+        self.notes: tuple[str, ...] = ()
+
+    def _note(self, text: str) -> None:
+        self.notes = (*self.notes, f"{self._name}: {text}")
+
+    def note_coarse(self, channels: int, of: int) -> None:
+        """Note channels whose weights lost precision to the size of their threshold or bias."""
+        if channels:
+            self._note(f"{channels} of {of} channels in units of 1/{_FINEST} of their threshold or bias")
+
+    def threshold(self, exact: np.ndarray) -> np.ndarray:
+        """Round thresholds in units of the membrane potential, (C,) int64, at least 1."""
+        theta = np.rint(exact).astype(np.int64)
+        # Nothing divides by a threshold of 0: one unit is the least that a netlist holds.
+        small = int(np.count_nonzero(theta < 1))
+        if small:
+            self._note(f"{small} of {theta.size} thresholds below one unit of the membrane potential raised to 1")
+            theta = np.maximum(theta, 1)
+        if self._target is None:
+            return theta
+        return self._fitted("thresholds", theta, fit_threshold(self._target, theta, self._name))
+
+    def bias(self, exact: np.ndarray, theta: np.ndarray | None = None) -> np.ndarray:
+        """Round biases in units of the membrane potential, int64; `theta` is the population's threshold."""
+        bias = np.rint(exact).astype(np.int64)
+        if self._target is None:
+            return bias
+        return self._fitted("biases", bias, fit_bias(self._target, bias, self._name, threshold=theta))
+
+    def _fitted(self, what: str, values: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+        changed = int(np.count_nonzero(fitted != values))
+        if changed:
+            worst = float(np.max(np.abs(fitted - values)))
+            self._note(f"{changed} of {values.size} {what} rounded to the target's field, by at most {worst:g}")
+        return fitted
+
+
+def _integer_weights(operator: Weighted, scale: np.ndarray, top: int) -> Operator:
+    """Round the weights of `operator` in units of the scale of their output channel."""
+    # Where the scale is 0, the channel holds no weight: any divisor leaves zeros.
+    divisor = output_channels(operator, np.where(scale > 0, scale, 1.0))
+    # Scales are float32 (`steady`): among the tiniest of them the largest weight may land beyond the range.
+    weight = np.clip(np.rint(operator.weight / divisor), -top - 1, top).astype(np.int64)
+    return replace(operator, weight=weight)
+
+
+def _fold_chain(connection: Connection, amplitude: np.ndarray, top: int) -> FoldedChain:
+    """Fold the source's amplitude in, and quantise all but the last weights of the chain.
+
+    Weights in the middle of a chain get a scale per output channel of their own, which becomes
+    the amplitude for the weights behind: no neuron lies between that could tell.
+    """
+    before, last, after = split_chain(connection.operators)
+    done: list[Operator] = []
+    for operator in before:
+        shape = amplitude.shape
+        if isinstance(operator, Weighted):
+            folded = fold(connection.name, operator, amplitude)
+            scale = largest_weight(folded) / top
+            done.append(_integer_weights(folded, scale, top))
+            out = operator.output_shape(shape)
+            amplitude = np.broadcast_to(per_channel(np.where(scale > 0, scale, 1.0), out), out)
+        else:
+            done.append(operator)
+            amplitude = through_structure(connection.name, operator, amplitude, shape)
+    folded = fold(connection.name, last, amplitude)
+    return FoldedChain(tuple(done), folded, after, last.output_shape(amplitude.shape))
+
+
+def _quantize_maxpool(spiking: SpikingNetwork, unit: MaxUnit, amplitudes: Mapping[str, np.ndarray]) -> QuantizedUnit:
+    """Max-pooling compares payloads, so the neurons of one window must stand for the same value."""
+    total = np.zeros(unit.input_shape)
+    connections = spiking.network.inputs(unit.name)
+    most = 1
+    for connection in connections:
+        shapes = chain_shapes(connection.operators, amplitudes[connection.source].shape)
+        carried = amplitudes[connection.source]
+        for operator, shape in zip(connection.operators, shapes[:-1], strict=True):
+            carried = through_structure(unit.name, operator, carried, shape)
+        # Branches of a concat are disjoint: where one delivers, the others carry amplitude 0.
+        total = total + carried
+        most = max(most, _largest_payload(spiking, connection.source))
+    amplitude = channelwise(unit.name, total)
+    population = MaxPool(unit.name, unit.input_shape, unit.kernel, unit.stride, unit.padding, most)
+    return QuantizedUnit(population, connections, np.broadcast_to(per_channel(amplitude, unit.shape), unit.shape))
+
+
+def _largest_payload(spiking: SpikingNetwork, name: str) -> int:
+    """Return the longest burst that a unit of the network can emit."""
+    unit = spiking.network[name]
+    if isinstance(unit, MaxUnit):
+        return max(_largest_payload(spiking, c.source) for c in spiking.network.inputs(name))
+    if isinstance(unit, Source):
+        return spiking.source.payload_range[1]
+    return spiking.firing[name].phi
