@@ -7,6 +7,11 @@ Chosen by the computed bound of the partial sums, the connection's shape and the
 - `FloatCurrent`, any chain of operators, in float32 below 2**24 and in float64 below 2**53;
 - `Diagonal`, one synapse per neuron (a residual identity): no current at all, the neuron scan
   multiplies.
+
+Why a float may carry the sums: payloads and weights are integers, and `bound_partial_sums` adds up |weight| x
+greatest payload over all inputs of an output. No sum of any of these products, in whatever order and blocks a
+kernel takes them, is greater. While the bound is within `EXACT`, every one of them is an integer that the type
+holds, so no addition rounds, and all kernels give the same integer.
 """
 
 from __future__ import annotations
@@ -48,7 +53,7 @@ from toolchain.netlist import (
 #: Populations that emit payloads.
 Emitting = Input | AdaFire | MaxPool
 
-#: Integers up to this magnitude are exact in each float type.
+#: Integers up to this magnitude are exact in each float type: its significand has 24 or 53 bits.
 EXACT = {torch.float32: 2**24, torch.float64: 2**53}
 
 
@@ -95,7 +100,11 @@ class FloatCurrent:
 
 @dataclass(frozen=True, eq=False)
 class ByteConv:
-    """A convolution of uint8 payloads by int8 weights, between structural operators."""
+    """A convolution of uint8 payloads by int8 weights, between structural operators.
+
+    oneDNN adds the products in int32 and gives float32: exact while `bound` is at most 2**24. Its scales are all
+    one and its zero points zero (`ones`, `zeros`): quantised operators of torch want them, integers need none.
+    """
 
     before: tuple[Operator, ...]
     packed: Tensor
@@ -113,10 +122,12 @@ class ByteConv:
     def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the current (B, *target shape), float32, channels-last."""
         x = arrange(self.before, payload)
+        # Timesteps of a sample lie after each other: a multiple of eight falls into whole groups of one sample each.
         if self.events is not None and timesteps % STEPS == 0:
             sparse = self.events.run(x)
             if sparse is not None:
                 return apply_chain(self.after, sparse)
+        # oneDNN's operator has two spatial axes: a sequence is a picture of one row.
         if x.ndim == 3:
             x = x.unsqueeze(2)
         y = convolve_bytes(x, self.packed, self.ones, self.zeros, self.stride, self.padding, self.dilation, self.groups)
@@ -128,7 +139,7 @@ class ByteMatrix:
     """A matrix of int8 weights on uint8 payloads as they lie in memory, channels-last.
 
     Serves `Linear`, and convolutions over a map of fewer pixels than the kernel has, which would
-    mostly multiply padding.
+    mostly multiply padding. Exact as `ByteConv` is.
     """
 
     before: tuple[Operator, ...]
@@ -141,6 +152,7 @@ class ByteMatrix:
 
     def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the current (B, *target shape), float32, channels-last."""
+        # The matrix has its rows and columns in this order too, so that a map is flattened without a copy.
         x = arrange(self.before, payload).movedim(1, -1).flatten(1)
         y = multiply_bytes(x, self.packed, self.ones, self.zeros)
         return apply_chain(self.after, y.reshape(-1, *self.shape[1:], self.shape[0]).movedim(-1, 1))
@@ -160,7 +172,11 @@ class Arranged:
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
-    """One synapse per neuron, from a payload that structural operators bring into place."""
+    """One synapse per neuron, from a payload that structural operators bring into place.
+
+    It has no kernel: the neuron scan reads the bytes and multiplies. A float current would be four times as large,
+    and be written once to be read once.
+    """
 
     before: tuple[Operator, ...]
     weight: np.ndarray
@@ -195,7 +211,11 @@ def _sum_pool(operator: SumPool, payload: Tensor) -> Tensor:
 
 
 def structural(operators: tuple[Operator, ...], payload: int) -> int:
-    """Count the leading operators that `arrange` can apply to bytes up to `payload`."""
+    """Count the leading operators that `arrange` can apply to bytes up to `payload`.
+
+    All but sums move bytes or add zeros. A sum may reach `payload` times the size of its window, and so on from sum
+    to sum: bytes hold it up to 255.
+    """
     for count, operator in enumerate(operators):
         if isinstance(operator, SumPool) and len(operator.kernel) <= 2:
             payload *= prod(operator.kernel)
@@ -229,10 +249,13 @@ def _flattened(conv: Conv, shape: Shape) -> np.ndarray:
 def _compile_bytes(connection: Connection, source: Emitting, bound: int) -> ByteConv | ByteMatrix | None:
     """Compile for the byte kernels; None where they do not serve the connection."""
     low, high = source.payload_range
+    # The kernels take uint8 by int8 and give float32: signed payloads, wide weights and large sums are for floats.
     if low < 0 or bound > EXACT[torch.float32] or not has_byte_kernels():
         return None
+    # Split into what moves bytes, the one operator that multiplies them, and what moves its float32 result.
     start = structural(connection.operators, high)
     before, rest = connection.operators[:start], connection.operators[start:]
+    # More products or sums behind it would be floats' work after all: `FloatCurrent` does all of it.
     if not rest or any(isinstance(o, Weighted | SumPool) for o in rest[1:]):
         return None
     operator, after = rest[0], rest[1:]
@@ -240,12 +263,14 @@ def _compile_bytes(connection: Connection, source: Emitting, bound: int) -> Byte
         return None
     shape = chain_shapes(before, source.shape)[-1]
     out = operator.output_shape(shape)
+    # Volumes: oneDNN's operator has two spatial axes.
     if len(shape) > 3:
         return None
     if isinstance(operator, Linear) or prod(shape[1:]) < prod(operator.weight.shape[2:]):
         matrix = operator.weight if isinstance(operator, Linear) else _flattened(operator, shape)
         ones, zeros = torch.ones(len(matrix)), torch.zeros(len(matrix), dtype=torch.int32)
         return ByteMatrix(before, pack_matrix(_bytes(matrix)), ones, zeros, out, after, bound)
+    # The kernel pads both ends of an axis alike: unequal padding becomes zero bytes ahead of it.
     if any(a != b for a, b in operator.padding):
         before = (*before, Pad(((0, 0), *operator.padding)))
         operator = replace(operator, padding=tuple((0, 0) for _ in operator.padding))
@@ -289,6 +314,7 @@ def compile_arranged(connection: Connection, source: Emitting) -> Arranged | Non
 def compile_diagonal(connection: Connection, source: Emitting) -> Diagonal | None:
     """Compile a connection of one synapse per neuron from a byte; None where it is none."""
     low, high = source.payload_range
+    # The scan reads uint8.
     if low < 0 or not connection.operators:
         return None
     *before, last = connection.operators

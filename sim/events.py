@@ -28,12 +28,12 @@ from torch import Tensor
 
 from toolchain.netlist import Conv, Shape
 
-#: Lanes of a register: 512 bits of int32.
-LANES = 16
+#: Sums of int32 in a register of 512 bits.
+WIDTH = 16
 
 #: Timesteps that share a load of weights, and output channels of a block. Their sums take 8 x 2 of the 32 registers;
 #: the rest holds weights. More timesteps or channels at once would spill sums to memory.
-STEPS, BLOCK = 8, 2 * LANES
+STEPS, BLOCK = 8, 2 * WIDTH
 
 #: Channels whose products one instruction adds up.
 QUAD = 4
@@ -42,7 +42,7 @@ QUAD = 4
 DENSE_ADVANTAGE = 1.6
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
-_SUMS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(ir.FloatType(), LANES)
+_SUMS, _FLOATS = ir.VectorType(_I32, WIDTH), ir.VectorType(ir.FloatType(), WIDTH)
 _WEIGHTS = ir.VectorType(ir.IntType(8), BLOCK)
 
 
@@ -97,23 +97,23 @@ def _emit_accumulate(typing: Any, taps: Any, count: Any, target: Any, stride: An
                 rows = [_load(builder, _WEIGHTS, _address(builder, weights, channel, BLOCK)) for channel in inputs]
                 # A lane takes the weights of one output channel by all four listed channels: 4 x 32 bytes transposed.
                 pairs = [_shuffle(builder, rows[i], rows[i + 1], list(range(2 * BLOCK))) for i in (0, 2)]
-                lanes = [
+                quadruples = [
                     _shuffle(builder, pairs[0], pairs[1], [BLOCK * i + c for c in channels for i in range(QUAD)])
-                    for channels in (range(LANES), range(LANES, BLOCK))
+                    for channels in (range(WIDTH), range(WIDTH, BLOCK))
                 ]
                 bytes_of_quad = _address(builder, payloads, quad.index, QUAD * STEPS)
                 for t in range(STEPS):
                     # ... and the four payloads of one timestep, the same in every lane.
                     payload = _load(builder, _I32, _address(builder, bytes_of_quad, t, QUAD))
                     one = builder.insert_element(ir.Constant(_SUMS, ir.Undefined), payload, ir.Constant(_I32, 0))
-                    same = _shuffle(builder, one, one, [0] * LANES)
-                    for total, weight in zip(sums[t], lanes, strict=True):
+                    same = _shuffle(builder, one, one, [0] * WIDTH)
+                    for total, weight in zip(sums[t], quadruples, strict=True):
                         products = [builder.load(total), same, builder.bitcast(weight, _SUMS)]
                         builder.store(builder.call(vpdpbusd, products), total)
         for t in range(STEPS):
             for half, total in enumerate(sums[t]):
                 step = builder.add(target, builder.mul(stride, ir.Constant(_I64, t)))
-                place = _address(builder, step, half, 4 * LANES)
+                place = _address(builder, step, half, 4 * WIDTH)
                 result = builder.sitofp(builder.load(total), _FLOATS)
                 builder.store(result, builder.inttoptr(place, _FLOATS.as_pointer())).align = 1
         return context.get_dummy_value()

@@ -63,11 +63,12 @@ def scan_dtype(population: Population, sums: int, potential: int) -> torch.dtype
     if isinstance(population, AdaFire | Readout):
         bias = int(np.abs(population.bias).max())
     if isinstance(population, AdaFire):
-        # The quotient is exact under this: see sim.scan.fire.
+        # The quotient of sim.scan.fire is exact under this: its notes say why.
         division = 4 * (population.phi + 1) * int(population.threshold.max())
         potential = max(potential, int(np.abs(population.initial).max()))
     for dtype, limit in EXACT.items():
-        # u + 0.5 takes a bit more than u.
+        # u + 0.5 takes a bit more than u. The scan adds skip, current and bias to u one by one: each sum on the way is
+        # within that of all magnitudes.
         if 2 * (sums + bias + potential) < limit and division < limit:
             return dtype
     raise NetlistError(population.name, f"membrane potentials reach {sums + bias + potential}, expected at most 2**52")
@@ -77,6 +78,8 @@ def scan_constants(population: AdaFire, skip: Diagonal | None, dtype: torch.dtyp
     """Lay a population's constants out for `sim.scan.fire`."""
     shape, kind = population.shape, _NUMPY[dtype]
     channels = shape[0]
+    # Constants per channel repeat from pixel to pixel. A tile is a whole number of pixels, so that every tile begins at
+    # the first channel and reads the same constants from the start.
     repeats = min(max(1, scan.TILE // channels), prod(shape[1:]))
 
     def tile(values: np.ndarray) -> np.ndarray:
@@ -139,6 +142,7 @@ class _LayerRun:
         self.state: Tensor | None = None
         self.resume = state is not None
         if state is not None or keep_state:
+            # Potentials are whole numbers in the scan's float; sums of payloads stay below 255 * 4096 (MAX_TIMESTEPS).
             kind = {AdaFire: layer.dtype, MaxPool: torch.int32, Readout: torch.int64}[type(population)]
             channels, *spatial = population.current_shape
             self.state = torch.zeros((self.samples, *spatial, channels), dtype=kind)
@@ -146,7 +150,10 @@ class _LayerRun:
                 self.state.copy_(state.movedim(1, -1))
 
     def parts(self) -> list[slice]:
-        """Cut the batch so that a part's currents stay in cache, and every core gets one."""
+        """Cut the batch so that a part's currents stay in cache, and every core gets one.
+
+        Between samples: they do not know of each other, while the timesteps of one go through the scan in order.
+        """
         moving = max((s.shape[0] for s in self.spikes.values()), default=1)
         per_sample = self.layer.dtype.itemsize * moving * prod(self.layer.population.current_shape)
         count = max(1, min(PART_BYTES // per_sample, -(-self.samples // workers())))
@@ -172,6 +179,7 @@ class _LayerRun:
             payload = _channels_last(self.spikes[name][:, part])
             value = current(_flat(payload), payload.shape[1]).to(self.layer.dtype).movedim(1, -1)
             value = value.reshape(*payload.shape[:2], *value.shape[1:])
+            # A held current is added to one that moves, which has room for all timesteps. Both hold exact integers.
             if total is None:
                 total = value
             elif total.shape[1] < value.shape[1]:

@@ -53,20 +53,31 @@ def fire(
 
     Notes
     -----
-    ``floor(u / theta)`` is ``trunc((u + 0.5) * (1 / theta))`` where ``(phi + 1) * theta`` is below
-    a quarter of the float type's integers: u + 0.5 is at least 0.5 / theta away from the next
-    multiple, and two roundings move the quotient by less. Above phi the clip hides any error.
+    ``floor(u / theta)`` is ``trunc((u + 0.5) * (1 / theta))``, clipped to 0 .. phi, where
+    ``4 * (phi + 1) * theta < 2**p``, p the bits of the significand (24 or 53), and |u| < 2**(p - 1);
+    `sim.parts.scan_dtype` sees to both:
+
+    - u + 0.5 is exact: one bit more than u.
+    - u is an integer, so u + 0.5 is at least 0.5 away from every multiple of theta, and the true quotient
+      (u + 0.5) / theta at least 0.5 / theta away from every integer.
+    - 1 / theta and the product are rounded once each, by 2**-p relative: up to phi + 1 the quotient is off by less than
+      (phi + 1) * 2**(1 - p) * (1 + 2**-p), which is below 0.5 / theta. It stays between the same two integers.
+    - Beyond phi + 1 it stays beyond phi, and below 0 it stays below 0, where the clip hides what it is.
+
+    All sums here are of integers (and the one half) below 2**(p - 1), so none rounds and their order does not matter.
     """
     samples, timesteps, neurons = burst.shape
     tile = theta.shape[0]
     zero, half, top = theta.dtype.type(0), theta.dtype.type(0.5), theta.dtype.type(phi)
+    # The clip's limits, likewise plus 0.5.
     low, high = half - theta.dtype.type(limit), half + theta.dtype.type(limit)
+    # What is held, or the same for every pixel, is read at the same place again: a stride of zero.
     moving = 0 if current.shape[1] == 1 else 1
     skip_moving = 0 if skip.shape[1] == 1 else 1
     bias_moving = 0 if bias.shape[0] == tile else 1
     initial_moving = 0 if initial.shape[0] == tile else 1
     clipped = 0
-    # The membrane potential plus 0.5.
+    # The membrane potential plus 0.5, which firing and resetting keep: added once, not at every division.
     u = np.empty(tile, theta.dtype)
     for n in range(samples):
         for start in range(0, neurons, tile):
@@ -110,7 +121,7 @@ def count(payload: np.ndarray, total: np.ndarray, events: np.ndarray) -> None:
     ----------
     payload : ndarray (B, M), int8 or uint8
     total, events : ndarray (M,), int32
-        Added to: B is below 2**23.
+        Added to: B is below 2**23, and 255 * 2**23 below 2**31.
     """
     for b in range(payload.shape[0]):
         row = payload[b]
@@ -172,12 +183,18 @@ def grow_maxima(
         `before` is the padding in front of each axis.
     out : ndarray (N, T, H_out, W_out, C), uint8
         Written.
+
+    Notes
+    -----
+    No sum shrinks, so the maximum does not either, and it grows by at most the largest payload of the timestep: a
+    byte. Padding counts as zero, which no sum is below.
     """
     samples, timesteps, height, width, channels = out.shape
     moving = 0 if x.shape[1] == 1 else 1
     highest = np.zeros((height, width, channels), np.int32)
     maximum = np.empty(channels, np.int32)
     for n in range(samples):
+        # Timestep -1 adds nothing: it finds the maxima to grow from, those of a previous call.
         for t in range(-1, timesteps):
             if t >= 0:
                 for i in range(x.shape[2]):
