@@ -81,9 +81,10 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
     top = 2 ** (weight_bits - 1) - 1
     paths = [(source, _merge_factors(operators)) for source, operators in current.paths]
     numbers = [o.weight for _, operators in paths for o in operators if isinstance(o, Weighted)]
-    others = [v for v in (current.bias, current.threshold, current.initial) if v is not None]
+    constants = {name: getattr(current, name) for name in ("bias", "threshold", "initial")}
+    constants = {name: values for name, values in constants.items() if values is not None}
     channels = current.shape[0]
-    common = 1.0 if exactly else _common_power([*numbers, *others], numbers, top)
+    common = 1.0 if exactly else _common_power([*numbers, *constants.values()], numbers, top)
     scale = _coarsest(paths, channels, top) if common is None else np.full(channels, common)
     wide = per_channel(scale, current.shape)
     losses: list[Loss] = []
@@ -93,30 +94,24 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
         connections.append(Connection(source, current.name, integers))
         if error > 0:
             losses.append(Loss(f"{source}->{current.name}", "adafire", f"weights rounded by up to {error:.3g}"))
-    rounded = [
-        None if v is None else np.rint(v / wide).astype(np.int64)
-        for v in (current.bias, current.threshold, current.initial)
-    ]
-    for what, real, whole in zip(
-        ("bias", "threshold", "initial"), (current.bias, current.threshold, current.initial), rounded, strict=True
-    ):
-        if real is None or whole is None:
-            continue
+    rounded: dict[str, np.ndarray] = {}
+    for what, real in constants.items():
+        whole = np.rint(real / wide).astype(np.int64)
         error = float(np.abs(whole * wide - real).max())
         if error > 0 and exactly:
             raise FormatError(current.name, f"{what} is not made of integers")
         if error > 0:
             losses.append(Loss(current.name, "adafire", f"{what} rounded by up to {error:.3g}"))
-    bias, threshold, initial = rounded
-    if threshold is not None and int(threshold.min()) < 1:
+        rounded[what] = _narrow(whole)
+    if "threshold" in rounded and int(rounded["threshold"].min()) < 1:
         raise FormatError(
             current.name, "a threshold is not positive, or vanishes beside the weights", "scale the network"
         )
     return IntegerCurrent(
         tuple(connections),
-        _narrow(bias if bias is not None else np.zeros(current.shape, np.int64)),
-        None if threshold is None else _narrow(threshold),
-        None if initial is None else _narrow(initial),
+        rounded["bias"],
+        rounded.get("threshold"),
+        rounded.get("initial"),
         scale,
         tuple(losses),
     )

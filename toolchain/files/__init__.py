@@ -2,6 +2,7 @@
 
 from toolchain.files.atomic import check_writable, replacing, write_bytes
 from toolchain.files.guarded_hdf5 import Guarded, open_guarded, whole
+from toolchain.files.hdf5_new import create_hdf5
 from toolchain.files.json_text import canonical_json, parse_json
 from toolchain.files.netlist_file import SCHEMA, netlist_bytes, read_netlist, write_netlist
 from toolchain.files.trace_file import TraceReader, TraceWriter, open_trace, read_trace, write_trace
@@ -13,6 +14,7 @@ __all__ = [
     "TraceWriter",
     "canonical_json",
     "check_writable",
+    "create_hdf5",
     "netlist_bytes",
     "open_guarded",
     "open_trace",

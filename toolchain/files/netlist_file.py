@@ -17,6 +17,7 @@ import numpy as np
 
 from toolchain.files.atomic import write_bytes
 from toolchain.files.guarded_hdf5 import Guarded, open_guarded, whole
+from toolchain.files.hdf5_new import create_hdf5
 from toolchain.files.json_text import canonical_json, parse_json
 from toolchain.netlist.errors import FormatError
 from toolchain.netlist.graph import Connection, Netlist
@@ -53,8 +54,7 @@ def write_netlist(netlist: Netlist, path: Path | str) -> None:
 def netlist_bytes(netlist: Netlist) -> bytes:
     """Return the bytes of a netlist's file."""
     buffer = io.BytesIO()
-    # Version 1.8 of the container: checksums on all metadata, readable by every HDF5 since 2008.
-    with h5py.File(buffer, "w", libver=("v108", "v108"), track_order=False) as file:
+    with create_hdf5(buffer) as file:
         file.attrs["format"] = np.bytes_(FORMAT)
         file.attrs["schema"] = np.int64(SCHEMA)
         file.attrs["content_hash"] = np.bytes_(netlist.content_hash)

@@ -21,7 +21,9 @@ import h5py
 import numpy as np
 
 from toolchain.files.atomic import replacing
-from toolchain.files.guarded_hdf5 import Guarded, open_guarded, read_chunked, translated
+from toolchain.files.guarded_hdf5 import Guarded, open_guarded, translated
+from toolchain.files.hdf5_chunks import read_chunked
+from toolchain.files.hdf5_new import create_hdf5
 from toolchain.netlist.errors import FormatError, InputError
 from toolchain.netlist.trace import Trace, concatenate
 
@@ -115,7 +117,7 @@ class TraceWriter:
     def __enter__(self) -> TraceWriter:
         self._sink = _Sink(self._replacing.__enter__())
         with _uninterrupted():
-            self._file = h5py.File(self._sink, "w", libver=("v108", "v108"), track_order=False)
+            self._file = create_hdf5(self._sink)
         return self
 
     def __exit__(

@@ -18,7 +18,7 @@ import numpy as np
 
 from toolchain.exchange.loss_report import Loss, LossReport
 from toolchain.exchange.lowering import KEEP, merge_pool
-from toolchain.files import write_bytes
+from toolchain.files import create_hdf5, write_bytes
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -198,7 +198,7 @@ def _netx_bytes(netlist: Netlist, layers: tuple[NetxLayer, ...]) -> bytes:
     """Return the bytes of a netx file; equal netlists give equal bytes."""
     source = netlist.input
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v108", "v108"), track_order=False) as file:
+    with create_hdf5(buffer) as file:
         header = file.create_group("adafire")
         for name, number in (
             ("version", VERSION),
