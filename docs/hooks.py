@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pkgutil
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import typer
 from mkdocs.config.defaults import MkDocsConfig
 
 from toolchain import cli
@@ -41,10 +38,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 def command_reference() -> str:
     """Describe every command, as `--help` does."""
-    for module in pkgutil.iter_modules(cli.__path__):
-        import_module(f"toolchain.cli.{module.name}")  # each adds its commands
-    group = typer.main.get_command(cli.app)
-    return "\n".join(_command(name, command) for name, command in sorted(group.commands.items()))
+    return "\n".join(_command(name, command) for name, command in sorted(cli.commands().items()))
 
 
 def _command(name: str, command: Any) -> str:

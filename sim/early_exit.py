@@ -147,7 +147,7 @@ def simulate_early_exit(
     alpha = netlist.alpha if alpha is None else tuple(alpha)
     readout = netlist.readouts[0]
     if not alpha:
-        raise InputError("early exit", "the netlist holds no alpha", "convert with --early-exit, or give alpha")
+        raise InputError("early exit", "the netlist holds no alpha", "convert with `early_exit`, or give alpha")
     if len(alpha) != netlist.timesteps:
         raise InputError("early exit", f"alpha has {len(alpha)} values, expected {netlist.timesteps}")
     if len(netlist.readouts) != 1 or len(readout.shape) != 1:
