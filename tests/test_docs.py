@@ -1,15 +1,19 @@
 """Every command and snippet of the documentation runs, in the order of the pages; the site builds."""
 
+import ast
+import inspect
 import os
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 import torch
 
+import adafire
 from hw_targets.lava_runtime import lava_is_installed
 from toolchain.cli import run
 
@@ -78,3 +82,15 @@ def test_the_site_builds_without_warnings(tmp_path):
     for built_page in pages:
         outside = re.findall(r'<(?:script|img|link)[^>]*(?:src|href)="(https?:[^"]*)"', built_page.read_text())
         assert not outside, f"{built_page.name} asks for {outside}"
+
+
+def test_the_lines_of_the_readme_are_python_that_adafire_takes():
+    """They need networks and data that the repository does not have; names and parameters are checked."""
+    (block,) = re.findall(
+        r"(?:^    .*\n|^\n)+", (DOCS.parent / "README.md").read_text().partition("## In Python")[2], re.M
+    )[1:2]
+    calls = [node for node in ast.walk(ast.parse(textwrap.dedent(block))) if isinstance(node, ast.Call)]
+    assert len(calls) >= 6
+    for call in calls:
+        function = getattr(adafire, call.func.attr)
+        inspect.signature(function).bind(*call.args, **{k.arg: k.value for k in call.keywords})
