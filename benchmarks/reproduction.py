@@ -35,7 +35,7 @@ from toolchain.convert import Recipe, convert_network
 from toolchain.data import Dataset, choose_input, parse_normalization, read_data
 from toolchain.energy import count, estimate_energy
 from toolchain.energy.readings import priced
-from toolchain.evaluate.evaluation import decide
+from toolchain.evaluate import decide
 from toolchain.frontend import load_module, load_weights, read_module
 from toolchain.netlist import Netlist
 from toolchain.network import SpikingNetwork, outputs

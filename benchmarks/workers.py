@@ -17,14 +17,14 @@ from resnet20 import random_resnet20
 
 from sim.threads import one_thread
 from toolchain.data import Dataset
-from toolchain.evaluate.evaluation import Evaluation, evaluate_on
+from toolchain.evaluate import Evaluation, evaluate
 from toolchain.netlist import Netlist
 
 
 def evaluated(executor: str, netlist: Netlist, data: Dataset) -> tuple[Evaluation, float]:
     """Evaluate and return wall seconds, the transfer of the pictures included."""
     started = time.perf_counter()
-    result = evaluate_on(executor, netlist, data)
+    result = evaluate(netlist, data, executor=executor)
     return result, time.perf_counter() - started
 
 

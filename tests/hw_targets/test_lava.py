@@ -8,8 +8,8 @@ from hw_targets.lava_runtime.stock import compare_with_stock
 from hw_targets.schedule import schedule
 from sim import golden
 from toolchain.data import Dataset
-from toolchain.equivalence.verify import verify
-from toolchain.evaluate.evaluation import evaluate
+from toolchain.equivalence import verify
+from toolchain.evaluate import evaluate
 from toolchain.netlist import AdaFire, Connection, Conv, Input, InputError, Linear, Netlist, Readout, Reshape, Scale
 
 pytestmark = pytest.mark.lava

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from toolchain.data import Dataset
-from toolchain.evaluate.evaluation import evaluate, evaluate_on
+from toolchain.evaluate import evaluate
 from toolchain.netlist import InputError
 from toolchain.workers import run_tasks
 
@@ -49,21 +49,21 @@ everywhere = pytest.mark.parametrize(
 @everywhere
 def test_evaluates_as_a_run_that_keeps_every_spike(executor, netlist, data, tmp_path):
     expected = evaluate(netlist, data, batch=23, trace=tmp_path / "trace.h5")
-    assert counted(evaluate_on(executor, netlist, data, batch=5)) == counted(expected)
+    assert counted(evaluate(netlist, data, batch=5, executor=executor)) == counted(expected)
 
 
 @everywhere
 def test_early_exit_does_not_depend_on_where_it_runs(executor, netlist, data):
-    whole = evaluate_on("local:1", netlist, data, early_exit=True, batch=23)
+    whole = evaluate(netlist, data, early_exit=True, batch=23)
     assert 1 < whole.mean_timesteps < 4
-    assert counted(evaluate_on(executor, netlist, data, early_exit=True, batch=4)) == counted(whole)
+    assert counted(evaluate(netlist, data, early_exit=True, batch=4, executor=executor)) == counted(whole)
 
 
 @everywhere
 def test_an_error_in_a_task_keeps_its_message(executor, netlist, data):
     without = dataclasses.replace(netlist, alpha=())
     with pytest.raises(InputError, match="holds no alpha"):
-        evaluate_on(executor, without, data, early_exit=True, batch=5)
+        evaluate(without, data, early_exit=True, batch=5, executor=executor)
 
 
 @everywhere

@@ -26,7 +26,7 @@ def energy(
     """
     from toolchain.data import read_data
     from toolchain.energy import estimate_energy, read_prices
-    from toolchain.evaluate.evaluation import count_operations
+    from toolchain.evaluate import count_operations
     from toolchain.files import read_netlist
 
     price_list = read_prices(prices)  # first, so that a bad list is refused before the run

@@ -1,4 +1,4 @@
-"""``adafire simulate``: run a netlist on data."""
+"""``adafire simulate``: evaluate a netlist on data."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def simulate(
     Example: adafire simulate resnet20.h5 --data val.npz --limit 1000
     """
     from toolchain.data import read_data
-    from toolchain.evaluate.evaluation import evaluate, evaluate_on
+    from toolchain.evaluate import evaluate
     from toolchain.files import check_writable, read_netlist
-    from toolchain.netlist.errors import InputError
 
     network, samples = read_netlist(netlist), read_data(data, limit=limit)
     if trace is not None:
         check_writable(trace)
-    if early_exit or executor is not None:
-        if backend != "reference" or trace is not None:
-            option = "--early-exit" if early_exit else "--executor"
-            raise InputError(option, "cannot be combined with --backend lava or --trace")
-        result = evaluate_on(
-            executor or "local:1", network, samples, early_exit=early_exit, batch=batch, progress=progress
-        )
-    else:
-        result = evaluate(network, samples, batch=batch, backend=backend, trace=trace, progress=progress)
+    result = evaluate(
+        network,
+        samples,
+        batch=batch,
+        backend=backend,
+        early_exit=early_exit,
+        trace=trace,
+        executor=executor,
+        progress=progress,
+    )
     show(result, result.to_json() if as_json else None)

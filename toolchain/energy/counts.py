@@ -10,11 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from sim.activity import Activity
+from sim import Activity
+from toolchain.display import Displayed
 from toolchain.netlist import (
     Connection,
     Conv,
@@ -33,6 +35,9 @@ from toolchain.netlist import (
     fan_out,
 )
 from toolchain.netlist.shapes import Shape, size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Counts:
+class Counts(Displayed):
     """Counts of a run over `samples` samples, each a sum over all of them.
 
     Parameters
@@ -168,6 +173,54 @@ class Counts:
     connections: tuple[ConnectionCounts, ...]
     populations: tuple[PopulationCounts, ...]
     weights: Weights
+
+    @property
+    def first_layer(self) -> tuple[ConnectionCounts, ...]:
+        """The connections from the input."""
+        return tuple(c for c in self.connections if c.from_input)
+
+    @property
+    def later_layers(self) -> tuple[ConnectionCounts, ...]:
+        """The connections from spiking populations."""
+        return tuple(c for c in self.connections if not c.from_input)
+
+    @property
+    def neurons(self) -> tuple[PopulationCounts, ...]:
+        """All populations but the input."""
+        return tuple(p for p in self.populations if p.kind != "Input")
+
+    @property
+    def sops(self) -> int:
+        """Synaptic operations of all connections from spiking populations."""
+        return sum(c.sops for c in self.later_layers)
+
+    @property
+    def spikes(self) -> int:
+        """Sum of the payloads of all spiking populations."""
+        return sum(p.spikes for p in self.neurons)
+
+    @property
+    def neuron_updates(self) -> int:
+        """Neurons times timesteps, the readouts' too."""
+        return self.steps * sum(p.neurons for p in self.neurons)
+
+    def __rich__(self) -> RenderableType:
+        """Return the operations of each connection as a table, means per sample."""
+        # Rich loads when counts show: searches and workers count and show none.
+        from rich.table import Table
+
+        table = Table(
+            "connection", "kind", "MACs", "SOPs", "events", title=f"Operations per sample, mean of {self.samples}"
+        )
+        for c in self.connections:
+            table.add_row(
+                f"{c.source}->{c.target}",
+                c.kind,
+                f"{c.macs:,}",
+                f"{c.sops / self.samples:,.0f}",
+                f"{c.events / self.samples:,.0f}",
+            )
+        return table
 
     def __add__(self, other: Counts) -> Counts:
         """Return the counts of both batches together.

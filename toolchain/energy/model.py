@@ -39,7 +39,7 @@ def estimate_energy(counts: Counts, prices: Prices | None = None) -> EnergyRepor
         E_ANN = 4.6 pJ * MAC(all connections)
     """
     prices = prices or read_prices()
-    layers = tuple(_layer(counts, p, prices) for p in counts.populations if p.kind != "Input")
+    layers = tuple(_layer(counts, p, prices) for p in counts.neurons)
     anns = baselines(counts, prices)
     return EnergyReport(
         counts=counts,

@@ -136,19 +136,10 @@ def price_on_targets(counts: Counts, prices: Prices) -> tuple[TargetEnergy, ...]
     return tuple(sorted(found, key=lambda t: not t.priced))
 
 
-def _sops(counts: Counts, *, from_input: bool) -> int:
-    return sum(c.sops for c in counts.connections if c.from_input == from_input)
-
-
 def _updates(counts: Counts) -> tuple[int, int]:
     """Return the neuron updates that emit a spike, and the others."""
-    neurons = [p for p in counts.populations if p.kind != "Input"]
-    active = sum(p.active for p in neurons)
-    return active, counts.steps * sum(p.neurons for p in neurons) - active
-
-
-def _spikes(counts: Counts) -> int:
-    return sum(p.spikes for p in counts.populations if p.kind != "Input")
+    active = sum(p.active for p in counts.neurons)
+    return active, counts.neuron_updates - active
 
 
 def _priced(what: str, count: int, price: str, prices: Prices) -> Term:
@@ -157,39 +148,38 @@ def _priced(what: str, count: int, price: str, prices: Prices) -> Term:
 
 def _input_layer(counts: Counts) -> Term:
     why = "its payload is no binary spike; the count is that of payloads sent as single spikes"
-    return Term("synaptic operations of the input layer", _sops(counts, from_input=True), None, None, why)
+    return Term("synaptic operations of the input layer", sum(c.sops for c in counts.first_layer), None, None, why)
 
 
 def _loihi1(counts: Counts, prices: Prices) -> tuple[Term, ...]:
     active, inactive = _updates(counts)
-    bursts = any(c.payload_max > 1 for c in counts.connections if not c.from_input)
-    why = "bursts are unrolled into single spikes; the unrolled netlist (check --unroll) has the sub-steps"
+    bursts = any(c.payload_max > 1 for c in counts.later_layers)
+    why = "bursts are unrolled into single spikes; the unrolled netlist (`unroll` of check) has the sub-steps"
     unrolled = (Term("neuron updates of the sub-steps that bursts take", None, None, None, why),) if bursts else ()
     return (
-        _priced("synaptic operations", _sops(counts, from_input=False), "loihi1_synaptic_op", prices),
+        _priced("synaptic operations", counts.sops, "loihi1_synaptic_op", prices),
         _priced("neuron updates that spike", active, "loihi1_update_active", prices),
         _priced("neuron updates that do not", inactive, "loihi1_update_inactive", prices),
         *unrolled,
         _input_layer(counts),
-        Term("spike routing", _spikes(counts), None, None, "published per hop; the hops depend on where cores lie"),
+        Term("spike routing", counts.spikes, None, None, "published per hop; the hops depend on where cores lie"),
         Term("static power", None, None, None, "not published per operation"),
     )
 
 
 def _truenorth(counts: Counts, prices: Prices) -> tuple[Term, ...]:
     # The price is all in: routing and static power must not be added to it.
-    events = _sops(counts, from_input=False)
-    return (_priced("synaptic events", events, "truenorth_event", prices), _input_layer(counts))
+    return (_priced("synaptic events", counts.sops, "truenorth_event", prices), _input_layer(counts))
 
 
 def _unpublished(counts: Counts, prices: Prices) -> tuple[Term, ...]:
     del prices
     why = "no published energy per operation is known"
-    sops = _sops(counts, from_input=True) + _sops(counts, from_input=False)
+    sops = sum(c.sops for c in counts.connections)
     return (
         Term("synaptic operations", sops, None, None, why),
         Term("neuron updates", sum(_updates(counts)), None, None, why),
-        Term("spike routing", _spikes(counts), None, None, why),
+        Term("spike routing", counts.spikes, None, None, why),
         Term("static power", None, None, None, why),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate
@@ -63,17 +64,9 @@ def priced(reading: Reading) -> Decimal:
     return reading.energy
 
 
-def _first(counts: Counts) -> list[ConnectionCounts]:
-    return [c for c in counts.connections if c.from_input]
-
-
-def _later(counts: Counts) -> list[ConnectionCounts]:
-    return [c for c in counts.connections if not c.from_input]
-
-
 def spiking_synapses(counts: Counts) -> int:
     """Count the synapses of all connections from spiking populations."""
-    return sum(c.synapses for c in _later(counts))
+    return sum(c.synapses for c in counts.later_layers)
 
 
 def first_layer_runs(counts: Counts) -> int:
@@ -87,7 +80,7 @@ def graded(connection: ConnectionCounts, prices: Prices) -> Decimal:
     return each * connection.events
 
 
-def _sum(connections: list[ConnectionCounts], what: str) -> int:
+def _sum(connections: Iterable[ConnectionCounts], what: str) -> int:
     return sum(getattr(c, what) for c in connections)
 
 
@@ -97,13 +90,13 @@ def snn_readings(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
     def value(name: str) -> Decimal:
         return prices[name].value
 
-    first = sum(c.macs for c in _first(counts))
+    first = sum(c.macs for c in counts.first_layer)
     held = first * first_layer_runs(counts)
     stepped = first * counts.steps
-    later = _later(counts)
+    later = counts.later_layers
     sops, events = _sum(later, "sops"), _sum(later, "events")
     once = "once per inference" if counts.held_input else "at every timestep: each one brings another frame"
-    updates = _updates(counts)
+    updates = counts.neuron_updates
     return (
         Reading(
             "paper",
@@ -144,7 +137,7 @@ def snn_readings(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
 
 def sops_by_timestep(counts: Counts) -> tuple[int, ...]:
     """SOPs spent up to and including each timestep, sum over samples; of a run that kept its timesteps apart."""
-    later = _later(counts)
+    later = counts.later_layers
     return tuple(accumulate(sum(c.sops_by_timestep[t] for c in later) for t in range(counts.timesteps)))
 
 
@@ -155,20 +148,16 @@ def paper_energy_by_timestep(counts: Counts, prices: Prices) -> tuple[Decimal, .
     "paper"; each one is that of the same run stopped there.
     """
     mac, add = prices["fp32_mac"].value, prices["fp32_add"].value
-    first = _sum(_first(counts), "macs") * counts.samples
+    first = _sum(counts.first_layer, "macs") * counts.samples
     return tuple(
         mac * first * (1 if counts.held_input else t) + add * sops
         for t, sops in enumerate(sops_by_timestep(counts), start=1)
     )
 
 
-def _updates(counts: Counts) -> int:
-    return counts.steps * sum(p.neurons for p in counts.populations if p.kind != "Input")
-
-
 def levels(counts: Counts) -> int:
     """Activation levels that the spikes of one inference can tell apart: phi * T + 1 at the widest phi."""
-    widest = max((c.payload_max for c in _later(counts)), default=1)
+    widest = max((c.payload_max for c in counts.later_layers), default=1)
     return widest * counts.timesteps + 1
 
 
@@ -204,7 +193,7 @@ def baselines(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
 
 def break_even(counts: Counts, baselines: tuple[Reading, ...], prices: Prices) -> tuple[BreakEven, ...]:
     """Solve each baseline = first layer + accumulates * rate * synapses * T for the rate, at equal precision."""
-    first = sum(c.macs for c in _first(counts)) * first_layer_runs(counts)
+    first = sum(c.macs for c in counts.first_layer) * first_layer_runs(counts)
     slots = spiking_synapses(counts) * counts.steps
     found = []
     for baseline, mac, add in (
@@ -219,8 +208,8 @@ def break_even(counts: Counts, baselines: tuple[Reading, ...], prices: Prices) -
 
 def omissions(counts: Counts) -> tuple[Omission, ...]:
     """List what the 45 nm model leaves out, with how often it happens where counts tell."""
-    later = _later(counts)
-    updates = _updates(counts)
+    later = counts.later_layers
+    updates = counts.neuron_updates
     return (
         Omission(
             "weight fetches",

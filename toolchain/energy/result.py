@@ -215,8 +215,7 @@ def _reading(reading: Reading) -> dict[str, Any]:
 
 def _totals(report: EnergyReport) -> dict[str, Any]:
     counts = report.counts
-    first = [c for c in counts.connections if c.from_input]
-    macs = sum(c.macs for c in first)
+    macs = sum(c.macs for c in counts.first_layer)
     snn = {r.name: r.energy for r in report.snn}
     baselines = {r.name: r.energy for r in report.baselines}
     return {
@@ -228,7 +227,7 @@ def _totals(report: EnergyReport) -> dict[str, Any]:
         "sops": report.sops,
         "events": sum(layer.events for layer in report.layers),
         "neuron_updates": sum(layer.neuron_updates for layer in report.layers),
-        "spikes": sum(p.spikes for p in counts.populations if p.kind != "Input"),
+        "spikes": counts.spikes,
         "e_snn_pj": _float(report.e_snn),
         "e_snn_graded_pj": _float(snn["graded payload"]),
         "e_ann_pj": _float(report.e_ann),

@@ -1,72 +1,87 @@
-"""Verify a netlist: whether two executors compute the same payloads."""
+"""Verify a netlist: whether two executors, or two netlists, compute the same payloads."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from sim import golden
 from toolchain.data import Dataset
 from toolchain.display import Progress, silent
 from toolchain.equivalence.compare import join
 from toolchain.equivalence.explain import diagnose
 from toolchain.equivalence.result import EquivalenceReport
-from toolchain.evaluate.evaluation import check_samples, traces
-from toolchain.files import read_trace
+from toolchain.evaluate import Backend, Golden, Lava, Reference, stream
+from toolchain.files import open_trace
 from toolchain.netlist import InputError, Netlist, Trace
 
+#: Samples in memory at a time.
+BATCH = 64
 
-def verify(netlist: Netlist, data: Dataset, against: str = "lava", *, progress: Progress = silent) -> EquivalenceReport:
-    """Compare an executor with the reference simulator, or the reference with the golden step.
+
+def verify(
+    netlist: Netlist, data: Dataset, against: str | Netlist = "lava", *, progress: Progress = silent
+) -> EquivalenceReport:
+    """Compare an executor with the reference simulator, or the reference with the golden step, batch by batch.
 
     Parameters
     ----------
     netlist : Netlist
     data : Dataset
-    against : str
-        "lava": Lava's processes against the reference. "reference": the reference against the
-        golden step. A path ending in .nir: the network in that file, run by the reference, against this one. A
-        path ending in .h5: a recorded trace.
+    against : str or Netlist
+        "lava": Lava's processes against the reference. "reference": the reference against the golden step. Another
+        netlist, or a path ending in .nir: that network, run by the reference, against this one. A path ending in
+        .h5: a recorded trace.
+    progress : Progress
 
     Raises
     ------
     InputError
-        When `against` is none of these, or the data do not fit the netlist.
+        When `against` is none of these, the two have not the same populations, or the data do not fit the netlist.
     BackendError
         When Lava is not installed or died.
     """
-    check_samples(netlist, data)
+    return join([diagnose(netlist, expected, actual) for expected, actual in _pairs(netlist, data, against, progress)])
+
+
+def _pairs(
+    netlist: Netlist, data: Dataset, against: str | Netlist, progress: Progress
+) -> Iterator[tuple[Trace, Trace]]:
+    """Yield what is expected of each batch, and what the other side computes; the slower side shows progress."""
+    reference = Reference(netlist, spikes=True)
+    if isinstance(against, Netlist):
+        return _other(netlist, data, against, "netlist", progress)
     if against == "reference":
-        return join(_against_golden(netlist, data, progress))
+        # One sample at a time: the golden step is slow, and its progress should be seen.
+        golden = _traces(Golden(netlist), data, 1, progress)
+        return zip(golden, _traces(reference, data, 1), strict=True)
     if against == "lava":
-        pairs = zip(traces(netlist, data), traces(netlist, data, backend="lava", progress=progress), strict=True)
-        return join([diagnose(netlist, expected, actual) for expected, actual in pairs])
-    (expected,) = traces(netlist, data, batch=len(data), progress=progress)
-    return diagnose(netlist, expected, _actual(netlist, data, against, progress))
-
-
-def _against_golden(netlist: Netlist, data: Dataset, progress: Progress) -> list[EquivalenceReport]:
-    """One sample at a time: the golden step is slow, and its progress should be seen."""
-    reports = []
-    with progress("golden step", len(data)) as advance:
-        for payloads, actual in zip(data.batches(netlist.input, 1), traces(netlist, data, batch=1), strict=True):
-            reports.append(diagnose(netlist, golden.simulate(netlist, payloads), actual))
-            advance()
-    return reports
-
-
-def _actual(netlist: Netlist, data: Dataset, against: str, progress: Progress) -> Trace:
+        return zip(_traces(reference, data), _traces(Lava(netlist), data, progress=progress), strict=True)
     path = Path(against)
     if path.suffix == ".h5":
-        return read_trace(path)
+        return _recorded(reference, data, path, progress)
     if path.suffix == ".nir":
-        return _run_nir(netlist, path, data, progress)
-    raise InputError("--against", f"{against!r} found, expected lava, reference, a .nir file or a trace (.h5)")
+        from toolchain.exchange.nir import read_nir
+
+        return _other(netlist, data, read_nir(path), "nir", progress)
+    raise InputError("against", f"{against!r} found, expected lava, reference, a .nir file or a trace (.h5)")
 
 
-def _run_nir(netlist: Netlist, path: Path, data: Dataset, progress: Progress) -> Trace:
-    from toolchain.exchange.nir import read_nir
+def _traces(backend: Backend, data: Dataset, batch: int = BATCH, progress: Progress = silent) -> Iterator[Trace]:
+    return (run.trace for run in stream(backend, data, batch=batch, progress=progress))
 
-    imported = read_nir(path)
-    (trace,) = traces(imported, data, batch=len(data), progress=progress)
-    # The file's own hash says whether it is this network; its payloads are compared either way.
-    return Trace(netlist.content_hash, "nir", trace.spikes, trace.readouts, trace.saturations)
+
+def _other(
+    netlist: Netlist, data: Dataset, other: Netlist, name: str, progress: Progress
+) -> Iterator[tuple[Trace, Trace]]:
+    """Pair a netlist with another one; hashes say whether they are alike, payloads are compared either way."""
+    expected = _traces(Reference(netlist, spikes=True), data, progress=progress)
+    for trace, actual in zip(expected, _traces(Reference(other, spikes=True), data), strict=True):
+        yield trace, replace(actual, netlist_hash=netlist.content_hash, backend=name)
+
+
+def _recorded(reference: Reference, data: Dataset, path: Path, progress: Progress) -> Iterator[tuple[Trace, Trace]]:
+    with open_trace(path) as recorded:
+        if recorded.samples != len(data):
+            raise InputError(str(path), f"{recorded.samples} samples found, expected {len(data)}", "use the same data")
+        yield from zip(_traces(reference, data, progress=progress), recorded.batches(BATCH), strict=True)

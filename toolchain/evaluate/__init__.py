@@ -1,1 +1,30 @@
-"""A netlist on a data set: accuracy, spikes, operations, time."""
+"""A netlist on a data set: one streaming run, whose observers score it, count, record, compare."""
+
+from toolchain.evaluate.backends import Golden, Lava, Reference, Stopping
+from toolchain.evaluate.evaluation import Evaluation, count_operations, evaluate
+from toolchain.evaluate.observers import ByName, count_right, decide, operations, right, saturations
+from toolchain.evaluate.stream import Backend, BatchRun, Samples, Seen, observe, stream
+from toolchain.evaluate.traffic import measure_traffic
+
+__all__ = [
+    "Backend",
+    "BatchRun",
+    "ByName",
+    "Evaluation",
+    "Golden",
+    "Lava",
+    "Reference",
+    "Samples",
+    "Seen",
+    "Stopping",
+    "count_operations",
+    "count_right",
+    "decide",
+    "evaluate",
+    "measure_traffic",
+    "observe",
+    "operations",
+    "right",
+    "saturations",
+    "stream",
+]

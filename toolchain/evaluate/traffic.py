@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sim.reference import simulate
+from sim import Activity
 from toolchain.data import Dataset
+from toolchain.evaluate.backends import Reference
+from toolchain.evaluate.stream import BatchRun, observe
 from toolchain.netlist import Netlist
 
 
@@ -19,15 +21,22 @@ def measure_traffic(netlist: Netlist, data: Dataset) -> Mapping[str, np.ndarray]
     netlist : Netlist
     data : Dataset
 
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist.
+
     Returns
     -------
     mapping of str to ndarray (population shape), float64
         Spikes per inference, a burst of n counted as n. Input neurons count what they inject,
         once per timestep, sign aside.
     """
-    trace = simulate(netlist, data.payloads(netlist.input))
-    counts = {}
-    for name, spikes in trace.spikes.items():
-        sent = spikes != 0 if name == netlist.input.name else spikes
-        counts[name] = sent.sum(axis=0, dtype=np.int64).mean(axis=0)
-    return counts
+    activity = observe(Reference(netlist), data, [_activity])[_activity]
+    sent = {**activity.payloads, netlist.input.name: activity.events[netlist.input.name]}
+    return {name: total / activity.samples for name, total in sent.items()}
+
+
+def _activity(run: BatchRun) -> Activity:
+    assert isinstance(run.emitted, Activity)
+    return run.emitted

@@ -6,19 +6,17 @@ after every timestep, so one run tells what it would cost to stop at the first o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
-
 from toolchain.data import Dataset
 from toolchain.display import Progress, silent
-from toolchain.energy import Counts, EnergyReport, count
+from toolchain.energy import Counts, EnergyReport
 from toolchain.energy.readings import paper_energy_by_timestep, sops_by_timestep
-from toolchain.evaluate.evaluation import check_samples, decide, traces
-from toolchain.netlist import AdaFire, InputError, Netlist, Trace
+from toolchain.evaluate import Reference, observe, operations, right
+from toolchain.netlist import AdaFire, InputError, Netlist
 
 #: Samples in memory at a time.
 BATCH = 32
@@ -103,11 +101,11 @@ def check_baselines(netlist: Netlist, data: Dataset, baselines: Mapping[str, Net
         raise InputError(
             data.name,
             "no labels found, equal accuracy needs them",
-            "add an array 'labels' (N,), or leave --baseline out",
+            "add an array 'labels' (N,), or leave `baselines` out",
         )
     shapes = [r.shape for r in netlist.readouts]
-    if len(shapes) != 1 or len(shapes[0]) != 1:
-        raise InputError("--baseline", f"readouts of shape {shapes} found, accuracy needs a single list of classes")
+    if netlist.classifier is None:
+        raise InputError("baselines", f"readouts of shape {shapes} found, accuracy needs a single list of classes")
     for name, baseline in baselines.items():
         for what, found, expected in (
             ("an input of shape", baseline.input.shape, netlist.input.shape),
@@ -120,7 +118,6 @@ def check_baselines(netlist: Netlist, data: Dataset, baselines: Mapping[str, Net
                 )
         if data.is_frames and data.values.shape[1] < baseline.timesteps:
             raise InputError(name, f"T = {baseline.timesteps}, {data.name} holds {data.values.shape[1]} frames")
-    check_samples(netlist, data)
 
 
 def run_baseline(
@@ -152,19 +149,9 @@ def run_baseline(
     InputError
         When the data do not fit the baseline.
     """
-    assert data.labels is not None
-    labels, right = data.labels, np.zeros(netlist.timesteps, np.int64)
-
-    def judged() -> Iterator[Trace]:
-        done = 0
-        for trace in traces(netlist, data, batch=BATCH, progress=progress):
-            decisions = decide(trace.readout, netlist.readouts[0].scale)
-            right[:] += (decisions == labels[done : done + trace.samples]).sum(axis=1)
-            done += trace.samples
-            yield trace
-
-    counts = count(netlist, judged())
-    accuracies = tuple(float(share) for share in right / counts.samples)
+    seen = observe(Reference(netlist, spikes=True), data, (right, operations), batch=BATCH, progress=progress)
+    counts = seen[operations]
+    accuracies = tuple(float(share) for share in seen[right] / counts.samples)
     return stop(netlist, counts, accuracies, name=name, accuracy=accuracy, reported=reported)
 
 

@@ -6,7 +6,7 @@ timesteps), which shows what spiking alone costs; and the ANN, which shows all o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sim.kernels import apply_chain
-from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Readout, Trace, per_channel
+from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Readout, Trace, last_reads, per_channel
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def without_spikes(netlist: Netlist, payload: Tensor) -> Iterator[tuple[str, Ten
         Mean payload per timestep if there were any number of levels: ``clip(I / theta, 0, phi)``;
         for a readout the mean current.
     """
-    last = {c.source: c.target for c in netlist.connections}
+    done = last_reads((p.name for p in netlist.populations), netlist.connections)
     rates: dict[str, Tensor] = {}
     for population in netlist.populations:
         name = population.name
@@ -86,8 +86,8 @@ def without_spikes(netlist: Netlist, payload: Tensor) -> Iterator[tuple[str, Ten
             )
             rates[name] = _rate(population, current)
         yield name, rates[name]
-        for done in [source for source in rates if last.get(source, name) == name]:
-            del rates[done]
+        for source in done[name]:
+            del rates[source]
 
 
 def _rate(population: AdaFire | MaxPool | Readout, current: Tensor) -> Tensor:
@@ -126,8 +126,3 @@ def in_payloads(netlist: Netlist, name: str, activation: Tensor) -> Tensor:
             sources = netlist.inputs(name)
             return in_payloads(netlist, sources[0].source, activation)
     return activation / torch.from_numpy(per_channel(unit, population.shape)).to(activation)
-
-
-def join(left: Mapping[str, Error], right: Mapping[str, Error]) -> dict[str, Error]:
-    """Add the errors of two batches, population by population."""
-    return {name: left.get(name, Error()) + found for name, found in right.items()}

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import torch
+from rich.table import Table
 
 from hw_targets.placement import Placement
 from hw_targets.rules.report import CheckReport
-from sim.early_exit import exit_timesteps
 from toolchain.data import Dataset
-from toolchain.display import Progress, silent
-from toolchain.energy import Counts, EnergyReport, count, estimate_energy
+from toolchain.display import Displayed, Progress, silent
+from toolchain.energy import Counts, EnergyReport, energy_text, estimate_energy, quantity
 from toolchain.equivalence import EquivalenceReport
-from toolchain.evaluate.evaluation import decide, traces
-from toolchain.netlist import AdaFire, Netlist, Readout, Trace, membrane_bound
-from toolchain.network import FloatNetwork, iterate
+from toolchain.evaluate import Reference, observe, operations, right, saturations
+from toolchain.netlist import AdaFire, Netlist, membrane_bound
+from toolchain.network import FloatNetwork
 from toolchain.report.baselines import Baseline
-from toolchain.report.fidelity import Error, error, in_payloads, join, mean_payloads, without_spikes
+from toolchain.report.fidelity import Error
+from toolchain.report.observers import ANN, WITHOUT_SPIKES, Emitted, Fidelity, Likeness, emitted, exits
 
 #: Samples in memory at a time.
 BATCH = 32
@@ -63,7 +63,7 @@ class Headroom:
 
 
 @dataclass(frozen=True, eq=False)
-class Measurement:
+class Measurement(Displayed):
     """Everything measured on one netlist.
 
     Parameters
@@ -109,6 +109,30 @@ class Measurement:
         """Accuracy of the integer network at the last timestep."""
         return self.accuracy_by_timestep[-1] if self.accuracy_by_timestep else None
 
+    def __rich__(self) -> Table:
+        """Return the summary as a table; the page has the rest."""
+        table = Table("report", self.name)
+        table.add_row("data", f"{self.data}, {self.samples:,} samples, T = {self.netlist.timesteps}")
+        for what, share in (
+            ("accuracy", self.accuracy),
+            ("accuracy of the ANN", self.accuracy_ann),
+            ("accuracy without spikes", self.accuracy_without_spikes),
+        ):
+            if share is not None:
+                table.add_row(what, f"{share:.2%}")
+        table.add_row("SOPs per sample", quantity(self.energy.sops / self.samples))
+        table.add_row("energy per sample", energy_text(self.energy.e_snn / self.samples))
+        table.add_row("energy of the FP32 ANN", energy_text(self.energy.e_ann / self.samples))
+        if self.equivalence is not None:
+            table.add_row("equivalence", str(self.equivalence))
+        if self.check is not None:
+            violations = len(self.check.violations)
+            table.add_row(self.check.title, f"{violations} violations" if violations else "fits")
+        for baseline in self.baselines:
+            reached = "never" if baseline.timestep is None else f"at timestep {baseline.timestep}"
+            table.add_row(f"{baseline.name} as accurate", reached)
+        return table
+
 
 def measure(
     netlist: Netlist,
@@ -141,150 +165,53 @@ def measure(
     InputError
         When the data do not fit the netlist.
     """
-    pass_ = _Pass(netlist, data, ann)
-    for trace in traces(netlist, data, batch=BATCH, progress=progress):
-        pass_.add(trace)
+    fidelity = Fidelity(data, ann)
+    observers = (right, operations, saturations, emitted, fidelity, exits)
+    seen = observe(Reference(netlist, spikes=True), data, observers, batch=BATCH, progress=progress)
+    counts, likeness = seen[operations], seen[fidelity]
+
+    def shares(found: np.ndarray) -> tuple[float, ...]:
+        return tuple(float(share) for share in found / counts.samples)
+
     return Measurement(
         netlist=netlist,
         name=name,
         data=data.name,
-        samples=pass_.samples,
-        accuracy_by_timestep=pass_.share(pass_.right),
-        accuracy_without_spikes=next(iter(pass_.share(pass_.right_without_spikes)), None),
-        accuracy_ann=None if ann is None else next(iter(pass_.share(pass_.right_ann)), None),
-        energy=estimate_energy(pass_.counted()),
-        activity=pass_.activity(),
+        samples=counts.samples,
+        accuracy_by_timestep=shares(seen[right]),
+        accuracy_without_spikes=next(iter(shares(likeness[WITHOUT_SPIKES].right)), None),
+        accuracy_ann=next(iter(shares(likeness[ANN].right)), None) if ANN in likeness else None,
+        energy=estimate_energy(counts),
+        activity=_activity(netlist, counts, seen[emitted], seen[saturations], likeness),
         headroom={
             p.name: Headroom(membrane_bound(netlist, p.name).magnitude, netlist.membrane_limit)
             for p in netlist.populations
             if isinstance(p, AdaFire)
         },
-        exits=pass_.exits(),
+        exits=tuple(seen[exits].tolist()),
         equivalence=equivalence,
         placement=placement,
         check=check,
     )
 
 
-def _histogram(payload: np.ndarray, most: int) -> np.ndarray:
-    """Count each payload from 0 to `most`."""
-    if most > 16:
-        return np.bincount(payload.reshape(-1), minlength=most + 1)
-    # bincount would first make 64-bit copies; a few comparisons of bytes are many times faster.
-    return np.array([np.count_nonzero(payload == n) for n in range(most + 1)], dtype=np.int64)
-
-
-@dataclass(eq=False)
-class _Pass:
-    """Sums over the batches of a data set."""
-
-    netlist: Netlist
-    data: Dataset
-    ann: FloatNetwork | None
-    samples: int = 0
-    counts: Counts | None = None
-    bursts: dict[str, np.ndarray] = field(default_factory=dict)
-    payloads: dict[str, np.ndarray] = field(default_factory=dict)
-    saturations: dict[str, int] = field(default_factory=dict)
-    spiking_errors: dict[str, Error] = field(default_factory=dict)
-    ann_errors: dict[str, Error] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        steps = self.netlist.timesteps
-        self.right = np.zeros(steps, np.int64)
-        self.right_without_spikes, self.right_ann = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        self._exits = np.zeros(steps, np.int64)
-        readouts = self.netlist.readouts
-        flat = len(readouts) == 1 and len(readouts[0].shape) == 1
-        self.classifier: Readout | None = readouts[0] if flat else None
-
-    def add(self, trace: Trace) -> None:
-        """Measure one batch."""
-        part = slice(self.samples, self.samples + trace.samples)
-        batch_counts = count(self.netlist, trace)
-        self.counts = batch_counts if self.counts is None else self.counts + batch_counts
-        for name, payload in trace.spikes.items():
-            self._add_payload(name, payload)
-        for name, clips in trace.saturations.items():
-            self.saturations[name] = self.saturations.get(name, 0) + clips
-        rates = mean_payloads(trace)
-        self.spiking_errors = join(
-            self.spiking_errors,
-            {
-                name: self._compared(name, rate, rates, self.right_without_spikes, part)
-                for name, rate in without_spikes(self.netlist, rates[self.netlist.input.name])
-            },
+def _activity(
+    netlist: Netlist,
+    counts: Counts,
+    found: Mapping[str, Emitted],
+    clips: Mapping[str, int],
+    likeness: Mapping[str, Likeness],
+) -> dict[str, LayerActivity]:
+    nothing = Emitted(np.zeros(0), np.zeros(0))
+    spiking, ann = (likeness[who].errors if who in likeness else {} for who in (WITHOUT_SPIKES, ANN))
+    return {
+        p.name: LayerActivity(
+            name=p.name,
+            bursts=found.get(p.name, nothing).bursts,
+            rate_map=found.get(p.name, nothing).payloads / counts.steps,
+            saturations=clips.get(p.name, 0),
+            spiking_error=spiking.get(p.name),
+            ann_error=ann.get(p.name),
         )
-        if self.ann is not None:
-            self.ann_errors = join(
-                self.ann_errors,
-                {
-                    name: self._compared(name, in_payloads(self.netlist, name, value), rates, self.right_ann, part)
-                    for name, value in iterate(self.ann, self._real_input(part))
-                    if name in rates
-                },
-            )
-        if self.classifier is not None:
-            self.right += self._right(decide(trace.readout, self.classifier.scale), part)
-            if self.netlist.alpha:
-                stopped = exit_timesteps(trace.readout, self.classifier.scale, self.netlist.alpha)
-                self._exits += np.bincount(stopped - 1, minlength=trace.timesteps)
-        self.samples += trace.samples
-
-    def _add_payload(self, name: str, payload: np.ndarray) -> None:
-        low, high = self.netlist.payload_range(name)
-        magnitude = np.abs(payload.astype(np.int16)) if low < 0 else payload
-        found = _histogram(magnitude, max(-low, high))
-        total = magnitude.sum(axis=(0, 1), dtype=np.int64)
-        self.bursts[name] = self.bursts.get(name, 0) + found
-        self.payloads[name] = self.payloads.get(name, 0) + total
-
-    def _real_input(self, part: slice) -> torch.Tensor:
-        source = self.netlist.input
-        x = self.data.normalized(source.mean, source.std, part.start, part.stop)
-        return torch.from_numpy(x.mean(axis=1) if self.data.is_frames else x).float()
-
-    def _compared(
-        self, name: str, reference: torch.Tensor, rates: Mapping[str, torch.Tensor], right: np.ndarray, part: slice
-    ) -> Error:
-        """Compare one population; a readout's decisions are counted on the way."""
-        if self.classifier is not None and name == self.classifier.name:
-            right += self._right(decide(reference.double().numpy(), self.classifier.scale), part)
-        return error(reference, rates[name])
-
-    def _right(self, decisions: np.ndarray, part: slice) -> np.ndarray:
-        if self.data.labels is None:
-            return np.zeros(1, np.int64)
-        right: np.ndarray = np.atleast_1d((decisions == self.data.labels[part]).sum(axis=-1))
-        return right
-
-    def counted(self) -> Counts:
-        """Return the counts of all batches."""
-        assert self.counts is not None  # `traces` refuses an empty data set
-        return self.counts
-
-    def share(self, right: np.ndarray) -> tuple[float, ...]:
-        """Return counts of right decisions as shares; empty where nothing decides."""
-        if self.classifier is None or self.data.labels is None:
-            return ()
-        return tuple(float(share) for share in right / self.samples)
-
-    def exits(self) -> tuple[int, ...]:
-        """Return how many samples stop at each timestep."""
-        return tuple(int(n) for n in self._exits) if self.netlist.alpha and self.classifier is not None else ()
-
-    def activity(self) -> dict[str, LayerActivity]:
-        """Return what each population did."""
-        steps = self.samples * self.netlist.timesteps
-        nothing = np.zeros(0)
-        return {
-            p.name: LayerActivity(
-                name=p.name,
-                bursts=self.bursts.get(p.name, nothing),
-                rate_map=self.payloads[p.name] / steps if p.name in self.payloads else nothing,
-                saturations=self.saturations.get(p.name, 0),
-                spiking_error=self.spiking_errors.get(p.name),
-                ann_error=self.ann_errors.get(p.name),
-            )
-            for p in self.netlist.populations
-        }
+        for p in netlist.populations
+    }

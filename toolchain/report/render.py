@@ -82,7 +82,9 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         neurons=sum(size(p.shape) for p in m.netlist.spiking),
         sections=_sections(m, drawn, search),
         search=search,
-        sensitivities=[(sign, charts.sensitivity_chart(sign, t)) for sign, t in search.tables.items()] if search else [],
+        sensitivities=[(sign, charts.sensitivity_chart(sign, t)) for sign, t in search.tables.items()]
+        if search
+        else [],
         cards=_cards(m),
         stages=_stages(m),
         explanation=_explanation(None if m.equivalence is None else m.equivalence.explanation),

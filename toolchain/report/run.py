@@ -13,8 +13,7 @@ from hw_targets.rules.capacity import placed
 from hw_targets.target import Target
 from toolchain.data import Dataset
 from toolchain.display import Progress, silent
-from toolchain.equivalence import EquivalenceReport
-from toolchain.equivalence.verify import verify
+from toolchain.equivalence import EquivalenceReport, verify
 from toolchain.netlist import Netlist
 from toolchain.network import FloatNetwork
 from toolchain.report.baselines import check_baselines, run_baseline

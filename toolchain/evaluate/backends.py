@@ -1,0 +1,80 @@
+"""What can run a data set: the reference simulator, with and without spikes, Lava, the golden step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from hw_targets.lava_runtime import LavaTiming, measure_on_lava
+from sim import Simulator, compile_netlist, golden, simulate_early_exit
+from toolchain.evaluate.stream import Backend, BatchRun, Report, Samples
+from toolchain.netlist import Trace
+
+
+@dataclass(frozen=True, eq=False)
+class Reference(Backend):
+    """The reference simulator, for all timesteps.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    spikes : bool
+        Whether payloads are kept; without, only their sums, which is fast and takes little memory.
+    """
+
+    spikes: bool = False
+
+    @cached_property
+    def simulator(self) -> Simulator:
+        """Compiled where it is first asked for: once here, once in each worker that keeps the backend."""
+        return compile_netlist(self.netlist)
+
+    def run(self, samples: Samples, report: Report) -> BatchRun:
+        """Run one batch."""
+        names = [p.name for p in self.netlist.populations if p.emits] if self.spikes else []
+        done = self.simulator.run(samples.payloads, record=names, activity=not self.spikes)
+        trace = Trace(self.netlist.content_hash, "reference", done.spikes, done.readouts, done.saturations)
+        return BatchRun(self.netlist, samples, done.readouts, done.activity or trace, done.saturations)
+
+
+@dataclass(frozen=True, eq=False)
+class Stopping(Backend):
+    """The reference simulator with early exit (semantics, section 8): each sample stops once it is confident."""
+
+    def run(self, samples: Samples, report: Report) -> BatchRun:
+        """Run one batch; the only readout is that of each sample's exit."""
+        done = simulate_early_exit(self.netlist, samples.payloads)
+        readouts = {self.netlist.readouts[0].name: done.readout[None]}
+        return BatchRun(self.netlist, samples, readouts, done.activity, done.activity.saturations)
+
+
+@dataclass(frozen=True, eq=False)
+class Golden(Backend):
+    """The golden step: slow, so best one sample at a time, for its progress to be seen."""
+
+    title: ClassVar[str] = "golden step"
+
+    def run(self, samples: Samples, report: Report) -> BatchRun:
+        """Run one batch."""
+        return _traced(self, samples, golden.simulate(self.netlist, samples.payloads))
+
+
+@dataclass(frozen=True, eq=False)
+class Lava(Backend):
+    """Lava's processes, started anew for every batch."""
+
+    title: ClassVar[str] = "Lava timesteps"
+
+    def parts(self, samples: int) -> int:
+        """Timesteps of all samples."""
+        return samples * self.netlist.timesteps
+
+    def run(self, samples: Samples, report: Report) -> BatchRun:
+        """Run one batch."""
+        done = measure_on_lava(self.netlist, samples.payloads, progress=report)
+        return _traced(self, samples, done.trace, done.timing)
+
+
+def _traced(backend: Backend, samples: Samples, trace: Trace, timing: LavaTiming | None = None) -> BatchRun:
+    return BatchRun(backend.netlist, samples, trace.readouts, trace, trace.saturations, timing)

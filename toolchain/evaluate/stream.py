@@ -1,0 +1,224 @@
+"""One streaming run: a netlist on a data set, batch by batch, and what observers make of it.
+
+A backend takes each batch through the netlist; observers are handed what it did. An observer is a function of a
+`BatchRun` whose results add up with ``+``: a count, an array, a list. So memory does not grow with the samples, and
+batches may run wherever a worker is free.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import add
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from hw_targets.lava_runtime import LavaTiming
+from sim import Activity
+from toolchain.data import Dataset, check_data
+from toolchain.display import Progress, silent
+from toolchain.netlist import InputError, Netlist, Trace
+from toolchain.workers import run_tasks
+
+Value = TypeVar("Value")
+
+#: Told (parts done, parts in all) of a batch while it runs.
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """One batch of a data set.
+
+    Parameters
+    ----------
+    first : int
+        Position of its first sample in the data set.
+    payloads : ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; int8 or uint8
+        As the netlist's input emits them.
+    labels : ndarray (N,), int64, or None
+        None also for a netlist that does not decide on classes.
+    """
+
+    first: int
+    payloads: np.ndarray
+    labels: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class BatchRun:
+    """What a netlist did on one batch: what observers are handed.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    samples : Samples
+    readouts : mapping of str to ndarray (T, N, *shape), int64
+        Running sum of every readout; (1, N, *shape) at each sample's own exit with early exit.
+    emitted : Trace or Activity
+        Every payload where the backend keeps them, else their sums.
+    saturations : mapping of str to int
+        How often the membrane potential of a population was clipped.
+    timing : LavaTiming or None
+        Where the time went on Lava.
+    """
+
+    netlist: Netlist
+    samples: Samples
+    readouts: Mapping[str, np.ndarray]
+    emitted: Trace | Activity
+    saturations: Mapping[str, int]
+    timing: LavaTiming | None = None
+
+    @property
+    def trace(self) -> Trace:
+        """Every payload, of a backend that keeps them."""
+        if not isinstance(self.emitted, Trace):
+            raise TypeError("the backend keeps no spikes")
+        return self.emitted
+
+    @property
+    def part(self) -> slice:
+        """Where its samples lie in the data set."""
+        return slice(self.samples.first, self.samples.first + self.emitted.samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Backend(ABC):
+    """A netlist on something that runs it.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    """
+
+    netlist: Netlist
+    #: How progress calls its work.
+    title: ClassVar[str] = "simulating"
+
+    def parts(self, samples: int) -> int:
+        """In how many parts the progress of a batch shows."""
+        del samples
+        return 1
+
+    @abstractmethod
+    def run(self, samples: Samples, report: Report) -> BatchRun:
+        """Run one batch; telling `report` of its progress is optional."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What observers saw in all: ``seen[observer]`` is the sum of its results over the batches."""
+
+    found: Mapping[Callable[[BatchRun], Any], Any]
+
+    def __getitem__(self, observer: Callable[[BatchRun], Value]) -> Value:
+        found: Value = self.found[observer]
+        return found
+
+
+def observe(
+    backend: Backend,
+    data: Dataset,
+    observers: Sequence[Callable[[BatchRun], Any]],
+    *,
+    batch: int = 64,
+    executor: str | None = None,
+    progress: Progress = silent,
+) -> Seen:
+    """Run a netlist on a data set and add up what observers see.
+
+    Parameters
+    ----------
+    backend : Backend
+    data : Dataset
+    observers : sequence of callable
+        Of a `BatchRun`; results add up. For an executor they must be functions of a module, or picklable.
+    batch : int
+        Samples in memory at a time.
+    executor : str, optional
+        Where batches run, as `toolchain.workers.run_tasks` takes it, in any order; by default in this process, in
+        the order of the data.
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist, or the executor is unknown.
+    BackendError
+        When Lava or the executor is not there, or died.
+    """
+    batches: Iterator[tuple[Any, ...]]
+    if executor is None:
+        batches = (tuple(o(run) for o in observers) for run in stream(backend, data, batch=batch, progress=progress))
+    else:
+        batches = _on_workers(backend, data, tuple(observers), batch, executor, progress)
+    total = next(batches)
+    for found in batches:
+        total = tuple(map(add, total, found))
+    return Seen(dict(zip(observers, total, strict=True)))
+
+
+def stream(backend: Backend, data: Dataset, *, batch: int = 64, progress: Progress = silent) -> Iterator[BatchRun]:
+    """Yield the run of each batch of a data set, in order; parameters and errors as of `observe`."""
+    _check(backend.netlist, data)
+    sizes = [min(batch, len(data) - start) for start in range(0, len(data), batch)]
+    with progress(backend.title, sum(map(backend.parts, sizes))) as advance:
+        for samples, size in zip(_batches(backend.netlist, data, batch), sizes, strict=True):
+            report = _in_parts(advance, backend.parts(size))
+            run = backend.run(samples, report)
+            report(1, 1)
+            yield run
+
+
+def _check(netlist: Netlist, data: Dataset) -> None:
+    """Raise unless the data, and labels if any, fit the netlist: here they meet first, and nothing checks later."""
+    classifier = netlist.classifier
+    check_data(data, netlist.input, None if classifier is None else classifier.shape[0], netlist.timesteps)
+    if len(data) == 0:
+        raise InputError(data.name, "holds no samples")
+
+
+def _batches(netlist: Netlist, data: Dataset, batch: int) -> Iterator[Samples]:
+    labels = None if netlist.classifier is None else data.labels
+    for index, payloads in enumerate(data.batches(netlist.input, batch)):
+        first = index * batch
+        yield Samples(first, payloads, None if labels is None else labels[first : first + batch])
+
+
+def _in_parts(advance: Callable[[], None], parts: int) -> Report:
+    """Return a report that advances `parts` times by the end, however finely it is told."""
+    shown = 0
+
+    def report(done: int, of: int) -> None:
+        nonlocal shown
+        for _ in range(done * parts // of - shown):
+            advance()
+            shown += 1
+
+    return report
+
+
+def _on_workers(
+    backend: Backend,
+    data: Dataset,
+    observers: tuple[Callable[[BatchRun], Any], ...],
+    batch: int,
+    executor: str,
+    progress: Progress,
+) -> Iterator[tuple[Any, ...]]:
+    _check(backend.netlist, data)
+    batches = _batches(backend.netlist, data, batch)
+    with progress(backend.title, -(-len(data) // batch)) as advance:
+        for _, found in run_tasks(_see, (backend, observers), batches, executor):
+            yield found
+            advance()
+
+
+def _see(shared: tuple[Backend, tuple[Callable[[BatchRun], Any], ...]], samples: Samples) -> tuple[Any, ...]:
+    """Run one batch in a worker: what observers see is all that travels back."""
+    backend, observers = shared
+    run = backend.run(samples, lambda done, of: None)
+    return tuple(observer(run) for observer in observers)

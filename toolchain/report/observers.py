@@ -1,0 +1,131 @@
+"""What the report's run looks at beside decisions and operations: bursts, errors, exits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sim.early_exit import exit_timesteps
+from toolchain.data import Dataset
+from toolchain.evaluate import BatchRun, ByName, count_right, decide
+from toolchain.network import FloatNetwork, iterate
+from toolchain.report.fidelity import Error, error, in_payloads, mean_payloads, without_spikes
+
+
+@dataclass(frozen=True, eq=False)
+class Emitted:
+    """What one population emitted; sums that add up over batches.
+
+    Parameters
+    ----------
+    bursts : ndarray (phi + 1,), int64
+        How often each payload was emitted, by magnitude for the input.
+    payloads : ndarray (*shape), int64
+        Sum of |payload| of each neuron.
+    """
+
+    bursts: np.ndarray
+    payloads: np.ndarray
+
+    def __add__(self, other: Emitted) -> Emitted:
+        """Join two batches."""
+        return Emitted(self.bursts + other.bursts, self.payloads + other.payloads)
+
+
+def emitted(run: BatchRun) -> ByName[Emitted]:
+    """Count what each population emits."""
+    found = ByName[Emitted]()
+    for name, payload in run.trace.spikes.items():
+        low, high = run.netlist.payload_range(name)
+        magnitude = np.abs(payload.astype(np.int16)) if low < 0 else payload
+        total = magnitude.sum(axis=(0, 1), dtype=np.int64)
+        found[name] = Emitted(_histogram(magnitude, max(-low, high)), total)
+    return found
+
+
+def _histogram(payload: np.ndarray, most: int) -> np.ndarray:
+    """Count each payload from 0 to `most`."""
+    if most > 16:
+        return np.bincount(payload.reshape(-1), minlength=most + 1)
+    # bincount would first make 64-bit copies; a few comparisons of bytes are many times faster.
+    return np.array([np.count_nonzero(payload == n) for n in range(most + 1)], dtype=np.int64)
+
+
+def exits(run: BatchRun) -> np.ndarray:
+    """Count the samples that stop at each timestep, (T,) int64; (0,) for a netlist without early exit."""
+    netlist, classifier = run.netlist, run.netlist.classifier
+    if classifier is None or not netlist.alpha:
+        return np.zeros(0, np.int64)
+    stopped = exit_timesteps(run.readouts[classifier.name], classifier.scale, netlist.alpha)
+    return np.bincount(stopped - 1, minlength=netlist.timesteps)
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """How close spikes come to a network without spikes; sums that add up over batches.
+
+    Parameters
+    ----------
+    errors : mapping of str to Error
+        By population.
+    right : ndarray (1,), int64
+        Right decisions of that network; (0,) without labels.
+    """
+
+    errors: ByName[Error]
+    right: np.ndarray
+
+    def __add__(self, other: Likeness) -> Likeness:
+        """Join two batches."""
+        return Likeness(self.errors + other.errors, self.right + other.right)
+
+
+#: The networks that spikes are compared with.
+WITHOUT_SPIKES, ANN = "without spikes", "ANN"
+
+
+@dataclass(frozen=True, eq=False)
+class Fidelity:
+    """Observer that compares spikes with the netlist without spikes, and with the ANN where there is one.
+
+    Parameters
+    ----------
+    data : Dataset
+        That runs: the ANN sees its real values.
+    ann : FloatNetwork or None
+    """
+
+    data: Dataset
+    ann: FloatNetwork | None
+
+    def __call__(self, run: BatchRun) -> ByName[Likeness]:
+        """Return the likeness to each network, by its name."""
+        netlist, rates = run.netlist, mean_payloads(run.trace)
+        found = {WITHOUT_SPIKES: _likeness(run, rates, without_spikes(netlist, rates[netlist.input.name]))}
+        if self.ann is not None:
+            activations = iterate(self.ann, self._real_input(run))
+            found[ANN] = _likeness(
+                run, rates, ((n, in_payloads(netlist, n, value)) for n, value in activations if n in rates)
+            )
+        return ByName(found)
+
+    def _real_input(self, run: BatchRun) -> Tensor:
+        source = run.netlist.input
+        x = self.data.normalized(source.mean, source.std, run.part.start, run.part.stop)
+        return torch.from_numpy(x.mean(axis=1) if self.data.is_frames else x).float()
+
+
+def _likeness(run: BatchRun, rates: Mapping[str, Tensor], references: Iterable[tuple[str, Tensor]]) -> Likeness:
+    """Compare population by population, for each may be large; the classifier's decisions are counted on the way."""
+    classifier = run.netlist.classifier
+    errors, right = ByName[Error](), count_right(np.empty(0), None)
+    for name, reference in references:
+        errors[name] = error(reference, rates[name])
+        if classifier is not None and name == classifier.name:
+            decisions = decide(reference.double().numpy(), classifier.scale)
+            right = count_right(decisions[np.newaxis], run.samples.labels)
+    return Likeness(errors, right)
