@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from toolchain.frontend.from_onnx.graph import ONNX, OPSETS
-from toolchain.frontend.from_torch.graph import ATEN
+from toolchain.frontend.from_onnx import ONNX, OPSETS
+from toolchain.frontend.from_torch import ATEN
 
 TEXT = (Path(__file__).parents[2] / "docs" / "layers.md").read_text()
 

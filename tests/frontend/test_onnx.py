@@ -1,5 +1,7 @@
 """ONNX files that torch.onnx.export does not write: other spellings, refusals, and files that lie."""
 
+import hashlib
+
 import numpy as np
 import onnx
 import pytest
@@ -10,8 +12,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from toolchain.frontend import read_onnx
-from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
+from toolchain.frontend import read_module, read_onnx
+from toolchain.netlist import AdafireError, FormatError, InputError, Origin, UnsupportedError
 from toolchain.network import outputs
 
 RNG = np.random.default_rng(0)
@@ -400,4 +402,5 @@ def test_names_come_from_the_modules(tmp_path):
     torch.onnx.export(net.eval(), (torch.zeros(1, 3, 8, 8),), path, dynamo=False)
     network = read_onnx(path)
     assert [u.name for u in network.units] == ["input", "0.conv1", "0.conv2", "1.0.conv1", "1.0.conv2", "3"]
-    assert set(network.origin) == {"class", "weights_sha256", "ann_macs"}
+    macs = read_module(net, (3, 8, 8)).origin.ann_macs
+    assert network.origin == Origin("onnx:main_graph", hashlib.sha256(path.read_bytes()).hexdigest(), macs)

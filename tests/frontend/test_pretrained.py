@@ -62,7 +62,7 @@ def test_resnet20_structure():
     network = read_module(load_module("examples/resnet20.py:resnet20"), (3, 32, 32))
     blocks = [f"layer{s}.{b}.conv{c}" for s in (1, 2, 3) for b in range(3) for c in (1, 2)]
     assert [u.name for u in network.units] == ["input", "conv1", *blocks, "fc"]
-    assert network.origin["class"] == "ResNet20"
+    assert network.origin.name == "ResNet20"
     shortcuts = {
         c.name: [type(o) for o in c.operators] for c in network.connections if c.operators[-1].__class__ is Scale
     }

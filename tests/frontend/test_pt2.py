@@ -62,7 +62,8 @@ def test_names_and_values_are_those_of_the_module(tmp_path, batch):
     assert [u.name for u in network.units] == ["input", "features.0", "head"]
     x = torch.randn(3, 3, 8, 8)
     assert torch.equal(outputs(network, x)[0], outputs(read_module(module, (3, 8, 8)), x)[0])
-    assert network.origin["ann_macs"] == read_module(module, (3, 8, 8)).origin["ann_macs"]
+    assert network.origin.name == "pt2:net"
+    assert network.origin.ann_macs == read_module(module, (3, 8, 8)).origin.ann_macs
 
 
 def test_a_free_batch_axis_and_free_space(tmp_path):

@@ -6,7 +6,7 @@ from chain_text import chain_text
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from toolchain.frontend.macs import dense_macs
+from toolchain.frontend import dense_macs
 from toolchain.frontend.rewrites import RULES, SUM_RULES, Zero, join_parallel, simplify
 from toolchain.netlist import (
     Conv,

@@ -1,4 +1,4 @@
-"""What to do instead of an operation that does not convert."""
+"""What to do instead of an operation that cannot be read."""
 
 #: Where to look when nothing better is known.
 LIST = "docs/layers.md lists what converts"

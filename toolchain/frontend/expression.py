@@ -29,7 +29,7 @@ from toolchain.netlist import (
 )
 
 #: No tensor of a network may hold more values (1 GiB as float64).
-MAX_ELEMENTS = 2**27
+MAX_VALUES = 2**27
 
 
 class Refusal(Exception):
@@ -89,8 +89,8 @@ class Expression:
     def through(self, operator: Operator) -> Expression:
         """Apply a linear operator."""
         shape = operator.output_shape(self.shape)
-        if prod(shape) > MAX_ELEMENTS:
-            raise Refusal(f"makes {shape}, more than {MAX_ELEMENTS} values", "make the network or its input smaller")
+        if prod(shape) > MAX_VALUES:
+            raise Refusal(f"makes {shape}, more than {MAX_VALUES} values", "make the network or its input smaller")
         bias = _apply(operator, self.bias) if self.bias.any() else np.broadcast_to(np.float64(0), shape)
         terms = tuple(LinearTerm(t.source, (*t.operators, operator)) for t in self.terms)
         return replace(self, shape=shape, terms=terms, bias=bias)

@@ -6,7 +6,8 @@ here either returns the exact equivalent or raises `Refusal`.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterable
+from itertools import accumulate, pairwise
 from math import inf, prod
 
 import numpy as np
@@ -18,6 +19,7 @@ from toolchain.netlist import (
     Conv,
     ConvTranspose,
     Linear,
+    Pad,
     Pairs,
     Permute,
     Resample,
@@ -135,15 +137,73 @@ def clamp(builder: NetworkBuilder, x: Value, low: float | None, high: float | No
     return builder.clip(x, low, inf if high is None else high)
 
 
+def select(x: Value, axis: int, index: int) -> Value:
+    """Take one index of an axis, which goes; a negative one counts from the end."""
+    index = index % x.shape[axis]
+    return reshape(take(x, axis, index, index + 1, 1), (*x.shape[:axis], *x.shape[axis + 1 :]))
+
+
+def split(x: Value, axis: int, sizes: Iterable[int]) -> tuple[Value, ...]:
+    """Cut an axis into parts of these sizes."""
+    bounds = pairwise(accumulate(sizes, initial=0))
+    return tuple(take(x, axis, start, stop, 1) for start, stop in bounds)
+
+
+def pad(x: Value, around: Pairs) -> Value:
+    """Add zeros around, one (before, after) pair per axis; negative numbers crop."""
+    for axis, (before, after) in enumerate(around):
+        if before < 0 or after < 0:
+            x = take(x, axis, max(-before, 0), x.shape[axis] - max(-after, 0), 1)
+    grown = tuple((max(before, 0), max(after, 0)) for before, after in around)
+    return settled(x).through(Pad(grown)) if any(n for pair in grown for n in pair) else x
+
+
+def pixel_shuffle(x: Value, factor: int, *, parts_first: bool = False) -> Value:
+    """Spread channels over ``factor x factor`` pixels; they are ordered by channel and part, or by part first."""
+    c, h, w = x.shape
+    c //= factor * factor
+    if parts_first:
+        x = reshape(x, (factor, factor, c, h, w)).through(Permute((2, 3, 0, 4, 1)))
+    else:
+        x = reshape(x, (c, factor, factor, h, w)).through(Permute((0, 3, 1, 4, 2)))
+    return reshape(x, (c, h * factor, w * factor))
+
+
 def average_pool(
-    x: Value, kernel: tuple[int, ...], stride: tuple[int, ...], padding: Pairs, divisor: float | None = None
+    x: Value,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: Pairs,
+    *,
+    ceil_mode: bool = False,
+    count_padding: bool = True,
+    divisor: float | None = None,
 ) -> Value:
-    """Average over windows, padding counted."""
+    """Average over windows, all of the same number of values: `divisor`, or as many as the kernel has."""
+    if _ceil_padding(x.shape, kernel, stride, padding, ceil_mode) != padding:
+        raise Refusal("has ceil_mode with a partial window at the border", "choose a size that the stride divides")
+    if any(n for pair in padding for n in pair) and not count_padding and divisor is None:
+        raise Refusal("averages over fewer values at the border", "use count_include_pad=True, or no padding")
     x = settled(x).through(SumPool(kernel, stride, padding))
     return x.through(Scale(np.full(x.shape[0], 1.0 / (divisor or prod(kernel)))))
 
 
-def ceil_padding(
+def max_pool(
+    builder: NetworkBuilder,
+    x: Value,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: Pairs,
+    dilation: tuple[int, ...],
+    ceil_mode: bool,
+) -> Value:
+    """Maximum over windows."""
+    if set(dilation) != {1}:
+        raise Refusal(f"has dilation {dilation}", "use a max pool without dilation")
+    return builder.maximum(x, SumPool(kernel, stride, _ceil_padding(x.shape, kernel, stride, padding, ceil_mode)))
+
+
+def _ceil_padding(
     shape: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: Pairs, ceil_mode: bool
 ) -> Pairs:
     """Return the padding with which plain (floor) windows are those of `ceil_mode`; `shape` is (C, ...)."""

@@ -1,21 +1,24 @@
-"""What the tables of ATen operations share: how one is registered, and how its arguments are read.
+"""What both readers share: tables of operations, and the operations that mean the same in ATen and in ONNX.
 
-Values carry no batch axis, ATen's arguments do: axis arguments are moved by one, and an operation that
-touches the batch axis is refused. Constants arrive as float64 tensors with whatever axes they have.
+Values carry no batch axis, the arguments of both do: axis arguments are moved by one, and an operation that
+touches the batch axis is refused. An operand is a value, or a constant of float64 with whatever axes it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
-from torch import Tensor
 
+from toolchain.frontend import layers
+from toolchain.frontend.advice import LIST
 from toolchain.frontend.builder import NetworkBuilder
-from toolchain.frontend.expression import Expression, Pooled, Refusal, Value
-from toolchain.netlist import Pairs
+from toolchain.frontend.expression import Expression, Pooled, Refusal, Value, concatenate, settled
+from toolchain.netlist import NetlistError, Permute, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class Operation:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Table(dict[str, Operation]):
-    """Operations by ATen name."""
+class OperationTable(dict[str, Operation]):
+    """Operations by the name that a graph calls them."""
 
     def operation(self, *names: str, role: str = "") -> Callable[[Function], Function]:
         """Register the decorated function (builder, *args, **kwargs) under each name."""
@@ -58,6 +61,20 @@ class Table(dict[str, Operation]):
             return function
 
         return register
+
+
+@contextmanager
+def refusals(path: str, operation: str) -> Iterator[None]:
+    """Turn what a layer refuses into one error that names the module's path and the operation."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise UnsupportedError(path, f"{operation} {refusal.problem}", refusal.fix) from None
+    except NetlistError as error:
+        raise UnsupportedError(path, f"{operation}: {error.problem}", error.fix or LIST) from error
+
+
+# Arguments ---------------------------------------------------------------------------------------
 
 
 def sample_axis(x: Value, dim: int) -> int:
@@ -77,20 +94,9 @@ def sample_axes(x: Value, dims: int | Sequence[int] | None) -> tuple[int, ...]:
     return tuple(sorted({sample_axis(x, d) for d in dims}))
 
 
-def per_axis(value: int | Sequence[int], n: int) -> tuple[int, ...]:
-    """Return one number per spatial axis: ATen takes one for all, too."""
-    values = [value] * n if isinstance(value, int) else list(value)
-    return tuple(values * n if len(values) == 1 else values)
-
-
-def per_side(value: int | Sequence[int], n: int) -> Pairs:
-    """Return symmetric padding as (before, after) per spatial axis."""
-    return tuple((p, p) for p in per_axis(value, n))
-
-
 def per_sample(x: Value, constant: Any) -> np.ndarray:
     """Return a constant operand as an array that broadcasts without the batch axis."""
-    array = np.asarray(constant.numpy() if isinstance(constant, Tensor) else constant, dtype=np.float64)
+    array = np.asarray(constant, dtype=np.float64)
     if array.ndim <= len(x.shape):
         return array
     if array.ndim > len(x.shape) + 1 or not np.array_equal(array, np.broadcast_to(array[:1], array.shape)):
@@ -99,19 +105,110 @@ def per_sample(x: Value, constant: Any) -> np.ndarray:
     return first
 
 
-def fixed(tensor: Any) -> np.ndarray:
-    """Return a weight as an array; raise when it is computed from the input."""
-    if is_value(tensor):
-        raise Refusal("has weights that depend on the input", "use fixed weights")
-    array: np.ndarray = tensor.numpy()
-    return array
-
-
-def optional_fixed(tensor: Any) -> np.ndarray | None:
-    """Return an optional weight as an array."""
-    return None if tensor is None else fixed(tensor)
-
-
 def is_value(x: Any) -> bool:
     """Return whether an operand depends on the input."""
     return isinstance(x, Expression | Pooled)
+
+
+def value_first(x: Any, y: Any) -> tuple[Any, Any]:
+    """Return two operands of which one may be constant, a value first."""
+    return (x, y) if is_value(x) else (y, x)
+
+
+def limit(bound: Any) -> float:
+    """Return the constant that a value is clipped at."""
+    if is_value(bound):
+        raise Refusal("compares two activations", "clip at a constant")
+    array = np.asarray(bound)
+    if array.size != 1:
+        raise Refusal("clips every channel at a limit of its own", "clip at one constant per layer")
+    return float(array.reshape(()))
+
+
+# Arithmetic --------------------------------------------------------------------------------------
+
+
+def add(x: Any, y: Any, alpha: float = 1) -> Value:
+    """Return ``x + alpha * y``; one operand may be constant."""
+    if is_value(x) and is_value(y):
+        return layers.add(x, y if alpha == 1 else layers.scale(y, np.asarray(float(alpha))))
+    if is_value(x):
+        return layers.shift(x, alpha * per_sample(x, y))
+    return layers.shift(layers.scale(y, np.asarray(float(alpha))), per_sample(y, x))
+
+
+def multiply(x: Any, y: Any) -> Value:
+    """Return ``x * y``; one operand must be constant."""
+    if is_value(x) and is_value(y):
+        raise Refusal(
+            "multiplies two activations (a gate, attention or squeeze-and-excitation)",
+            "replace the product by a sum, or remove the gate and train again",
+        )
+    value, constant = value_first(x, y)
+    return layers.scale(value, per_sample(value, constant))
+
+
+def divide(x: Any, y: Any) -> Value:
+    """Return ``x / y`` for a constant y."""
+    if is_value(y):
+        raise Refusal("divides by an activation", "divide by a constant")
+    return layers.scale(x, 1.0 / per_sample(x, y))
+
+
+def matrix_product(x: Any, matrix: Any, alpha: float = 1) -> Value:
+    """Return ``alpha * x @ matrix`` for a constant matrix (in, out)."""
+    if not is_value(x) or is_value(matrix) or matrix.ndim != 2:
+        raise Refusal("multiplies activations by something other than a fixed matrix", "use a linear layer (nn.Linear)")
+    return layers.linear(x, np.ascontiguousarray(alpha * np.asarray(matrix).T), None)
+
+
+# Moves -------------------------------------------------------------------------------------------
+
+
+def reshape(x: Value, sizes: Sequence[int], batch: int) -> Value:
+    """Reshape to `sizes`, the batch axis first; one of them may be -1, for what is left."""
+    count = batch * prod(x.shape)
+    known = prod(n for n in sizes if n != -1)
+    sizes = [(count // known if known else 0) if n == -1 else n for n in sizes]
+    if not sizes or sizes[0] != batch or prod(sizes) != count:
+        raise Refusal("mixes the pictures of a batch, or fixes its size", "reshape with x.shape[0] or flatten(1)")
+    return layers.reshape(x, tuple(sizes[1:]))
+
+
+def unsqueeze(x: Value, dims: Sequence[int]) -> Value:
+    """Insert axes of extent 1; `dims` are theirs in the result."""
+    rank = len(x.shape) + 1 + len(dims)
+    shape = [1, *x.shape]
+    for dim in sorted(d % rank for d in dims):
+        if dim == 0:
+            raise Refusal("adds an axis before the batch", "keep the batch axis first")
+        shape.insert(dim, 1)
+    return layers.reshape(x, tuple(shape[1:]))
+
+
+def permute(x: Value, dims: Sequence[int]) -> Value:
+    """Reorder the axes, the batch axis staying first."""
+    first, *others = (d % len(dims) for d in dims)
+    if first != 0:
+        raise Refusal("moves the batch axis", "keep the batch axis first")
+    return x.through(Permute(tuple(d - 1 for d in others)))
+
+
+def take(x: Value, dim: int, start: int | None, stop: int | None, step: int, batch: int) -> Value:
+    """Slice one axis, bounds as in Python; the whole batch is no slice of it."""
+    whole_batch = (start or 0, step) == (0, 1) and (stop is None or stop >= batch)
+    if whole_batch and dim in (0, -len(x.shape) - 1):
+        return x
+    axis = sample_axis(x, dim)
+    if step < 1:
+        raise Refusal("slices backwards", "slice forwards")
+    begin, end, _ = slice(start, stop, step).indices(x.shape[axis])
+    return layers.take(x, axis, begin, end, step)
+
+
+def join(parts: Sequence[Any], dim: int) -> Value:
+    """Concatenate values, and constants among them, along an axis."""
+    like = next(p for p in parts if is_value(p))
+    constants = (None if is_value(p) else per_sample(like, p) for p in parts)
+    values = [settled(p) if c is None else Expression(c.shape, (), c) for p, c in zip(parts, constants, strict=True)]
+    return concatenate(values, sample_axis(like, dim))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toolchain.frontend.from_onnx.graph import read_onnx
-from toolchain.frontend.from_torch.graph import read_module
-from toolchain.frontend.from_torch.modules import load_module, load_weights
-from toolchain.frontend.from_torch.pt2_file import read_pt2
+from toolchain.frontend.from_onnx import read_onnx
+from toolchain.frontend.from_torch import load_module, load_weights, read_module, read_pt2
 from toolchain.netlist import InputError
 from toolchain.network import FloatNetwork
 
@@ -35,7 +33,7 @@ def read_network(spec: str, weights: str | Path | None, input_shape: tuple[int, 
     reader = FILES.get(Path(spec).suffix)
     if reader is not None:
         if weights is not None:
-            raise InputError("--weights", f"{weights} found, but {spec} holds its own weights", "leave it out")
+            raise InputError("weights", f"{weights} found, but {spec} holds its own", "leave `weights` out")
         return reader(spec, input_shape)
     module = load_module(spec)
     if weights is not None:

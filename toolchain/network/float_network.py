@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from toolchain.netlist import Connection, NetlistError, Origin, Pairs, Shape, SumPool, check_graph
+from toolchain.netlist import Connection, NetlistError, Origin, Pairs, Shape, SumPool, Weighted, check_graph
 from toolchain.netlist.checks import check_finite, check_name, check_shape
 
 
@@ -80,6 +80,10 @@ class MaxUnit:
     stride: tuple[int, ...]
     padding: Pairs
 
+    def __post_init__(self) -> None:
+        check_name("MaxUnit", self.name)
+        check_shape(self.name, self.input_shape)
+
     @property
     def current_shape(self) -> Shape:
         """Shape of the values that reach the windows."""
@@ -122,11 +126,18 @@ class FloatNetwork:
     Parameters
     ----------
     units : tuple of Unit
-        In topological order, the one `Source` first.
+        In topological order; exactly one `Source`, first; at least one `Output`.
     connections : tuple of Connection
-        Every chain into an `Activation` or `Output` holds at least one weighted operator (float64).
+        From earlier units to later ones, never from an `Output`; several into one unit add up. A chain into an
+        `Activation` or `Output` holds at least one weighted operator, of floats; one into a `MaxUnit` holds none, and
+        does not come from the source.
     origin : Origin, optional
         Where the network came from, and its multiply-accumulates: reading may compose layers, or read a value twice.
+
+    Raises
+    ------
+    NetlistError
+        When one of these rules is broken, or a chain does not fit the shapes at its ends.
     """
 
     units: tuple[Unit, ...]
@@ -135,6 +146,19 @@ class FloatNetwork:
 
     def __post_init__(self) -> None:
         check_graph(self.units, self.connections)
+        for connection in self.connections:
+            self._check_weights(connection)
+
+    def _check_weights(self, connection: Connection) -> None:
+        weights = [o.weight for o in connection.operators if isinstance(o, Weighted)]
+        if isinstance(self[connection.target], MaxUnit):
+            if weights or connection.source == self.source.name:
+                raise NetlistError(connection.name, "a maximum takes units' values, without weights")
+        elif not weights:
+            raise NetlistError(connection.name, "has no weights, expected at least a scale")
+        for weight in weights:
+            if not np.issubdtype(weight.dtype, np.floating):
+                raise NetlistError(connection.name, f"weights are {weight.dtype}, expected real numbers")
 
     @cached_property
     def _by_name(self) -> dict[str, Unit]:
@@ -162,3 +186,14 @@ class FloatNetwork:
     def activations(self) -> tuple[Activation, ...]:
         """The units that become AdaFire populations, in topological order."""
         return tuple(u for u in self.units if isinstance(u, Activation))
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The units that are read out, in topological order."""
+        return tuple(u for u in self.units if isinstance(u, Output))
+
+    @property
+    def classifier(self) -> Output | None:
+        """The output that decides on classes: the only one, if it is a single list of logits; else None."""
+        outputs = self.outputs
+        return outputs[0] if len(outputs) == 1 and len(outputs[0].shape) == 1 else None

@@ -20,46 +20,37 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from toolchain.frontend.advice import LIST, onnx_advice
-from toolchain.frontend.builder import BATCH, NetworkBuilder
+from toolchain.frontend.advice import onnx_advice
+from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Expression, Pooled, Refusal
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
-from toolchain.frontend.from_onnx.node import Node
-from toolchain.netlist import AdafireError, FormatError, InputError, NetlistError, UnsupportedError
-from toolchain.netlist.checks import MAX_ELEMENTS
+from toolchain.frontend.from_onnx.node import OnnxNode
+from toolchain.frontend.input_shape import settle_input
+from toolchain.frontend.operations import refusals
+from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
 from toolchain.network import FloatNetwork
 
 #: Operators are known as these versions of ONNX define them.
 OPSETS = range(9, 26)
 
-#: What converts, by ONNX name.
+#: What is read, by ONNX name.
 ONNX = {**LAYERS, **MOVES}
+
+#: No constant that a node makes may hold more values (256 MiB as float64).
+_MAX_CONSTANT = 2**25 - 1
 
 #: What is computed when all operands are constant.
 FOLDED = frozenset(
-    {"Add", "And", "Cast", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Exp", "Expand", "Floor"}
-    | {"Gather", "Greater", "Identity", "Less", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Range"}
-    | {
-        "Reciprocal",
-        "ReduceL2",
-        "ReduceProd",
-        "ReduceSum",
-        "Reshape",
-        "Shape",
-        "Slice",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Transpose",
-        "Unsqueeze",
-    }
-    | {"Where"}
+    {"Add", "Sub", "Mul", "Div", "Mod", "Neg", "Reciprocal", "Pow", "Exp", "Sqrt", "Ceil", "Floor", "Max", "Min"}
+    | {"And", "Or", "Not", "Equal", "Greater", "Less", "Where", "ReduceL2", "ReduceProd", "ReduceSum"}
+    | {"Cast", "Concat", "Constant", "ConstantOfShape", "Expand", "Gather", "Identity", "Range"}
+    | {"Reshape", "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
 
 
 def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> FloatNetwork:
-    """Convert an ONNX file to units and linear connections.
+    """Read an ONNX file as units and linear connections.
 
     Parameters
     ----------
@@ -87,7 +78,8 @@ def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> F
     except OSError as error:
         raise InputError(str(path), f"cannot read the graph: {error.strerror}") from None
     model = _checked(str(path), data)
-    shape, batch = _input_shape(str(path), model.graph, input_shape)
+    argument, axes = _input_axes(str(path), model.graph)
+    shape, batch = settle_input(str(path), axes, input_shape, argument)
     name = f"onnx:{model.graph.name or path.stem}"
     return _Interpreter(str(path), model, shape, batch).network(name, hashlib.sha256(data).hexdigest())
 
@@ -145,21 +137,14 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
                 yield from _tensors(inner)
 
 
-def _input_shape(where: str, graph: onnx.GraphProto, wanted: tuple[int, ...] | None) -> tuple[tuple[int, ...], int]:
+def _input_axes(where: str, graph: onnx.GraphProto) -> tuple[str, list[int | None]]:
+    """Return the one input's name and its axes, None for open ones."""
     weights = {t.name for t in graph.initializer}
     inputs = [i for i in graph.input if i.name not in weights]
     if len(inputs) != 1:
         raise UnsupportedError(where, f"takes {len(inputs)} tensors", "export a network with one input tensor")
-    axes = [d.dim_value if d.HasField("dim_value") else None for d in inputs[0].type.tensor_type.shape.dim]
-    if len(axes) < 2:
-        raise UnsupportedError(where, f"takes an input of {len(axes)} axes", "export it with a batch axis in front")
-    if wanted is None:
-        if None in axes[1:]:
-            raise InputError(where, f"leaves axes of its input {inputs[0].name!r} open", "say the input shape")
-        wanted = tuple(n for n in axes[1:] if n is not None)
-    if len(wanted) != len(axes) - 1 or any(n not in (None, w) for n, w in zip(axes[1:], wanted, strict=True)):
-        raise InputError(where, f"takes an input of shape {tuple(axes[1:])}, {wanted} was given")
-    return wanted, axes[0] or BATCH
+    axes = inputs[0].type.tensor_type.shape.dim
+    return inputs[0].name, [d.dim_value if d.HasField("dim_value") else None for d in axes]
 
 
 class _Interpreter:
@@ -220,7 +205,7 @@ class _Interpreter:
                 operation = ONNX.get(proto.op_type)
                 if operation is None:
                     raise Refusal("is not supported", onnx_advice(proto.op_type))
-                node = Node(proto, inputs, self.version, self.batch)
+                node = OnnxNode(proto, inputs, self.version, self.batch)
                 result = operation.read(self.builder, node)
                 named = _module(proto.input) or self.builder.path or proto.op_type
                 results = operation.label(self.builder, result, position, named)
@@ -238,7 +223,7 @@ class _Interpreter:
             raise Refusal("computes with constants alone and is not supported", "export with constant folding")
         if proto.op_type in ("ConstantOfShape", "Expand"):
             shape = inputs[0] if proto.op_type == "ConstantOfShape" else inputs[1]
-            if math.prod(int(n) for n in np.asarray(shape).ravel()) > MAX_ELEMENTS // 64:
+            if math.prod(int(n) for n in np.asarray(shape).ravel()) > _MAX_CONSTANT:
                 raise Refusal("makes a constant of too many values", "export with constant folding")
         graph = helper.make_graph(
             [proto],
@@ -254,11 +239,8 @@ class _Interpreter:
     @contextmanager
     def _refusals(self, node: str, operation: str) -> Iterator[None]:
         try:
-            yield
-        except Refusal as refusal:
-            raise UnsupportedError(node, f"{operation} {refusal.problem}", refusal.fix) from None
-        except NetlistError as error:
-            raise UnsupportedError(node, f"{operation}: {error.problem}", error.fix or LIST) from error
+            with refusals(node, operation):
+                yield
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             if isinstance(error, AdafireError):
                 raise

@@ -1,10 +1,8 @@
-"""ONNX operators that weigh, sum, clip and pool, in terms of layers.
-
-Values carry no batch axis, ONNX's arguments do: as in `toolchain.frontend.operations`, whose helpers are used.
-"""
+"""ONNX operators that weigh, sum, clip and pool, in terms of layers."""
 
 from __future__ import annotations
 
+from functools import reduce
 from math import inf
 from typing import Any
 
@@ -13,14 +11,24 @@ import numpy as np
 from toolchain.frontend import layers
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
-from toolchain.frontend.from_onnx.node import Node
-from toolchain.frontend.operations import Table, is_value, per_sample, sample_axes
-from toolchain.netlist import Pairs, SumPool
+from toolchain.frontend.from_onnx.node import OnnxNode
+from toolchain.frontend.operations import (
+    OperationTable,
+    add,
+    divide,
+    is_value,
+    limit,
+    matrix_product,
+    multiply,
+    sample_axes,
+    value_first,
+)
+from toolchain.netlist import Pairs
 
-LAYERS = Table()
+LAYERS = OperationTable()
 
 
-def _windows(node: Node, spatial: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[tuple[int, ...], Pairs, Any]:
+def _windows(node: OnnxNode, spatial: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[tuple[int, ...], Pairs, Any]:
     """Return stride, padding and dilation of a convolution or pool."""
     n = len(kernel)
     stride, dilation = node.attribute("strides", (1,) * n), node.attribute("dilations", (1,) * n)
@@ -40,14 +48,14 @@ def _windows(node: Node, spatial: tuple[int, ...], kernel: tuple[int, ...]) -> t
 
 
 @LAYERS.operation("Conv", role="weighted")
-def _conv(_: NetworkBuilder, node: Node) -> Value:
+def _conv(_: NetworkBuilder, node: OnnxNode) -> Value:
     weight = node.required(1)
     stride, pairs, dilation = _windows(node, node.value.shape[1:], weight.shape[2:])
     return layers.convolution(node.value, weight, node.constant(2), stride, pairs, dilation, node.attribute("group", 1))
 
 
 @LAYERS.operation("ConvTranspose", role="weighted")
-def _conv_transpose(_: NetworkBuilder, node: Node) -> Value:
+def _conv_transpose(_: NetworkBuilder, node: OnnxNode) -> Value:
     weight = node.required(1)
     if node.attribute("output_shape") is not None or node.attribute("auto_pad", "NOTSET") != "NOTSET":
         raise Refusal("derives its padding from the output's shape", "export it with explicit pads")
@@ -61,25 +69,23 @@ def _conv_transpose(_: NetworkBuilder, node: Node) -> Value:
 
 
 @LAYERS.operation("Gemm", role="weighted")
-def _gemm(_: NetworkBuilder, node: Node) -> Value:
+def _gemm(_: NetworkBuilder, node: OnnxNode) -> Value:
     weight = node.required(1)
     if node.attribute("transA", 0):
         raise Refusal("transposes the batch", "export it without transA")
-    weight = weight if node.attribute("transB", 0) else weight.T
-    y = layers.linear(node.value, np.ascontiguousarray(weight * node.attribute("alpha", 1.0)), None)
+    matrix = weight.T if node.attribute("transB", 0) else weight
+    product = matrix_product(node.value, matrix, node.attribute("alpha", 1.0))
     bias = node.constant(2)
-    return y if bias is None else layers.shift(y, node.attribute("beta", 1.0) * per_sample(y, bias))
+    return product if bias is None else add(product, bias, node.attribute("beta", 1.0))
 
 
 @LAYERS.operation("MatMul", role="weighted")
-def _matmul(_: NetworkBuilder, node: Node) -> Value:
-    if not is_value(node.inputs[0]) or is_value(node.inputs[1]) or node.inputs[1].ndim != 2:
-        raise Refusal("multiplies activations by something other than a fixed matrix", "use a linear layer")
-    return layers.linear(node.value, np.ascontiguousarray(node.required(1).T), None)
+def _matmul(_: NetworkBuilder, node: OnnxNode) -> Value:
+    return matrix_product(*node.inputs)
 
 
 @LAYERS.operation("BatchNormalization", role="affine")
-def _batch_norm(_: NetworkBuilder, node: Node) -> Value:
+def _batch_norm(_: NetworkBuilder, node: OnnxNode) -> Value:
     if node.attribute("training_mode", 0):
         raise Refusal("uses the statistics of the batch", "export the network in eval mode")
     gain, bias, mean, variance = (node.required(i) for i in range(1, 5))
@@ -87,58 +93,38 @@ def _batch_norm(_: NetworkBuilder, node: Node) -> Value:
 
 
 @LAYERS.operation("Add", "Sum")
-def _add(_: NetworkBuilder, node: Node) -> Value:
-    values = [v for v in node.inputs if is_value(v)]
-    total: Value = values[0]
-    for value in values[1:]:
-        total = layers.add(total, value)
-    for constant in node.inputs:
-        if not is_value(constant):
-            total = layers.shift(total, per_sample(total, constant))
-    return total
+def _add(_: NetworkBuilder, node: OnnxNode) -> Value:
+    return reduce(add, sorted(node.inputs, key=is_value, reverse=True))
 
 
 @LAYERS.operation("Sub")
-def _sub(_: NetworkBuilder, node: Node) -> Value:
+def _sub(_: NetworkBuilder, node: OnnxNode) -> Value:
     x, y = node.inputs
-    if is_value(x) and is_value(y):
-        return layers.add(x, layers.scale(y, np.asarray(-1.0)))
-    if is_value(x):
-        return layers.shift(x, -per_sample(x, y))
-    return layers.shift(layers.scale(y, np.asarray(-1.0)), per_sample(y, x))
+    return add(x, y, -1)
 
 
 @LAYERS.operation("Neg")
-def _neg(_: NetworkBuilder, node: Node) -> Value:
+def _neg(_: NetworkBuilder, node: OnnxNode) -> Value:
     return layers.scale(node.value, np.asarray(-1.0))
 
 
 @LAYERS.operation("Mul", role="affine")
-def _mul(_: NetworkBuilder, node: Node) -> Value:
-    x, y = node.inputs
-    if is_value(x) and is_value(y):
-        raise Refusal(
-            "multiplies two activations (a gate, attention or squeeze-and-excitation)",
-            "replace the product by a sum, or remove the gate and train again",
-        )
-    value, constant = (x, y) if is_value(x) else (y, x)
-    return layers.scale(value, per_sample(value, constant))
+def _mul(_: NetworkBuilder, node: OnnxNode) -> Value:
+    return multiply(*node.inputs)
 
 
 @LAYERS.operation("Div", role="affine")
-def _div(_: NetworkBuilder, node: Node) -> Value:
-    if is_value(node.inputs[1]):
-        raise Refusal("divides by an activation", "divide by a constant")
-    return layers.scale(node.value, 1.0 / per_sample(node.value, node.inputs[1]))
+def _div(_: NetworkBuilder, node: OnnxNode) -> Value:
+    return divide(*node.inputs)
 
 
 @LAYERS.operation("Relu")
-def _relu(builder: NetworkBuilder, node: Node) -> Value:
+def _relu(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return builder.clip(node.value, 0.0, inf)
 
 
 @LAYERS.operation("Clip")
-def _clip(builder: NetworkBuilder, node: Node) -> Value:
+def _clip(builder: NetworkBuilder, node: OnnxNode) -> Value:
     bounds = []
     for index, name in ((1, "min"), (2, "max")):
         bound = node.constant(index)
@@ -147,61 +133,54 @@ def _clip(builder: NetworkBuilder, node: Node) -> Value:
 
 
 @LAYERS.operation("Max")
-def _max(builder: NetworkBuilder, node: Node) -> Value:
-    value, limit = _with_constant(node)
-    return layers.clamp(builder, value, limit, None)
+def _max(builder: NetworkBuilder, node: OnnxNode) -> Value:
+    value, bound = _with_constant(node)
+    return layers.clamp(builder, value, bound, None)
 
 
 @LAYERS.operation("Min")
-def _min(builder: NetworkBuilder, node: Node) -> Value:
-    value, limit = _with_constant(node)
-    return layers.clamp(builder, value, None, limit)
+def _min(builder: NetworkBuilder, node: OnnxNode) -> Value:
+    value, bound = _with_constant(node)
+    return layers.clamp(builder, value, None, bound)
 
 
-def _with_constant(node: Node) -> tuple[Value, float]:
-    values = [v for v in node.inputs if is_value(v)]
-    constants = [v for v in node.inputs if not is_value(v)]
-    if len(values) != 1 or len(constants) != 1 or constants[0].size != 1:
-        raise Refusal("compares two activations, or limits every channel by itself", "clip at one constant per layer")
-    return values[0], float(constants[0].reshape(()))
+def _with_constant(node: OnnxNode) -> tuple[Value, float]:
+    if len(node.inputs) != 2:
+        raise Refusal(f"compares {len(node.inputs)} tensors", "clip at one constant per layer")
+    value, bound = value_first(*node.inputs)
+    return value, limit(bound)
 
 
 @LAYERS.operation("AveragePool")
-def _average_pool(_: NetworkBuilder, node: Node) -> Value:
+def _average_pool(_: NetworkBuilder, node: OnnxNode) -> Value:
     kernel = node.attribute("kernel_shape")
     stride, pairs, dilation = _windows(node, node.value.shape[1:], kernel)
     if set(dilation) != {1}:
         raise Refusal(f"has dilations {dilation}", "use a pool without dilation")
-    if layers.ceil_padding(node.value.shape, kernel, stride, pairs, bool(node.attribute("ceil_mode", 0))) != pairs:
-        raise Refusal("has ceil_mode with a partial window at the border", "choose a size that the stride divides")
-    if any(n for pair in pairs for n in pair) and not node.attribute("count_include_pad", 0):
-        raise Refusal("averages over fewer values at the border", "use count_include_pad=1, or no padding")
-    return layers.average_pool(node.value, kernel, stride, pairs)
+    ceil_mode, count_padding = (bool(node.attribute(name, 0)) for name in ("ceil_mode", "count_include_pad"))
+    return layers.average_pool(node.value, kernel, stride, pairs, ceil_mode=ceil_mode, count_padding=count_padding)
 
 
 @LAYERS.operation("MaxPool")
-def _max_pool(builder: NetworkBuilder, node: Node) -> Value:
+def _max_pool(builder: NetworkBuilder, node: OnnxNode) -> Value:
     kernel = node.attribute("kernel_shape")
     stride, pairs, dilation = _windows(node, node.value.shape[1:], kernel)
-    if set(dilation) != {1}:
-        raise Refusal(f"has dilations {dilation}", "use a pool without dilation")
     if node.outputs > 1:
         raise Refusal("returns indices", "use the maxima alone")
-    pairs = layers.ceil_padding(node.value.shape, kernel, stride, pairs, bool(node.attribute("ceil_mode", 0)))
-    return builder.maximum(node.value, SumPool(kernel, stride, pairs))
+    return layers.max_pool(builder, node.value, kernel, stride, pairs, dilation, bool(node.attribute("ceil_mode", 0)))
 
 
 @LAYERS.operation("GlobalAveragePool")
-def _global_average(builder: NetworkBuilder, node: Node) -> Value:
+def _global_average(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return layers.reduce_axes(builder, node.value, tuple(range(1, len(node.value.shape))), "mean", True)
 
 
 @LAYERS.operation("GlobalMaxPool")
-def _global_max(builder: NetworkBuilder, node: Node) -> Value:
+def _global_max(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return layers.reduce_axes(builder, node.value, tuple(range(1, len(node.value.shape))), "max", True)
 
 
-def _reduce(kind: str, builder: NetworkBuilder, node: Node) -> Value:
+def _reduce(kind: str, builder: NetworkBuilder, node: OnnxNode) -> Value:
     axes = node.ints("axes", 1)
     if axes is None and node.attribute("noop_with_empty_axes", 0):
         return node.value
@@ -211,15 +190,15 @@ def _reduce(kind: str, builder: NetworkBuilder, node: Node) -> Value:
 
 
 @LAYERS.operation("ReduceMean")
-def _reduce_mean(builder: NetworkBuilder, node: Node) -> Value:
+def _reduce_mean(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return _reduce("mean", builder, node)
 
 
 @LAYERS.operation("ReduceSum")
-def _reduce_sum(builder: NetworkBuilder, node: Node) -> Value:
+def _reduce_sum(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return _reduce("sum", builder, node)
 
 
 @LAYERS.operation("ReduceMax")
-def _reduce_max(builder: NetworkBuilder, node: Node) -> Value:
+def _reduce_max(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return _reduce("max", builder, node)

@@ -11,7 +11,7 @@ from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.operations import is_value
 
 
-class Node:
+class OnnxNode:
     """A node's inputs and attributes.
 
     Parameters

@@ -24,22 +24,22 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from toolchain.frontend.advice import LIST, UNSUPPORTED_LAYERS, advice
+from toolchain.frontend.advice import UNSUPPORTED_LAYERS, advice
 from toolchain.frontend.builder import BATCH, NetworkBuilder
-from toolchain.frontend.expression import MAX_ELEMENTS, Expression, Pooled, Refusal
+from toolchain.frontend.expression import MAX_VALUES, Expression, Pooled, Refusal
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
-from toolchain.frontend.operations import Operation
-from toolchain.netlist import InputError, NetlistError, UnsupportedError
+from toolchain.frontend.operations import Operation, refusals
+from toolchain.netlist import InputError, UnsupportedError
 from toolchain.network import FloatNetwork
 
-#: What converts, by ATen name.
+#: What is read, by ATen name.
 ATEN = {**LAYERS, **POOLING, **MOVES}
 
 
 def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork:
-    """Convert a trained module, in eval mode, to units and linear connections.
+    """Read a trained module, in eval mode, as units and linear connections.
 
     Parameters
     ----------
@@ -139,7 +139,11 @@ def _first_line(error: Exception) -> str:
 
 
 def interpret(
-    program: torch.export.ExportedProgram, input_shape: tuple[int, ...], name: str, weights_sha256: str, batch: int = BATCH
+    program: torch.export.ExportedProgram,
+    input_shape: tuple[int, ...],
+    name: str,
+    weights_sha256: str,
+    batch: int = BATCH,
 ) -> FloatNetwork:
     """Build the float network of an exported, functionalised program, traced with a batch of `batch`."""
     builder = NetworkBuilder(input_shape, batch)
@@ -192,7 +196,7 @@ def _double(tensor: Tensor) -> Tensor:
 
 def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: NetworkBuilder) -> Any:
     for made in _leaves(node.meta.get("val")):
-        if isinstance(made, Tensor) and made.numel() > MAX_ELEMENTS * builder.batch:
+        if isinstance(made, Tensor) and made.numel() > MAX_VALUES * builder.batch:
             raise Refusal(f"makes {tuple(made.shape)}, too many values", "make the network or its input smaller")
     args: Any = torch.fx.node.map_arg(node.args, values.__getitem__)
     kwargs: Any = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
@@ -257,14 +261,3 @@ def _layers(node: Node) -> list[str]:
 def _module_path(node: Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     return str(list(stack.values())[-1][0]) if stack else ""
-
-
-@contextmanager
-def refusals(path: str, operation: str) -> Iterator[None]:
-    """Turn what a layer refuses into one error that names the module's path and the operation."""
-    try:
-        yield
-    except Refusal as refusal:
-        raise UnsupportedError(path, f"{operation} {refusal.problem}", refusal.fix) from None
-    except NetlistError as error:
-        raise UnsupportedError(path, f"{operation}: {error.problem}", error.fix or LIST) from error

@@ -11,18 +11,19 @@ from torch import Tensor
 from toolchain.frontend import layers
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
+from toolchain.frontend.from_torch.arguments import fixed, optional_fixed, per_axis, per_side
 from toolchain.frontend.operations import (
-    Table,
-    fixed,
-    is_value,
-    optional_fixed,
-    per_axis,
-    per_sample,
-    per_side,
+    OperationTable,
+    add,
+    divide,
+    limit,
+    matrix_product,
+    multiply,
+    value_first,
 )
 from toolchain.netlist import Pairs
 
-LAYERS = Table()
+LAYERS = OperationTable()
 
 
 @LAYERS.operation("conv1d", "conv2d", "conv3d", role="weighted")
@@ -75,17 +76,12 @@ def _linear(_: NetworkBuilder, x: Value, weight: Tensor, bias: Tensor | None = N
 
 @LAYERS.operation("matmul", "mm", role="weighted")
 def _matmul(_: NetworkBuilder, x: Any, y: Any) -> Value:
-    if not is_value(x) or is_value(y) or y.ndim != 2:
-        raise Refusal("multiplies activations by something other than a fixed matrix", "use nn.Linear")
-    return layers.linear(x, np.ascontiguousarray(y.numpy().T), None)
+    return matrix_product(x, y)
 
 
 @LAYERS.operation("addmm", role="weighted")
 def _addmm(_: NetworkBuilder, bias: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1) -> Value:
-    if not is_value(x) or is_value(y) or is_value(bias):
-        raise Refusal("multiplies activations by something other than a fixed matrix", "use nn.Linear")
-    product = layers.linear(x, np.ascontiguousarray(alpha * y.numpy().T), None)
-    return layers.shift(product, beta * per_sample(product, bias))
+    return add(matrix_product(x, y, alpha), bias, beta)
 
 
 @LAYERS.operation("batch_norm", "_native_batch_norm_legit_no_training", role="affine")
@@ -103,21 +99,17 @@ def _batch_norm(_: NetworkBuilder, x: Value, weight: Any, bias: Any, mean: Any, 
 
 @LAYERS.operation("add")
 def _add(_: NetworkBuilder, x: Any, y: Any, *, alpha: float = 1) -> Value:
-    if is_value(x) and is_value(y):
-        return layers.add(x, y if alpha == 1 else layers.scale(y, np.asarray(float(alpha))))
-    if is_value(x):
-        return layers.shift(x, alpha * per_sample(x, y))
-    return layers.shift(layers.scale(y, np.asarray(float(alpha))), per_sample(y, x))
+    return add(x, y, alpha)
 
 
 @LAYERS.operation("sub")
-def _sub(builder: NetworkBuilder, x: Any, y: Any, *, alpha: float = 1) -> Value:
-    return _add(builder, x, y, alpha=-alpha)
+def _sub(_: NetworkBuilder, x: Any, y: Any, *, alpha: float = 1) -> Value:
+    return add(x, y, -alpha)
 
 
 @LAYERS.operation("rsub")
-def _rsub(builder: NetworkBuilder, x: Any, y: Any, *, alpha: float = 1) -> Value:
-    return _add(builder, y, x, alpha=-alpha)
+def _rsub(_: NetworkBuilder, x: Any, y: Any, *, alpha: float = 1) -> Value:
+    return add(y, x, -alpha)
 
 
 @LAYERS.operation("neg")
@@ -127,22 +119,14 @@ def _neg(_: NetworkBuilder, x: Value) -> Value:
 
 @LAYERS.operation("mul", role="affine")
 def _mul(_: NetworkBuilder, x: Any, y: Any) -> Value:
-    if is_value(x) and is_value(y):
-        raise Refusal(
-            "multiplies two activations (a gate, attention or squeeze-and-excitation)",
-            "replace the product by a sum, or remove the gate and train again",
-        )
-    value, constant = (x, y) if is_value(x) else (y, x)
-    return layers.scale(value, per_sample(value, constant))
+    return multiply(x, y)
 
 
 @LAYERS.operation("div", role="affine")
 def _div(_: NetworkBuilder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Value:
-    if is_value(y):
-        raise Refusal("divides by an activation", "divide by a constant")
     if rounding_mode is not None:
         raise Refusal("rounds its quotient", "divide without rounding")
-    return layers.scale(x, 1.0 / per_sample(x, y))
+    return divide(x, y)
 
 
 # Clipping ----------------------------------------------------------------------------------------
@@ -165,18 +149,18 @@ def _hardtanh(builder: NetworkBuilder, x: Value, low: float = -1, high: float = 
 
 @LAYERS.operation("clamp", "clip")
 def _clamp(builder: NetworkBuilder, x: Value, low: Any = None, high: Any = None) -> Value:
-    return layers.clamp(builder, x, *(None if b is None else _scalar(b) for b in (low, high)))
+    return layers.clamp(builder, x, *(None if b is None else limit(b) for b in (low, high)))
 
 
 @LAYERS.operation("clamp_min", "maximum")
 def _clamp_min(builder: NetworkBuilder, x: Any, low: Any) -> Value:
-    return _clamp(builder, *((x, low) if is_value(x) else (low, x)))
+    return _clamp(builder, *value_first(x, low))
 
 
 @LAYERS.operation("clamp_max", "minimum")
 def _clamp_max(builder: NetworkBuilder, x: Any, high: Any) -> Value:
-    value, limit = (x, high) if is_value(x) else (high, x)
-    return _clamp(builder, value, None, limit)
+    value, bound = value_first(x, high)
+    return _clamp(builder, value, None, bound)
 
 
 @LAYERS.operation("threshold")
@@ -184,12 +168,3 @@ def _threshold(builder: NetworkBuilder, x: Value, threshold: float, value: float
     if threshold != 0 or value != 0:
         raise Refusal(f"has threshold {threshold} and value {value}", "use ReLU")
     return builder.clip(x, 0.0, inf)
-
-
-def _scalar(bound: Any) -> float:
-    if is_value(bound):
-        raise Refusal("compares two activations", "clip at a constant")
-    array = np.asarray(bound)
-    if array.size != 1:
-        raise Refusal("clips every channel at a limit of its own", "clip at one constant per layer")
-    return float(array.reshape(()))

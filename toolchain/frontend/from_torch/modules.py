@@ -104,7 +104,7 @@ def load_weights(module: nn.Module, path: str | Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(str(path), f"cannot read the weights: {error.strerror}") from None
-    state = _unwrap(_read(path, data))
+    state = _unwrap(path, _read(path, data))
     problems = _problems(module.state_dict(), state)
     if problems:
         raise InputError(str(path), f"weights do not fit {type(module).__name__}: " + "; ".join(problems))
@@ -129,12 +129,14 @@ def _read(path: Path, data: bytes) -> Any:
         ) from None
 
 
-def _unwrap(state: Any) -> dict[str, Tensor]:
+def _unwrap(path: Path, state: Any) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError("weights", f"found {type(state).__name__}, expected names and tensors", "save a state_dict")
+        raise InputError(
+            str(path), f"holds {type(state).__name__}, expected names and tensors", "save the module's state_dict"
+        )
     prefix = "module."
     if state and all(str(k).startswith(prefix) for k in state):
         return {str(k)[len(prefix) :]: v for k, v in state.items()}

@@ -11,16 +11,11 @@ from torch import Tensor
 
 from toolchain.frontend import layers
 from toolchain.frontend.builder import NetworkBuilder
-from toolchain.frontend.expression import Expression, Refusal, Value, concatenate, settled
-from toolchain.frontend.operations import (
-    Table,
-    is_value,
-    per_sample,
-    sample_axis,
-)
-from toolchain.netlist import Pad, Permute
+from toolchain.frontend.expression import Refusal, Value
+from toolchain.frontend.operations import OperationTable, join, permute, reshape, sample_axis, take, unsqueeze
+from toolchain.netlist import Permute
 
-MOVES = Table()
+MOVES = OperationTable()
 
 
 @MOVES.operation(
@@ -62,20 +57,13 @@ def _nothing(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> None:
 def _to_copy(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
     dtype = options.get("dtype") or next((r for r in rest if isinstance(r, torch.dtype)), torch.float32)
     if not dtype.is_floating_point:
-        raise Refusal(f"converts activations to {dtype}", "keep them floating point")
+        raise Refusal(f"casts activations to {dtype}", "keep them floating point")
     return x
 
 
 @MOVES.operation("view", "reshape", "_unsafe_view", "_reshape_copy", "view_copy")
 def _reshape(builder: NetworkBuilder, x: Value, size: Sequence[int]) -> Value:
-    sizes = list(size)
-    count = int(np.prod(x.shape)) * builder.batch
-    if -1 in sizes:
-        known = -int(np.prod(sizes))
-        sizes[sizes.index(-1)] = count // known if known else 0
-    if not sizes or sizes[0] != builder.batch:
-        raise Refusal("mixes the pictures of a batch, or fixes its size", "reshape with x.shape[0] or flatten(1)")
-    return layers.reshape(x, tuple(sizes[1:]))
+    return reshape(x, size, builder.batch)
 
 
 @MOVES.operation("flatten")
@@ -100,19 +88,12 @@ def _squeeze(_: NetworkBuilder, x: Value, dim: Any = None) -> Value:
 
 @MOVES.operation("unsqueeze")
 def _unsqueeze(_: NetworkBuilder, x: Value, dim: int) -> Value:
-    axis = dim + len(x.shape) + 2 if dim < 0 else dim
-    if axis == 0:
-        raise Refusal("adds an axis before the batch", "keep the batch axis first")
-    return layers.reshape(x, (*x.shape[: axis - 1], 1, *x.shape[axis - 1 :]))
+    return unsqueeze(x, [dim])
 
 
 @MOVES.operation("permute")
 def _permute(_: NetworkBuilder, x: Value, dims: Sequence[int]) -> Value:
-    rank = len(x.shape) + 1
-    axes = [d % rank for d in dims]
-    if axes[0] != 0:
-        raise Refusal("moves the batch axis", "keep the batch axis first")
-    return x.through(Permute(tuple(a - 1 for a in axes[1:])))
+    return permute(x, dims)
 
 
 @MOVES.operation("transpose", "swapaxes")
@@ -127,20 +108,12 @@ def _transpose(_: NetworkBuilder, x: Value, first: int, second: int) -> Value:
 def _slice(
     builder: NetworkBuilder, x: Value, dim: int = 0, start: Any = None, stop: Any = None, step: int = 1
 ) -> Value:
-    if dim in (0, -len(x.shape) - 1):
-        if (start or 0, step) == (0, 1) and (stop is None or stop >= builder.batch):
-            return x
-        sample_axis(x, dim)
-    axis = sample_axis(x, dim)
-    begin, end, _stride = slice(start, stop, step).indices(x.shape[axis])
-    return layers.take(x, axis, begin, end, step)
+    return take(x, dim, start, stop, step, builder.batch)
 
 
 @MOVES.operation("select")
 def _select(_: NetworkBuilder, x: Value, dim: int, index: int) -> Value:
-    axis = sample_axis(x, dim)
-    index = index % x.shape[axis]
-    return layers.reshape(layers.take(x, axis, index, index + 1, 1), (*x.shape[:axis], *x.shape[axis + 1 :]))
+    return layers.select(x, sample_axis(x, dim), index)
 
 
 @MOVES.operation("split", "split_with_sizes", "chunk")
@@ -149,30 +122,18 @@ def _split(_: NetworkBuilder, x: Value, sizes: Any, dim: int = 0) -> tuple[Value
     n = x.shape[axis]
     if isinstance(sizes, int):
         sizes = [min(sizes, n - i) for i in range(0, n, sizes)]
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(layers.take(x, axis, start, start + size, 1))
-        start += size
-    return tuple(parts)
+    return layers.split(x, axis, sizes)
 
 
 @MOVES.operation("unbind")
-def _unbind(builder: NetworkBuilder, x: Value, dim: int = 0) -> tuple[Value, ...]:
-    return tuple(_select(builder, x, dim, i) for i in range(x.shape[sample_axis(x, dim)]))
+def _unbind(_: NetworkBuilder, x: Value, dim: int = 0) -> tuple[Value, ...]:
+    axis = sample_axis(x, dim)
+    return tuple(layers.select(x, axis, i) for i in range(x.shape[axis]))
 
 
 @MOVES.operation("cat", "concat", "concatenate")
 def _cat(_: NetworkBuilder, parts: Sequence[Any], dim: int = 0) -> Value:
-    like = next(p for p in parts if is_value(p))
-    axis = sample_axis(like, dim)
-    values = []
-    for part in parts:
-        if is_value(part):
-            values.append(settled(part))
-        else:
-            array = per_sample(like, part)
-            values.append(Expression(array.shape, (), array))
-    return concatenate(values, axis)
+    return join(parts, dim)
 
 
 @MOVES.operation("pad", "constant_pad_nd")
@@ -187,18 +148,12 @@ def _pad(_: NetworkBuilder, x: Value, pad: Sequence[int], mode: Any = "constant"
         around[-1 - i] = (pad[2 * i], pad[2 * i + 1])
     if around[0] != (0, 0):
         sample_axis(x, 0)
-    for axis, (before, after) in enumerate(around[1:]):
-        if before < 0 or after < 0:
-            x = layers.take(x, axis, max(-before, 0), x.shape[axis] - max(-after, 0), 1)
-    grown = tuple((max(b, 0), max(a, 0)) for b, a in around[1:])
-    return settled(x).through(Pad(grown)) if any(n for pair in grown for n in pair) else x
+    return layers.pad(x, tuple(around[1:]))
 
 
 @MOVES.operation("pixel_shuffle")
 def _pixel_shuffle(_: NetworkBuilder, x: Value, r: int) -> Value:
-    c, h, w = x.shape
-    split = layers.reshape(x, (c // (r * r), r, r, h, w)).through(Permute((0, 3, 1, 4, 2)))
-    return layers.reshape(split, (c // (r * r), h * r, w * r))
+    return layers.pixel_shuffle(x, r)
 
 
 @MOVES.operation("channel_shuffle", "native_channel_shuffle")

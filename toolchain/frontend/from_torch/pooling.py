@@ -7,19 +7,18 @@ from typing import Any
 from toolchain.frontend import layers
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
-from toolchain.frontend.operations import Table, is_value, per_axis, per_side, sample_axes
-from toolchain.netlist import SumPool
+from toolchain.frontend.from_torch.arguments import per_axis, per_side
+from toolchain.frontend.operations import OperationTable, is_value, sample_axes
+from toolchain.netlist import Pairs
 
-POOLING = Table()
+POOLING = OperationTable()
 
 
-def _pool_arguments(
-    x: Value, kernel: Any, stride: Any, padding: Any, n: int
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    if len(x.shape) != n + 1:
-        raise Refusal(f"pools a value of shape {x.shape}", "give it a channel axis")
+def _windows(x: Value, kernel: Any, stride: Any, padding: Any) -> tuple[tuple[int, ...], tuple[int, ...], Pairs]:
+    """Return kernel, stride and padding of a pool, one per spatial axis; without a stride, windows tile."""
+    n = len(x.shape) - 1
     size = per_axis(kernel, n)
-    return size, per_axis(stride, n) if stride else size, per_axis(padding, n)
+    return size, per_axis(stride, n) if stride else size, per_side(padding, n)
 
 
 @POOLING.operation("avg_pool1d", "avg_pool2d", "avg_pool3d")
@@ -33,13 +32,13 @@ def _avg_pool(
     count_include_pad: bool = True,
     divisor_override: float | None = None,
 ) -> Value:
-    size, steps, pads = _pool_arguments(x, kernel, stride, padding, len(x.shape) - 1)
-    pairs = per_side(pads, len(pads))
-    if layers.ceil_padding(x.shape, size, steps, pairs, ceil_mode) != pairs:
-        raise Refusal("has ceil_mode with a partial window at the border", "choose a size that the stride divides")
-    if any(pads) and not count_include_pad and divisor_override is None:
-        raise Refusal("averages over fewer values at the border", "use count_include_pad=True, or no padding")
-    return layers.average_pool(x, size, steps, pairs, divisor_override)
+    return layers.average_pool(
+        x,
+        *_windows(x, kernel, stride, padding),
+        ceil_mode=ceil_mode,
+        count_padding=count_include_pad,
+        divisor=divisor_override,
+    )
 
 
 @POOLING.operation("max_pool1d", "max_pool2d", "max_pool3d")
@@ -52,12 +51,8 @@ def _max_pool(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Value:
-    n = len(x.shape) - 1
-    size, steps, pads = _pool_arguments(x, kernel, stride, padding, n)
-    if set(per_axis(dilation, n)) != {1}:
-        raise Refusal(f"has dilation {dilation}", "use a max pool without dilation")
-    pairs = layers.ceil_padding(x.shape, size, steps, per_side(pads, n), ceil_mode)
-    return builder.maximum(x, SumPool(size, steps, pairs))
+    dilations = per_axis(dilation, len(x.shape) - 1)
+    return layers.max_pool(builder, x, *_windows(x, kernel, stride, padding), dilations, ceil_mode)
 
 
 @POOLING.operation("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d")

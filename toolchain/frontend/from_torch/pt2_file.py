@@ -2,8 +2,8 @@
 
 `torch.export.load` unpickles what the file says it should, and so runs whatever a file brings. But a
 ``.pt2`` is an uncompressed zip whose graph is JSON and whose weights are plain bytes: this reader takes
-those two and nothing else. Operations are looked up by name among those that convert, the program is
-rebuilt as a module of them, and that module goes the way of every other one.
+those two and nothing else. Operations are looked up by name among those that are read from a module, the program
+is rebuilt as a module of them, and that module goes the way of every other one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.frontend.advice import advice
-from toolchain.frontend.builder import BATCH
 from toolchain.frontend.from_torch.graph import ATEN, check_weights, export, interpret, state_hash
+from toolchain.frontend.input_shape import settle_input
 from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
 from toolchain.network import FloatNetwork
 
 _TARGET = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
 
-#: Operations on constants and shapes that a program may hold besides those that convert.
+#: Operations on constants and shapes that a program may hold besides those of `ATEN`.
 _HELPERS = frozenset(
     {"sym_size", "detach_", "exp", "sqrt", "rsqrt", "reciprocal", "pow", "norm", "linalg_vector_norm", "expand"}
     | {"expand_as", "_weight_norm", "_weight_norm_interface", "scalar_tensor", "numpy_T", "t"}
@@ -55,7 +55,7 @@ _SAVE = "save it with torch.export.save(torch.export.export(model.eval(), (x,)),
 
 
 def read_pt2(path: str | Path, input_shape: tuple[int, ...] | None = None) -> FloatNetwork:
-    """Convert a file of torch.export.save.
+    """Read a file of torch.export.save.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def read_pt2(path: str | Path, input_shape: tuple[int, ...] | None = None) -> Fl
         specs = program["graph_module"]["signature"]["input_specs"]
         root, argument = _tree(where, specs, tensors)
         given = graph["tensor_values"][argument]
-        shape, batch = _input_shape(where, given["sizes"], input_shape)
+        shape, batch = settle_input(where, [n.get("as_int") for n in given["sizes"]], input_shape)
         example = torch.zeros(batch, *shape, dtype=_DTYPES[given["dtype"]])
         network = _Program(where, root, argument, specs, graph)
     network.eval()
@@ -94,15 +94,7 @@ def _damage(where: str) -> Iterator[None]:
         yield
     except AdafireError:
         raise
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        zipfile.BadZipFile,
-    ) as error:
+    except _DAMAGE as error:
         lines = str(error).splitlines()
         raise FormatError(where, f"is no intact .pt2 file: {lines[0] if lines else error!r}", _SAVE) from error
 
@@ -189,20 +181,6 @@ def _scope(root: _Scope, path: str) -> _Scope:
             raise ValueError(f"{path} is no module path")
         scope = child
     return scope
-
-
-def _input_shape(
-    where: str, sizes: list[dict[str, Any]], wanted: tuple[int, ...] | None
-) -> tuple[tuple[int, ...], int]:
-    axes = [n.get("as_int") for n in sizes]
-    if len(axes) < 2:
-        raise UnsupportedError(where, f"takes an input of {len(axes)} axes", "export it with a batch axis in front")
-    shape = tuple(n for n in axes[1:] if n is not None) if wanted is None else wanted
-    if wanted is None and len(shape) != len(axes) - 1:
-        raise InputError(where, "leaves axes of its input open", "say the input shape")
-    if len(shape) != len(axes) - 1 or any(a not in (None, n) for a, n in zip(axes[1:], shape, strict=True)):
-        raise InputError(where, f"takes an input of shape {tuple(axes[1:])}, {wanted} was given")
-    return shape, axes[0] or BATCH
 
 
 class _Program(nn.Module):
