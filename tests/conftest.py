@@ -7,13 +7,11 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from exchange_netlists import make, netlist, nir_netlist, payloads_for
-from random_netlists import ARCHITECTURES
-from target_netlists import fits_loihi1, resnet20, small_resnet, vgg16
+import random_netlists
+import target_netlists
+from exchange_netlists import ARCHITECTURES, NIR_ARCHITECTURES
 
 from toolchain.netlist import Netlist
-
-__all__ = ["fits_loihi1", "make", "netlist", "nir_netlist", "payloads_for", "resnet20", "small_resnet", "vgg16"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,7 +41,7 @@ def make_netlist() -> Callable[..., Netlist]:
     """``make_netlist(architecture, seed=0, timesteps=5, phi=4)``: a small random netlist that fires."""
 
     def make(architecture: str = "residual", seed: int = 0, *, timesteps: int = 5, phi: int = 4) -> Netlist:
-        return ARCHITECTURES[architecture](seed, timesteps, phi)
+        return random_netlists.ARCHITECTURES[architecture](seed, timesteps, phi)
 
     return make
 
@@ -62,7 +60,45 @@ def make_payloads() -> Callable[..., np.ndarray]:
     return make
 
 
-@pytest.fixture(params=sorted(ARCHITECTURES))
+@pytest.fixture(params=sorted(random_netlists.ARCHITECTURES))
 def architecture(request: pytest.FixtureRequest) -> str:
     """Each architecture that `make_netlist` knows, one after the other."""
     return request.param
+
+
+@pytest.fixture
+def make() -> Callable[..., Netlist]:
+    """Make a netlist that is exported, by the name of its architecture: ``make("residual", seed=3, phi=2)``."""
+    return lambda name, seed=7, phi=4: ARCHITECTURES[name](seed, phi)
+
+
+@pytest.fixture(params=sorted(ARCHITECTURES))
+def netlist(request: pytest.FixtureRequest) -> Netlist:
+    """One netlist of each architecture that `make` knows."""
+    return ARCHITECTURES[request.param](seed=7, phi=4)
+
+
+@pytest.fixture(params=sorted(NIR_ARCHITECTURES))
+def nir_netlist(request: pytest.FixtureRequest) -> Netlist:
+    """One netlist of each architecture that NIR can express."""
+    return NIR_ARCHITECTURES[request.param](seed=7, phi=4)
+
+
+@pytest.fixture(scope="session")
+def small_resnet() -> Netlist:
+    return target_netlists.make_small_resnet()
+
+
+@pytest.fixture(scope="session")
+def fits_loihi1() -> Netlist:
+    return target_netlists.make_fits_loihi1()
+
+
+@pytest.fixture(scope="session")
+def resnet20() -> Callable[..., Netlist]:
+    return target_netlists.make_resnet20
+
+
+@pytest.fixture(scope="session")
+def vgg16() -> Callable[..., Netlist]:
+    return target_netlists.make_vgg16

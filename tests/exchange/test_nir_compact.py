@@ -108,10 +108,10 @@ class ProfileReader:
 
 @pytest.mark.parametrize("phi", [1, 4, 15])
 @pytest.mark.parametrize("architecture", ["mlp", "cnn", "residual", "grouped", "signal", "concat"])
-def test_an_outside_reader_reproduces_every_spike(architecture, phi, make, payloads_for, tmp_path):
+def test_an_outside_reader_reproduces_every_spike(architecture, phi, make, make_payloads, tmp_path):
     netlist = make(architecture, seed=phi, phi=phi)
     write_nir(netlist, tmp_path / "net.nir")
-    payloads = payloads_for(netlist, 3, seed=phi)
+    payloads = make_payloads(netlist, 3, seed=phi)
     expected = simulate(netlist, payloads)
     spikes, readouts = ProfileReader(tmp_path / "net.nir").run(payloads)
     assert spikes.keys() == expected.spikes.keys()
@@ -128,13 +128,13 @@ def test_the_identical_netlist_comes_back(nir_netlist, tmp_path):
     assert back.provenance == nir_netlist.provenance
 
 
-def test_without_our_structure_the_nodes_still_say_it_all(nir_netlist, payloads_for, tmp_path):
+def test_without_our_structure_the_nodes_still_say_it_all(nir_netlist, make_payloads, tmp_path):
     """A file of the profile written by someone else has no structure metadata."""
     graph = to_nir(nir_netlist)
     for key in ("structure", "arrays", "provenance"):
         del graph.metadata["adafire"][key]
     nir.write(tmp_path / "net.nir", graph)
-    payloads = payloads_for(nir_netlist)
+    payloads = make_payloads(nir_netlist)
     expected, found = simulate(nir_netlist, payloads), simulate(read_nir(tmp_path / "net.nir"), payloads)
     assert found.populations.keys() == expected.populations.keys()
     for name, array in expected.populations.items():
@@ -172,11 +172,11 @@ def test_what_nir_cannot_say_is_refused_and_nothing_is_written(make, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_population_without_inputs_keeps_its_bias(make, payloads_for, tmp_path):
+def test_a_population_without_inputs_keeps_its_bias(make, make_payloads, tmp_path):
     netlist = make("cnn")
     netlist = replace(netlist, connections=tuple(c for c in netlist.connections if c.target != "conv2"))
     write_nir(netlist, tmp_path / "net.nir")
-    payloads = payloads_for(netlist)
+    payloads = make_payloads(netlist)
     spikes, _ = ProfileReader(tmp_path / "net.nir").run(payloads)
     np.testing.assert_array_equal(spikes["conv2"], simulate(netlist, payloads).spikes["conv2"])
     assert read_nir(tmp_path / "net.nir").content_hash == netlist.content_hash

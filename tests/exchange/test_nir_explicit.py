@@ -96,10 +96,10 @@ def one_sample(netlist, payloads, sample):
 
 @pytest.mark.parametrize("phi", [1, 3, 8])
 @pytest.mark.parametrize("architecture", ["mlp", "cnn", "residual", "grouped", "signal"])
-def test_nirtorch_emits_every_burst(architecture, phi, make, payloads_for, tmp_path):
+def test_nirtorch_emits_every_burst(architecture, phi, make, make_payloads, tmp_path):
     netlist = make(architecture, seed=phi, phi=phi)
     write_nir_explicit(netlist, tmp_path / "net.nir")
-    payloads = payloads_for(netlist, 2)
+    payloads = make_payloads(netlist, 2)
     expected = simulate(netlist, payloads)
     for sample in range(2):
         found = run(nir.read(tmp_path / "net.nir"), one_sample(netlist, payloads, sample), netlist.timesteps)
@@ -108,7 +108,7 @@ def test_nirtorch_emits_every_burst(architecture, phi, make, payloads_for, tmp_p
             np.testing.assert_array_equal(found[name], array[:, sample], err_msg=name)
 
 
-def test_two_branches_join(make, payloads_for, tmp_path):
+def test_two_branches_join(make, make_payloads, tmp_path):
     netlist = make("concat", phi=4)
     readout = netlist["map"]
     netlist = replace(
@@ -117,7 +117,7 @@ def test_two_branches_join(make, payloads_for, tmp_path):
         connections=tuple(c for c in netlist.connections if c.target != "map"),
     )
     write_nir_explicit(netlist, tmp_path / "net.nir")
-    payloads = payloads_for(netlist, 2)
+    payloads = make_payloads(netlist, 2)
     expected = simulate(netlist, payloads)
     for sample in range(2):
         found = run(nir.read(tmp_path / "net.nir"), one_sample(netlist, payloads, sample), netlist.timesteps)

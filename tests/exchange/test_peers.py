@@ -122,25 +122,25 @@ def compare(netlist, payloads, neuron, path):
 
 @pytest.mark.parametrize("phi", range(1, 17))
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_sinabs_emits_the_same_bursts(architecture, phi, make, payloads_for, tmp_path, record_property):
+def test_sinabs_emits_the_same_bursts(architecture, phi, make, make_payloads, tmp_path, record_property):
     pytest.importorskip("sinabs", reason="sinabs is not installed (extra `peers`)")
     compared = 0
     for seed in (phi, 100 + phi):
         netlist = make(architecture, seed=seed, phi=phi)
-        compared += compare(netlist, payloads_for(netlist, 4, seed), sinabs_neuron, tmp_path / "net.nir")
+        compared += compare(netlist, make_payloads(netlist, 4, seed), sinabs_neuron, tmp_path / "net.nir")
     record_property("payloads_compared", compared)
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_spikingjelly_emits_the_same_spikes(architecture, seed, make, payloads_for, tmp_path, record_property):
+def test_spikingjelly_emits_the_same_spikes(architecture, seed, make, make_payloads, tmp_path, record_property):
     pytest.importorskip("spikingjelly", reason="spikingjelly is not installed (extra `peers`)")
     netlist = make(architecture, seed=seed, phi=1)
-    compared = compare(netlist, payloads_for(netlist, 4, seed), spikingjelly_neuron, tmp_path / "net.nir")
+    compared = compare(netlist, make_payloads(netlist, 4, seed), spikingjelly_neuron, tmp_path / "net.nir")
     record_property("payloads_compared", compared)
 
 
-def test_another_neuron_is_noticed(make, payloads_for, tmp_path):
+def test_another_neuron_is_noticed(make, make_payloads, tmp_path):
     """sinabs' own default, as its importer sets it, is not AdaFire: the comparison fails."""
     pytest.importorskip("sinabs", reason="sinabs is not installed (extra `peers`)")
 
@@ -153,4 +153,4 @@ def test_another_neuron_is_noticed(make, payloads_for, tmp_path):
 
     netlist = make("cnn", phi=2)
     with pytest.raises(AssertionError, match="conv1"):
-        compare(netlist, payloads_for(netlist), unlimited, tmp_path / "net.nir")
+        compare(netlist, make_payloads(netlist), unlimited, tmp_path / "net.nir")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sim.golden import simulate
-from toolchain.energy.counts import count, weigh
+from toolchain.energy import count, weigh
 from toolchain.exchange.torch_modules import AdaFireCell, NetlistCell, neurobench_model, to_norse
 from toolchain.netlist import UnsupportedError
 
@@ -15,9 +15,9 @@ ONE_READOUT = ["mlp", "cnn", "residual", "grouped", "signal", "every_operator"]
 
 @pytest.mark.parametrize("phi", [1, 5])
 @pytest.mark.parametrize("architecture", ONE_READOUT)
-def test_stateful_modules_are_exact(architecture, phi, make, payloads_for):
+def test_stateful_modules_are_exact(architecture, phi, make, make_payloads):
     netlist = make(architecture, seed=phi, phi=phi)
-    payloads = payloads_for(netlist, 3)
+    payloads = make_payloads(netlist, 3)
     expected = simulate(netlist, payloads)
     model, state = to_norse(netlist), None
     assert isinstance(model, norse.SequentialState)
@@ -26,9 +26,9 @@ def test_stateful_modules_are_exact(architecture, phi, make, payloads_for):
         np.testing.assert_array_equal(total.numpy(), expected.readout[t])
 
 
-def test_every_population_is_exact(make, payloads_for):
+def test_every_population_is_exact(make, make_payloads):
     netlist = make("residual")
-    payloads = payloads_for(netlist, 3)
+    payloads = make_payloads(netlist, 3)
     expected = simulate(netlist, payloads)
     cell, state, emitted = NetlistCell(netlist), None, {}
     for population, module in zip(netlist.populations[1:], cell.cells, strict=True):
@@ -40,20 +40,20 @@ def test_every_population_is_exact(make, payloads_for):
     assert state.keys() == {p.name for p in netlist.populations[1:]}
 
 
-def test_a_chain_is_layers_and_a_state_may_be_kept_and_reused(make, payloads_for):
+def test_a_chain_is_layers_and_a_state_may_be_kept_and_reused(make, make_payloads):
     netlist = make("cnn")
     model = to_norse(netlist)
     assert sum(isinstance(m, AdaFireCell) for m in model) == 3
-    x = torch.from_numpy(payloads_for(netlist, 2))
+    x = torch.from_numpy(make_payloads(netlist, 2))
     _, state = model(x)
     once, _ = model(x, list(state))
     again, _ = model(x, list(state))
     assert torch.equal(once, again)
 
 
-def test_lift_runs_all_timesteps_at_once(make, payloads_for):
+def test_lift_runs_all_timesteps_at_once(make, make_payloads):
     netlist = make("cnn")
-    payloads = payloads_for(netlist, 2)
+    payloads = make_payloads(netlist, 2)
     repeated = torch.from_numpy(payloads).expand(netlist.timesteps, *payloads.shape)
     totals, _ = norse.Lift(to_norse(netlist))(repeated)
     np.testing.assert_array_equal(totals.numpy(), simulate(netlist, payloads).readout)
@@ -76,7 +76,7 @@ class Data(torch.utils.data.Dataset):
 
 
 @pytest.fixture
-def measure(payloads_for):
+def measure(make_payloads):
     """What NeuroBench and our own counts say of 8 samples, one of which is labelled as another class."""
     pytest.importorskip("neurobench", reason="neurobench is not installed (extra `peers`)")
     from neurobench.benchmarks import Benchmark
@@ -84,7 +84,7 @@ def measure(payloads_for):
     from neurobench.metrics.workload import ActivationSparsity, ClassificationAccuracy, SynapticOperations
 
     def run(netlist):
-        payloads = payloads_for(netlist, 8)
+        payloads = make_payloads(netlist, 8)
         trace = simulate(netlist, payloads)
         labels = np.argmax(trace.readout[-1] * netlist.readouts[0].scale, axis=1)
         labels[0] = (labels[0] + 1) % netlist.readouts[0].shape[0]

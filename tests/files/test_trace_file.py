@@ -17,17 +17,17 @@ def assert_equal(a, b):
         np.testing.assert_array_equal(array, b.populations[name])
 
 
-def test_a_trace_comes_back_as_it_was(netlist, payloads_for, tmp_path):
-    trace = simulate(netlist, payloads_for(netlist, 5))
+def test_a_trace_comes_back_as_it_was(netlist, make_payloads, tmp_path):
+    trace = simulate(netlist, make_payloads(netlist, 5))
     write_trace(trace, tmp_path / "trace.h5")
     back = read_trace(tmp_path / "trace.h5")
     assert_equal(trace, back)
     assert back.saturations == trace.saturations
 
 
-def test_scripts_find_what_the_documentation_says(make, payloads_for, tmp_path):
+def test_scripts_find_what_the_documentation_says(make, make_payloads, tmp_path):
     netlist = make("cnn")
-    write_trace(simulate(netlist, payloads_for(netlist, 5)), tmp_path / "trace.h5")
+    write_trace(simulate(netlist, make_payloads(netlist, 5)), tmp_path / "trace.h5")
     with h5py.File(tmp_path / "trace.h5") as file:
         assert file.attrs["netlist_hash"] == netlist.content_hash
         assert file.attrs["backend"] == "golden"
@@ -53,10 +53,10 @@ def parts(trace, sizes):
 
 
 @pytest.mark.parametrize("sizes", [[1] * 23, [7, 16], [20, 1, 2]])
-def test_batches_do_not_change_the_bytes(sizes, make, payloads_for, tmp_path, monkeypatch):
+def test_batches_do_not_change_the_bytes(sizes, make, make_payloads, tmp_path, monkeypatch):
     monkeypatch.setattr("toolchain.files.trace_file.CHUNK_BYTES", 20_000)
     netlist = make("concat")
-    payloads = payloads_for(netlist, 23)
+    payloads = make_payloads(netlist, 23)
     whole = simulate(netlist, payloads)
     write_trace(Trace(whole.netlist_hash, whole.backend, whole.spikes, whole.readouts), tmp_path / "whole.h5")
     with TraceWriter(tmp_path / "parts.h5") as writer:
@@ -69,10 +69,10 @@ def test_batches_do_not_change_the_bytes(sizes, make, payloads_for, tmp_path, mo
         assert_equal(reader.read(3, 9), list(parts(whole, [3, 6]))[1])
 
 
-def test_a_failed_run_leaves_no_file(make, payloads_for, tmp_path):
+def test_a_failed_run_leaves_no_file(make, make_payloads, tmp_path):
     netlist = make("mlp")
     with pytest.raises(ZeroDivisionError), TraceWriter(tmp_path / "trace.h5") as writer:  # noqa: PT012
-        writer.append(simulate(netlist, payloads_for(netlist)))
+        writer.append(simulate(netlist, make_payloads(netlist)))
         raise ZeroDivisionError
     with pytest.raises(InputError, match="no samples"), TraceWriter(tmp_path / "trace.h5"):
         pass
@@ -113,9 +113,9 @@ def bomb(file):
 
 
 @pytest.mark.parametrize("fault", [lie_about_size, drop_readout, other_lengths, float_spikes, wrong_timesteps, bomb])
-def test_a_fault_is_refused_by_name(fault, make, payloads_for, tmp_path):
+def test_a_fault_is_refused_by_name(fault, make, make_payloads, tmp_path):
     netlist = make("cnn")
-    write_trace(simulate(netlist, payloads_for(netlist, 5)), tmp_path / "trace.h5")
+    write_trace(simulate(netlist, make_payloads(netlist, 5)), tmp_path / "trace.h5")
     with h5py.File(tmp_path / "trace.h5", "r+") as file:
         fault(file)
     with pytest.raises(FormatError, match=r"trace\.h5"):

@@ -19,7 +19,7 @@ import exchange_netlists
 import numpy as np
 import random_netlists
 import torch
-from exchange_netlists import Builder
+from exchange_netlists import start
 from safetensors.torch import save_file
 from torch import nn
 
@@ -27,7 +27,7 @@ from sim.golden import simulate
 from toolchain.cli import run
 from toolchain.exchange import export_netlist
 from toolchain.files import read_netlist, write_netlist, write_trace
-from toolchain.netlist import Netlist, Reshape
+from toolchain.netlist import Netlist
 
 #: Alpha and shortcuts; max-pooling, biases per neuron and every operator; frames and two readouts.
 EXCHANGE = ("mlp", "residual", "every_operator", "concat")
@@ -37,22 +37,16 @@ RANDOM = ("wide", "per_neuron")
 
 def small() -> Netlist:
     """Return a convolution and a matrix, with alpha: a NIR file costs 4 kB a group, so that others are too large."""
-    b = Builder(7, 3, (2, 4, 4), timesteps=4)
-    b.fire("conv", (3, 4, 4))
-    b.connect("input", "conv", b.conv(3, 2, 3, 3, padding=1))
-    b.read("logits", (3,))
-    b.connect("conv", "logits", Reshape((48,)), b.dense(3, 48))
-    return b.netlist(alpha=(0.9, 0.8, 0.7, 0.6))
+    b = start(7, 3, (2, 4, 4))
+    b.fire("conv", b.conv(3), shape=(3, 4, 4))
+    return b.read("logits", b.linear(3), shape=(3,)).netlist(4, alpha=(0.9, 0.8, 0.7, 0.6))
 
 
 def dense() -> Netlist:
     """Return two matrices with bursts of 2: each level is a node of its own in the explicit profile."""
-    b = Builder(7, 2, (6,), timesteps=4)
-    b.fire("hidden", (5,))
-    b.connect("input", "hidden", b.dense(5, 6))
-    b.read("logits", (3,))
-    b.connect("hidden", "logits", b.dense(3, 5))
-    return b.netlist()
+    b = start(7, 2, (6,))
+    b.fire("hidden", b.linear(5), shape=(5,))
+    return b.read("logits", b.linear(3), shape=(3,)).netlist(4)
 
 
 def network() -> nn.Module:
