@@ -193,7 +193,7 @@ def test_code_in_a_weights_file_does_not_run(tmp_path, capsys, name):
     with pytest.raises(InputError, match="no weights file that is safe to load"):
         load_weights(network(), tmp_path / name)
     (tmp_path / name).write_bytes(pickle.dumps(Payload()))
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="no weights file that is safe to load"):
         load_weights(network(), tmp_path / name)
     assert capsys.readouterr().out == ""
 

@@ -10,9 +10,9 @@ import torch
 from sim.threads import one_thread
 from toolchain.data import Dataset, check_data
 from toolchain.display import Progress, silent
-from toolchain.evaluate.evaluation import evaluate
+from toolchain.evaluate import evaluate
 from toolchain.netlist import Accuracies, Input, InputError, Netlist
-from toolchain.network import FloatNetwork, Output, SpikingNetwork, outputs, simulate_float
+from toolchain.network import FloatNetwork, SpikingNetwork, outputs, simulate_float
 
 #: Samples in memory at a time.
 BATCH = 32
@@ -36,11 +36,10 @@ def check_labelled(network: FloatNetwork, data: Dataset, source: Input, timestep
     """
     if data.labels is None:
         raise InputError(data.name, "no labels found, accuracy needs them", "add an array 'labels' (N,) to the file")
-    readouts = [u for u in network.units if isinstance(u, Output)]
-    if len(readouts) != 1 or len(readouts[0].shape) != 1:
-        shapes = ", ".join(str(u.shape) for u in readouts)
+    if network.classifier is None:
+        shapes = ", ".join(str(u.shape) for u in network.outputs)
         raise InputError(data.name, f"outputs of shape {shapes} found, accuracy needs a single list of classes")
-    check_data(data, source, readouts[0].shape[0], timesteps)
+    check_data(data, source, network.classifier.shape[0], timesteps)
 
 
 def measure_stages(

@@ -1,4 +1,8 @@
-"""Closing expressions into units: how a float network comes into being, front-ends aside."""
+"""Closing expressions into units: how a float network comes into being, readers aside.
+
+`clip` closes into an `Activation`, `maximum` into a `MaxUnit`, `output` into an `Output`; each adds the unit and its
+connections and returns the unit's value. Every chain is simplified then, and parallel ones are joined.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,10 @@ BATCH = 23
 
 
 class NetworkBuilder:
-    """Units and connections of a network under construction.
+    """Units and connections of a network under construction, at every moment those of a `FloatNetwork` to be.
+
+    Units stand in topological order, since a unit is added when all that it reads has been. Names are unique and fit
+    for files. The chains keep what `FloatNetwork` asks for.
 
     Parameters
     ----------
@@ -46,7 +53,7 @@ class NetworkBuilder:
     Attributes
     ----------
     path : str
-        Path of the module that is being read; front-ends keep it up to date.
+        Path of the module that is being read; readers keep it up to date.
     macs : int
         Multiply-accumulates of the layers counted so far, for one sample.
     """
@@ -65,7 +72,7 @@ class NetworkBuilder:
         return self._value(INPUT)
 
     def network(self, name: str, weights_sha256: str) -> FloatNetwork:
-        """Return the finished network, without the units that no output depends on."""
+        """Return the finished network, without the units that no output depends on; there must be an output."""
         needed = {u.name for u in self._units.values() if isinstance(u, Output)} | {INPUT}
         for connection in reversed(self._connections):
             if connection.target in needed:
@@ -93,10 +100,21 @@ class NetworkBuilder:
         Parameters
         ----------
         value : Expression or Pooled
+            A max pool that waits for its clipping takes it first: ``clip(max(y)) = max(clip(y))``.
         low : float
             0 for ReLU, ReLU6; any finite number.
         high : float
             ``inf`` for ReLU.
+
+        Returns
+        -------
+        Expression
+            Between `low` and `high`. The value itself, and no new unit, where it lies there already.
+
+        Raises
+        ------
+        Refusal
+            When `low` is not below `high`.
         """
         if not low < high:
             raise Refusal(f"clips to {low} .. {high}, which leaves a constant", "drop the layers before it")
@@ -136,7 +154,7 @@ class NetworkBuilder:
         return max((self._upper(c.source) for c in self._connections if c.target == name), default=inf)
 
     def _activate(self, value: Expression, upper: float) -> Expression:
-        """Close an expression into an `Activation`.
+        """Close an expression into an `Activation`; ``clip(value, 0, upper)``, for any value, is what comes back.
 
         Reshapes and permutations that end every term are left for the unit's readers, so that axis 0
         of the unit stays the layer's channel axis, the one that thresholds run along.
@@ -153,6 +171,10 @@ class NetworkBuilder:
     def _strip_moves(
         self, terms: list[LinearTerm], bias: np.ndarray
     ) -> tuple[list[LinearTerm], np.ndarray, list[Operator]]:
+        """Return terms and bias before the reshapes and permutations that all terms end in, and those moves.
+
+        Every term that is left ends in the shape of the bias; the moves, applied to their sum, give the sum of `terms`.
+        """
         moves: list[Operator] = []
         while terms and all(t.operators for t in terms):
             last = terms[0].operators[-1]
@@ -179,6 +201,16 @@ class NetworkBuilder:
         value : Expression or Pooled
         window : SumPool
             The windows' geometry; padding never wins.
+
+        Returns
+        -------
+        Expression or Pooled
+            A unit's value for values that are never negative; for others `Pooled`, until they are clipped.
+
+        Raises
+        ------
+        Refusal
+            When the value is a constant or reads the input as it is, which do not spike, or is maxima that were moved.
         """
         if isinstance(value, Pooled):
             if value.tail:
@@ -201,7 +233,10 @@ class NetworkBuilder:
         )
 
     def _maximum(self, value: Expression, window: SumPool, path: str) -> Expression:
-        """Close non-negative values into a `MaxUnit`, through an activation unless they are one unit's."""
+        """Close values, none of them negative, into a `MaxUnit`, which reads one unit, moved within its channels.
+
+        Any other value is closed into an activation first, which leaves it as it is.
+        """
         terms = self._simplified(value)
         if (
             len(terms) != 1
@@ -216,7 +251,13 @@ class NetworkBuilder:
     # Results -------------------------------------------------------------------------------------
 
     def output(self, value: Value) -> None:
-        """Read a value out."""
+        """Read a value out: close it into an `Output`.
+
+        Raises
+        ------
+        Refusal
+            When it waits for its clipping, or does not depend on the input.
+        """
         if isinstance(value, Pooled):
             raise value.refusal()
         terms = self._simplified(value)
@@ -226,6 +267,7 @@ class NetworkBuilder:
         self._add(Output(name, value.shape, self._compact(value.bias)), terms)
 
     def _add(self, unit: Activation | MaxUnit | Output, terms: list[LinearTerm]) -> None:
+        """Add a unit that reads simplified terms; one without weights gets a scale by 1, unless for a maximum."""
         self._units[unit.name] = unit
         self._depths[unit.name] = 1 + max((self._depths[t.source] for t in terms), default=0)
         for term in terms:
@@ -238,7 +280,7 @@ class NetworkBuilder:
         return value_of(name, self._units[name].shape, self._depths[name])
 
     def _simplified(self, value: Expression) -> list[LinearTerm]:
-        """Return the value's terms with simplified chains, parallel ones joined."""
+        """Return the value's terms with simplified chains, parallel ones joined, zero ones left out."""
         chains: dict[str, list[Chain]] = {}
         for term in value.terms:
             chain = simplify(term.operators, self._units[term.source].shape)
@@ -255,7 +297,7 @@ class NetworkBuilder:
 
     @staticmethod
     def _compact(bias: np.ndarray) -> np.ndarray:
-        """Reduce a bias to one value per channel where it is constant over space."""
+        """Return a bias of its own memory, one value per channel where it is constant over space."""
         channels = channel_values(bias)
         return np.array(bias if channels is None else channels, dtype=np.float64)
 

@@ -1,4 +1,4 @@
-"""Tensors as affine functions of units: the algebra that every front-end builds networks with.
+"""Tensors as affine functions of units: the algebra that both readers build networks with.
 
 While a network is read, each tensor that depends on the input is an `Expression`: a sum of terms
 (a unit's value taken through a chain of linear operators) plus a constant. Linear layers extend every
@@ -33,7 +33,7 @@ MAX_VALUES = 2**27
 
 
 class Refusal(Exception):
-    """What a layer asks for cannot be expressed; the front-end adds the module's path.
+    """What a layer asks for cannot be expressed; the reader adds the module's path.
 
     Parameters
     ----------

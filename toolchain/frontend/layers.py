@@ -1,4 +1,4 @@
-"""Layers in terms of expressions, shared by the front-ends.
+"""Layers in terms of expressions, shared by the readers.
 
 Arrays are NumPy float64 and carry no batch axis; axis 0 of a value is its channel axis. Every function
 here either returns the exact equivalent or raises `Refusal`.
