@@ -5,11 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.calibrate import CalibrationData, Thresholds, collect_histograms, fire_with, influences, price_unit
-from toolchain.calibrate.advanced import AdvancedCalibration
-from toolchain.calibrate.retune import Goal
-from toolchain.calibrate.spiking_walk import Walk
-from toolchain.calibrate.weights import fit_weights
+from toolchain.calibrate import (
+    AdvancedCalibration,
+    CalibrationData,
+    CalibrationWalk,
+    Goal,
+    Thresholds,
+    collect_histograms,
+    fire_with,
+    influences,
+    unit_costs,
+)
+from toolchain.calibrate.weights import RIDGES, fit_weights
 from toolchain.convert import Recipe, convert_network
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.frontend import read_module
@@ -83,20 +90,61 @@ def test_each_step_brings_the_network_closer_to_the_ann(network, prepared):
     assert weights < biases
 
 
-def test_the_weight_fit_is_least_squares(network, prepared):
-    """On the first unit, whose input is exact up to its payload, the fit lowers the current's error or stays."""
+def laid_out(x, groups, stride, padding):
+    """Return the inputs (G, rows, K + 1) of 3 x 3 weights and a bias, a row per sample and position."""
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, ::stride, ::stride]
+    rows = np.stack([w.transpose(0, 2, 3, 1, 4, 5).reshape(-1, w.shape[1] * 9) for w in np.split(windows, groups, 1)])
+    return np.concatenate([rows, np.ones((*rows.shape[:2], 1))], axis=2)
+
+
+def ridge_regression(inputs, errors, ridge):
+    """Solve least squares of rows (R, K + 1) with a penalty on all but the bias, by appending the penalty as rows."""
+    features = inputs.shape[1] - 1
+    penalty = np.sqrt(ridge * (inputs[:, :-1] ** 2).sum() / features) * np.eye(features, features + 1)
+    outputs = np.zeros((features, errors.shape[1]))
+    return np.linalg.lstsq(np.concatenate([inputs, penalty]), np.concatenate([errors, outputs]), rcond=None)[0]
+
+
+@pytest.mark.parametrize(("name", "groups", "stride", "padding"), [("conv2", 2, 1, 1), ("conv3", 1, 2, 0)])
+def test_the_weight_fit_is_least_squares(network, prepared, name, groups, stride, padding):
+    """Against numpy on rows laid out here: the same weights, by the penalty that does best on held-out samples."""
     spiking, calibration, _, _ = prepared
-    walk = Walk(spiking, calibration, Precision())
-    errors = []
+    # Few enough that no rows are left out. The fourth chunk of 16 samples decides on the penalty.
+    part = calibration.part(0, 64)
+    held_out = np.arange(64) // 16 == 3
+    ann = activations(network, part.x)
+    walk = CalibrationWalk(spiking, part, Precision())
     with torch.inference_mode():
-        for name, _ in walk.units():
-            before = walk.spiking
-            after = fit_weights(walk, name)
-            connection = network.inputs(name)[0]
-            assert after.network.inputs(name)[0].operators[-1].weight.shape == connection.operators[-1].weight.shape
-            walk.spiking = after
-            errors.append(before is not after)
-    assert any(errors)
+        for unit in walk.units():
+            if unit == name:
+                break
+            walk.spiking = fit_weights(walk, unit)
+        source = network.inputs(name)[0].source
+        emitted, fitted = walk.average(source).double().numpy(), fit_weights(walk, name)
+    operator, bias = network.inputs(name)[0].operators[-1], network[name].bias
+    weight = np.concatenate([operator.weight.reshape(len(bias), -1), bias[:, None]], axis=1)
+    weight = weight.reshape(groups, -1, weight.shape[1]).transpose(0, 2, 1)
+
+    wanted, got = (laid_out(x, groups, stride, padding) @ weight for x in (ann[source].double().numpy(), emitted))
+    errors = np.where((wanted < 0) & (got < 0), 0.0, wanted - got)
+    inputs = laid_out(emitted, groups, stride, padding)
+    checked = np.repeat(held_out, inputs.shape[1] // 64)
+
+    def left_over(change, rows):
+        return ((errors[:, rows] - inputs[:, rows] @ change) ** 2).sum()
+
+    def solved(ridge, rows):
+        return np.stack([ridge_regression(x[rows], e[rows], ridge) for x, e in zip(inputs, errors, strict=True)])
+
+    best = min(RIDGES, key=lambda ridge: left_over(solved(ridge, ~checked), checked))
+    everywhere = np.ones_like(checked)
+    expected = solved(best, everywhere)
+    assert left_over(expected, everywhere) < left_over(np.zeros_like(expected), everywhere)
+    after = fitted.network.inputs(name)[0].operators[-1].weight.reshape(len(bias), -1)
+    change = np.concatenate([after, fitted.network[name].bias[:, None]], axis=1)
+    change = change.reshape(groups, -1, change.shape[1]).transpose(0, 2, 1) - weight
+    np.testing.assert_allclose(change, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
 def test_influence_is_the_squared_jacobian(network, prepared):
@@ -120,25 +168,27 @@ def test_influence_is_the_squared_jacobian(network, prepared):
     np.testing.assert_allclose(found, squares.numpy(), rtol=0.1)
 
 
-def test_a_higher_price_buys_fewer_operations_and_more_error(network, prepared):
+def test_a_higher_cost_buys_fewer_operations_and_more_error(network, prepared):
     _, calibration, _, histograms = prepared
     unit = network.activations[0]
     found = influences(network, calibration.x)[unit.name]
     synapses = fan_outs(network.connections, {u.name: u.shape for u in network.units})[unit.name]
-    priced = price_unit(unit, histograms[unit.name], 400, found, synapses, 4, Thresholds(2))
+    fan_out = synapses.reshape(unit.shape[0], -1).mean(axis=1)
+    costs = unit_costs(histograms[unit.name], 400, found, fan_out, 4, Thresholds(2))
     spent, lost = [], []
-    for price in (0.0, 1e-6, 1e-4, 1e-2, 1.0):
-        index = np.argmin(priced.error + price * priced.operations, axis=0)[None]
-        spent.append(np.take_along_axis(priced.operations, index, 0).sum())
-        lost.append(np.take_along_axis(priced.error, index, 0).sum())
-        assert (priced.choose(price) > 0).all()
+    for operation_cost in (0.0, 1e-6, 1e-4, 1e-2, 1.0):
+        index = np.argmin(costs.error + operation_cost * costs.operations, axis=0)[None]
+        spent.append(np.take_along_axis(costs.operations, index, 0).sum())
+        lost.append(np.take_along_axis(costs.error, index, 0).sum())
+        assert (costs.choose(operation_cost) > 0).all()
+        assert costs.spent(operation_cost) == spent[-1]
     assert spent == sorted(spent, reverse=True)
     assert lost == sorted(lost)
     assert spent[0] > spent[-1]
 
 
 def test_potentials_are_per_neuron_and_within_half_a_threshold(network, data):
-    netlist = convert_network(network, data, NORMALIZATION, Recipe(timesteps=2, phi=2, calibrate="advanced"))
+    netlist = convert_network(network, data, Recipe(timesteps=2, phi=2, calibrate="advanced", normalize="0.5/0.25"))
     for population in netlist.spiking:
         assert population.initial.shape == population.shape
         relative = population.initial / population.threshold.reshape(-1, 1, 1)

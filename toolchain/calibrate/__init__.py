@@ -1,29 +1,44 @@
-"""Calibration without training: thresholds, biases, membrane potentials, weights."""
+"""Calibration without training: thresholds, biases, membrane potentials, weights, early exit."""
 
 from toolchain.calibrate.advanced import AdvancedCalibration
 from toolchain.calibrate.calibrator import CalibrationMethod, Calibrator
+from toolchain.calibrate.costs import UnitCosts, fire_at_cost, unit_costs
 from toolchain.calibrate.early_exit import EarlyExitCalibration
 from toolchain.calibrate.influence import influences
-from toolchain.calibrate.light import calibrate_biases
-from toolchain.calibrate.price import PricedUnit, fire_at_price, price_unit
+from toolchain.calibrate.light import calibrate_biases, shift_bias
 from toolchain.calibrate.retune import Goal
-from toolchain.calibrate.spiking_walk import CalibrationData
-from toolchain.calibrate.thresholds import Histogram, Thresholds, collect_histograms, fire_with
+from toolchain.calibrate.thresholds import (
+    Histogram,
+    Init,
+    ThresholdMethod,
+    Thresholds,
+    collect_histograms,
+    fire_with,
+)
+from toolchain.calibrate.walk import CHUNK, CalibrationData, CalibrationWalk, Step, calibrate_units, channel_mean
 
 __all__ = [
+    "CHUNK",
     "AdvancedCalibration",
     "CalibrationData",
     "CalibrationMethod",
+    "CalibrationWalk",
     "Calibrator",
     "EarlyExitCalibration",
     "Goal",
     "Histogram",
-    "PricedUnit",
+    "Init",
+    "Step",
+    "ThresholdMethod",
     "Thresholds",
+    "UnitCosts",
     "calibrate_biases",
+    "calibrate_units",
+    "channel_mean",
     "collect_histograms",
-    "fire_at_price",
+    "fire_at_cost",
     "fire_with",
     "influences",
-    "price_unit",
+    "shift_bias",
+    "unit_costs",
 ]

@@ -1,30 +1,33 @@
 """Advanced calibration: weights, thresholds, biases and initial potentials, one unit after the other.
 
 Each step of a unit sees what the steps before left, and every later unit sees the result spiking and
-quantised (after Li et al., ICML 2021; `toolchain.calibrate.weights` and `retune` say what differs).
+quantised (after Li et al., ICML 2021; `toolchain.calibrate.weights` and `retune` say what differs). The order
+follows from what a step can undo: weights change the shape of the current, thresholds and initial potentials are
+chosen on it, the bias takes back the mean error that is left per channel, the potentials what is left per neuron.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 
-from toolchain.calibrate.light import shift_bias
+from toolchain.calibrate.light import calibrate_bias
 from toolchain.calibrate.retune import Goal, retune
-from toolchain.calibrate.spiking_walk import CalibrationData, Walk, channel_mean
+from toolchain.calibrate.walk import CalibrationData, CalibrationWalk, Step, calibrate_units
 from toolchain.calibrate.weights import fit_weights
 from toolchain.display import Progress, silent
-from toolchain.netlist import AdaFire
+from toolchain.netlist import AdaFire, per_channel
 from toolchain.network import SpikingNetwork
 from toolchain.quantize import Precision
 
 
 @dataclass(frozen=True)
 class AdvancedCalibration:
-    """Which steps of advanced calibration run.
+    """Which steps of advanced calibration run; the bias is always calibrated.
 
     Parameters
     ----------
@@ -40,7 +43,6 @@ class AdvancedCalibration:
     thresholds: bool = True
     potentials: bool = True
 
-    @torch.inference_mode()
     def __call__(
         self,
         spiking: SpikingNetwork,
@@ -58,40 +60,39 @@ class AdvancedCalibration:
         data : CalibrationData
         precision : Precision
         goals : mapping of str to Goal
-            Per activation.
+            Per activation; one without a goal keeps its thresholds.
+        progress : Progress
         """
-        walk = Walk(spiking, data, precision)
-        with progress("advanced calibration", len(spiking.network.units) - 1) as advance:
-            for name, wanted in walk.units():
-                if walk.is_calibrated(name):
-                    if self.weights:
-                        walk.spiking = fit_weights(walk, name)
-                    if self.thresholds and name in goals:
-                        walk.spiking = retune(walk, name, wanted, goals[name])
-                    error = channel_mean(wanted) - walk.mean_output(walk.quantized(name))
-                    network = shift_bias(walk.spiking.network, name, error.numpy())
-                    walk.spiking = replace(walk.spiking, network=network)
-                    if self.potentials and name in walk.spiking.firing:
-                        walk.spiking = shift_potentials(walk, name, wanted)
-                advance()
-        return walk.spiking
+        steps: list[tuple[bool, Step]] = [
+            (self.weights, fit_weights),
+            (self.thresholds, partial(retune, goals=goals)),
+            (True, calibrate_bias),
+            (self.potentials, shift_potentials),
+        ]
+        asked = [step for wanted, step in steps if wanted]
+        return calibrate_units(spiking, data, precision, asked, "advanced calibration", progress=progress)
 
 
-def shift_potentials(walk: Walk, name: str, wanted: torch.Tensor) -> SpikingNetwork:
+def shift_potentials(walk: CalibrationWalk, name: str) -> SpikingNetwork:
     """Return the walk's network with every neuron's initial potential shifted by its mean error.
 
     ``u0 <- u0 + T * mean over samples (ANN - SNN)``: what a neuron lacks on average over a run, it
     gets at the start. Shifts stay within half a threshold: beyond it, the mean error comes from
     clipping, which no initial potential mends.
+
+    Parameters
+    ----------
+    walk : CalibrationWalk
+        Standing at this unit.
+    name : str
+        An `Activation`; other units have no initial potential and stay as they are.
     """
-    unit = walk.quantized(name)
-    population, firing, timesteps = unit.population, walk.spiking.firing[name], walk.spiking.timesteps
-    assert isinstance(population, AdaFire)
+    if name not in walk.spiking.firing:
+        return walk.spiking
+    unit, firing, timesteps = walk.quantized(name), walk.spiking.firing[name], walk.spiking.timesteps
+    assert isinstance(unit.population, AdaFire)
     emitted = walk.run(unit).sum(0, dtype=torch.float32).mean(0).double().numpy() / timesteps
-    amplitude = unit.amplitude
-    shift = timesteps * (wanted.double().mean(0).numpy() - emitted * amplitude) / amplitude
-    initial = firing.initial
-    if initial.shape != unit.population.shape:
-        initial = np.broadcast_to(initial.reshape(-1, *(1 for _ in population.shape[1:])), population.shape)
-    shifted = replace(firing, initial=initial + np.clip(shift, -0.5, 0.5))
+    error = walk.wanted(name).double().mean(0).numpy() - emitted * unit.amplitude
+    shift = np.clip(timesteps * error / unit.amplitude, -0.5, 0.5)
+    shifted = replace(firing, initial=per_channel(firing.initial, unit.population.shape) + shift)
     return replace(walk.spiking, firing={**walk.spiking.firing, name: shifted})

@@ -1,4 +1,7 @@
-"""What every pass works with: the ANN, the data, and how networks are calibrated."""
+"""What every pass works with: the ANN, the data, and how networks are calibrated.
+
+A search weighs many networks, and each is calibrated first: what is measured is then what the user gets.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from toolchain.calibrate.advanced import AdvancedCalibration
 from toolchain.calibrate.influence import influences
 from toolchain.calibrate.light import calibrate_biases
 from toolchain.calibrate.retune import Goal
-from toolchain.calibrate.spiking_walk import CalibrationData
 from toolchain.calibrate.thresholds import Histogram, Thresholds, fire_with
+from toolchain.calibrate.walk import CalibrationData
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, fan_outs
 from toolchain.network import FloatNetwork, SpikingNetwork
@@ -22,7 +25,8 @@ from toolchain.quantize import Precision
 
 #: How biases (and with `advanced`, weights, thresholds and potentials) are calibrated.
 CalibrationMethod = Literal["light", "advanced", "none"]
-#: Samples on which the influence of activations is measured.
+#: Samples on which the influence of activations is measured: a mean over samples and positions that only has to rank
+#: channels.
 _INFLUENCE_SAMPLES = 256
 
 
@@ -61,24 +65,25 @@ class Calibrator:
         return influences(self.network, self.data.x[:_INFLUENCE_SAMPLES])
 
     @cached_property
-    def synapses(self) -> dict[str, np.ndarray]:
-        """Fan-out of every neuron."""
-        return fan_outs(self.network.connections, {u.name: u.shape for u in self.network.units})
+    def fan_out(self) -> dict[str, np.ndarray]:
+        """Mean number of synapses that a neuron of each channel drives, (C,) float64 per unit that is read."""
+        synapses = fan_outs(self.network.connections, {u.name: u.shape for u in self.network.units})
+        return {name: neurons.reshape(neurons.shape[0], -1).mean(axis=1) for name, neurons in synapses.items()}
 
     def fire(self, phi: Mapping[str, int]) -> SpikingNetwork:
-        """Choose thresholds for the longest bursts given; nothing is calibrated yet."""
+        """Choose thresholds for the longest bursts given, per activation; nothing is calibrated yet."""
         firing = fire_with(self.network, self.histograms, phi, self.thresholds)
         return SpikingNetwork(self.network, self.source, firing, self.thresholds.timesteps)
 
-    def calibrate(self, spiking: SpikingNetwork, price: float = 0.0) -> SpikingNetwork:
+    def calibrate(self, spiking: SpikingNetwork, operation_cost: float = 0.0) -> SpikingNetwork:
         """Calibrate a network anew, from the ANN's own weights and biases.
 
         Parameters
         ----------
         spiking : SpikingNetwork
             How it fires; its weights and biases do not count.
-        price : float
-            Per operation, for the thresholds of advanced calibration.
+        operation_cost : float
+            In squared error of the outputs, for the thresholds of advanced calibration.
         """
         spiking = replace(spiking, network=self.network)
         match self.method:
@@ -88,12 +93,8 @@ class Calibrator:
                 return calibrate_biases(spiking, self.data, self.precision, progress=self.progress)
             case "advanced":
                 goals = {
-                    u.name: Goal(
-                        self.influence[u.name],
-                        self.synapses[u.name].reshape(u.shape[0], -1).mean(axis=1),
-                        price,
-                    )
+                    u.name: Goal(self.influence[u.name], self.fan_out[u.name], operation_cost)
                     for u in self.network.activations
-                    if u.name in self.synapses
+                    if u.name in self.fan_out
                 }
                 return AdvancedCalibration()(spiking, self.data, self.precision, goals, progress=self.progress)

@@ -1,4 +1,8 @@
-"""How much an error in an activation moves the network's outputs, to first order."""
+"""How much an error in an activation moves the network's outputs, to first order.
+
+It is what makes errors of different channels and layers comparable: a search spends operations where an error would
+reach the outputs.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ def influences(network: FloatNetwork, x: Tensor, *, probes: int = 2, seed: int =
     probes : int
         Draws of r per sample.
     seed : int
+        Of the draws.
 
     Returns
     -------
@@ -42,6 +47,7 @@ def influences(network: FloatNetwork, x: Tensor, *, probes: int = 2, seed: int =
     for start in range(0, x.shape[0], _BATCH):
         with torch.enable_grad():
             values = dict(iterate(network, x[start : start + _BATCH].clone().requires_grad_(True), keep=True))
+            # One backward pass per draw and not per output: its expectation is the sum over all outputs.
             outputs = [v for n, v in values.items() if isinstance(network[n], Output)]
             for _ in range(probes):
                 mixed = torch.zeros(())
@@ -51,6 +57,7 @@ def influences(network: FloatNetwork, x: Tensor, *, probes: int = 2, seed: int =
                 for name, gradient in zip(
                     names, torch.autograd.grad(mixed, [values[n] for n in names], retain_graph=True), strict=True
                 ):
+                    # Samples do not mix, so the gradient of their sum holds each one's own.
                     squares = gradient.double().square().transpose(0, 1).flatten(1)
                     total[name] += squares.sum(1).numpy() / squares.shape[1] * gradient.shape[0]
     return {name: value / (probes * x.shape[0]) for name, value in total.items()}

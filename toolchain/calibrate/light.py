@@ -9,27 +9,36 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from toolchain.calibrate.spiking_walk import CalibrationData, Walk, channel_mean
+from toolchain.calibrate.walk import CalibrationData, CalibrationWalk, calibrate_units, channel_mean, replace_unit
 from toolchain.display import Progress, silent
-from toolchain.netlist.shapes import per_channel
-from toolchain.network import Activation, FloatNetwork, Output, SpikingNetwork
+from toolchain.netlist import per_channel
+from toolchain.network import Activation, Output, SpikingNetwork
 from toolchain.quantize import Precision
 
 
-def shift_bias(network: FloatNetwork, name: str, shift: np.ndarray) -> FloatNetwork:
-    """Return the network with `shift` (C,) added to the bias of one unit."""
-
-    def shifted(unit: Activation | Output) -> Activation | Output:
-        per_neuron = unit.bias.shape == unit.shape
-        return replace(unit, bias=unit.bias + (per_channel(shift, unit.shape) if per_neuron else shift))
-
-    units = tuple(shifted(u) if u.name == name and isinstance(u, Activation | Output) else u for u in network.units)
-    return replace(network, units=units)
+def shift_bias(spiking: SpikingNetwork, name: str, shift: np.ndarray) -> SpikingNetwork:
+    """Return the network with `shift` (C,) added to the bias of one `Activation` or `Output`."""
+    unit = spiking.network[name]
+    assert isinstance(unit, Activation | Output)
+    shifted = replace(unit, bias=unit.bias + per_channel(shift, unit.bias.shape))
+    return replace(spiking, network=replace_unit(spiking.network, shifted))
 
 
-@torch.inference_mode()
+def calibrate_bias(walk: CalibrationWalk, name: str) -> SpikingNetwork:
+    """Return the walk's network with the bias of one unit shifted by its mean error (eq. 14).
+
+    Parameters
+    ----------
+    walk : CalibrationWalk
+        Standing at this unit.
+    name : str
+        An `Activation` or `Output`.
+    """
+    error = channel_mean(walk.wanted(name)) - walk.mean_output(walk.quantized(name))
+    return shift_bias(walk.spiking, name, error.numpy())
+
+
 def calibrate_biases(
     spiking: SpikingNetwork, data: CalibrationData, precision: Precision, *, progress: Progress = silent
 ) -> SpikingNetwork:
@@ -41,18 +50,11 @@ def calibrate_biases(
     data : CalibrationData
     precision : Precision
         What the network will be quantised to.
+    progress : Progress
 
     Returns
     -------
     SpikingNetwork
         With shifted biases; everything else as it was.
     """
-    walk = Walk(spiking, data, precision)
-    with progress("calibrating biases", len(spiking.network.units) - 1) as advance:
-        for name, ann in walk.units():
-            if walk.is_calibrated(name):
-                error = channel_mean(ann) - walk.mean_output(walk.quantized(name))
-                network = shift_bias(walk.spiking.network, name, error.numpy())
-                walk.spiking = replace(walk.spiking, network=network)
-            advance()
-    return walk.spiking
+    return calibrate_units(spiking, data, precision, [calibrate_bias], "calibrating biases", progress=progress)

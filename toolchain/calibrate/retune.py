@@ -3,13 +3,14 @@
 Eq. 13 knows a neuron under a constant input. Real currents come in bursts: a neuron may fire early and
 cannot take a spike back. Here the currents of a unit are computed once, and every candidate of
 threshold and initial potential runs on them, its bias shifted by its own mean error (eq. 14) until
-ANN and SNN agree on average; each channel keeps the candidate of least cost,
+ANN and SNN agree on average; each channel keeps the candidate with the least of
 
-    influence * squared error + price * operations
+    influence * squared error + operation_cost * operations
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -19,18 +20,20 @@ from numba import njit
 
 from sim.currents import compile_current
 from sim.threads import for_each
-from toolchain.calibrate.spiking_walk import Walk
+from toolchain.calibrate.light import shift_bias
+from toolchain.calibrate.walk import CalibrationWalk
 from toolchain.netlist import AdaFire, Input, MaxPool
 from toolchain.network import Activation, Firing, SpikingNetwork
 from toolchain.quantize import QuantizedUnit
 
-#: Thresholds that are tried, relative to the given one.
+#: Thresholds that are tried, relative to the given one: around what eq. 13 finds for constant input.
 RATIOS = (0.7, 0.8, 0.9, 1.0, 1.12, 1.25, 1.45)
-#: Initial potentials that are tried, in thresholds.
+#: Initial potentials that are tried, in thresholds: the less a neuron starts with, the later and safer its first spike.
 INITIALS = (0.15, 0.35, 0.5)
 #: Samples that the candidates run on, and how many of them a thread takes.
 SAMPLES, _PART = 64, 8
-#: Runs of a candidate: its bias is shifted after each but the last.
+#: Runs of a candidate: its bias is shifted after each but the last. One shift is enough to compare candidates fairly;
+#: the bias of the one that is kept is calibrated afterwards on all samples.
 _RUNS = 2
 
 
@@ -42,15 +45,15 @@ class Goal:
     ----------
     influence : ndarray (C,), float64
         `toolchain.calibrate.influence`.
-    synapses : ndarray (C,), float64
-        Mean fan-out of the channel's neurons.
-    price : float
-        Per operation, in squared error of the outputs.
+    fan_out : ndarray (C,), float64
+        Mean number of synapses that a neuron of the channel drives.
+    operation_cost : float
+        In squared error of the outputs.
     """
 
     influence: np.ndarray
-    synapses: np.ndarray
-    price: float
+    fan_out: np.ndarray
+    operation_cost: float
 
 
 @njit(nogil=True, cache=True)
@@ -62,6 +65,7 @@ def _run_candidate(
     initial: np.ndarray,
     amplitude: np.ndarray,
     phi: int,
+    timesteps: int,
     totals: np.ndarray,
 ) -> None:
     """Fire on given currents and add up errors per channel.
@@ -69,20 +73,18 @@ def _run_candidate(
     Parameters
     ----------
     current : ndarray (N, T or 1, S, C), float32
-        S positions; with one timestep: held, and `T` is that of `totals`.
+        S positions; with one timestep: held.
     wanted : ndarray (N, S, C), float32
         The ANN's activation.
     theta, bias, initial : ndarray (C,), float32
         Whole numbers.
     amplitude : ndarray (C,), float32
         What one spike adds to the average activation: Vth / T.
-    phi : int
-    totals : ndarray (T + 3, C), float64
+    phi, timesteps : int
+    totals : ndarray (3, C), float64
         Row 0: error, row 1: squared error, row 2: spikes; sums over samples and positions.
-        The other rows only say how many timesteps there are.
     """
     samples, moving, positions, channels = current.shape
-    timesteps = totals.shape[0] - 3
     step = 0 if moving == 1 else 1
     inverse = np.float32(1) / theta
     half, zero, top = np.float32(0.5), np.float32(0), np.float32(phi)
@@ -94,8 +96,11 @@ def _run_candidate(
             emitted[:] = 0
             for t in range(timesteps):
                 i = current[n, t * step, s]
+                # Channels innermost: they lie next to each other in memory, and one instruction does several.
                 for c in range(channels):
                     v = u[c] + i[c] + bias[c]
+                    # The floor of v / theta. All numbers are whole, so half a unit more changes no floor, and keeps
+                    # the rounding of a product with the inverse from doing so; negatives become 0 either way.
                     m = np.trunc(min(max((v + half) * inverse[c], zero), top))
                     u[c] = v - m * theta[c]
                     emitted[c] += m
@@ -106,18 +111,27 @@ def _run_candidate(
                 totals[2, c] += emitted[c]
 
 
-class _Trial:
-    """The currents of one unit, and what candidates make of them."""
+class _Arriving:
+    """The currents that arrive at one unit, and what candidates make of them.
 
-    def __init__(self, walk: Walk, unit: QuantizedUnit, wanted: torch.Tensor) -> None:
+    Parameters
+    ----------
+    walk : CalibrationWalk
+        Standing at this unit.
+    unit : QuantizedUnit
+        As the network stands.
+    """
+
+    def __init__(self, walk: CalibrationWalk, unit: QuantizedUnit) -> None:
         population = unit.population
         assert isinstance(population, AdaFire)
         self.population = population
         self.timesteps = walk.spiking.timesteps
+        wanted, channels = walk.wanted(population.name), population.shape[0]
         self.samples = min(SAMPLES, wanted.shape[0])
-        channels = population.shape[0]
         self.parts = [slice(i, min(i + _PART, self.samples)) for i in range(0, self.samples, _PART)]
         self.wanted = wanted[: self.samples].movedim(1, -1).reshape(self.samples, -1, channels).contiguous().numpy()
+        # Where all sources are held, so is the current: it is computed and kept once, not T times.
         held = all(walk.spikes(c.source).shape[0] == 1 for c in unit.connections)
         steps = 1 if held else self.timesteps
         total = torch.zeros(self.samples, steps, self.wanted.shape[1], channels)
@@ -136,59 +150,59 @@ class _Trial:
         """Return error, squared error and spikes per channel, (3, C), per sample."""
         numbers = np.asarray(theta, np.float32), np.asarray(bias, np.float32), np.asarray(initial, np.float32)
         amplitude = (theta * self.population.scale / self.timesteps).astype(np.float32)
-        totals = np.zeros((len(self.parts), self.timesteps + 3, theta.size))
+        totals = np.zeros((len(self.parts), 3, theta.size))
 
         def work(index: int) -> None:
             part = self.parts[index]
-            _run_candidate(
-                self.current[part], self.wanted[part], *numbers, amplitude, self.population.phi, totals[index]
-            )
+            phi, total = self.population.phi, totals[index]
+            _run_candidate(self.current[part], self.wanted[part], *numbers, amplitude, phi, self.timesteps, total)
 
         for_each(work, range(len(self.parts)))
-        return np.asarray(totals.sum(0)[:3] / self.samples)
+        return np.asarray(totals.sum(0) / self.samples)
 
 
-def retune(walk: Walk, name: str, wanted: torch.Tensor, goal: Goal) -> SpikingNetwork:
+def retune(walk: CalibrationWalk, name: str, goals: Mapping[str, Goal]) -> SpikingNetwork:
     """Return the walk's network with threshold, initial potential and bias of one unit chosen.
 
     Parameters
     ----------
-    walk : Walk
+    walk : CalibrationWalk
         Standing at this unit.
     name : str
         An `Activation` with one bias and one initial potential per channel; others stay as they are.
-    wanted : Tensor (N, *shape)
-        The ANN's activation.
-    goal : Goal
+    goals : mapping of str to Goal
+        Per activation; one without a goal stays as it is.
     """
-    spiking, unit, firing = walk.spiking, walk.spiking.network[name], walk.spiking.firing.get(name)
-    if firing is None or not isinstance(unit, Activation):
+    spiking, unit, goal = walk.spiking, walk.spiking.network[name], goals.get(name)
+    if goal is None or not isinstance(unit, Activation):
         return spiking
+    firing = spiking.firing[name]
+    # Candidates are per channel and start at a potential; beside a drift there would be nothing to start with.
     if unit.bias.shape != firing.threshold.shape or firing.initial.shape != firing.threshold.shape or firing.drift:
         return spiking
     quantized = walk.quantized(name)
-    trial, population = _Trial(walk, quantized, wanted), quantized.population
+    arriving, population = _Arriving(walk, quantized), quantized.population
     assert isinstance(population, AdaFire)
-    positions = trial.wanted.shape[1]
+    positions = arriving.wanted.shape[1]
     initials = sorted({*INITIALS, float(firing.initial[0])})
-    costs, thetas, starts, biases = [], [], [], []
+    sums, thetas, starts, biases = [], [], [], []
     for ratio, initial in product(RATIOS, initials):
         theta = np.maximum(np.rint(ratio * population.threshold), 1.0)
         start, bias = np.floor(initial * theta), population.bias.astype(np.float64)
         for run in range(_RUNS):
-            error, squares, spikes = trial.run(theta, bias, start)
+            error, squares, spikes = arriving.run(theta, bias, start)
             if run < _RUNS - 1:
                 bias = bias + np.rint(error / positions / population.scale)
-        costs.append(goal.influence * squares + goal.price * goal.synapses * spikes)
+        sums.append(goal.influence * squares + goal.operation_cost * goal.fan_out * spikes)
         thetas.append(theta)
         starts.append(np.full(theta.shape, initial))
         biases.append(bias - population.bias)
-    best = np.argmin(np.array(costs), axis=0)[None]
+    best = np.argmin(np.array(sums), axis=0)[None]
 
     def pick(values: list[np.ndarray]) -> np.ndarray:
         return np.take_along_axis(np.array(values), best, axis=0)[0]
 
+    # Back to real numbers, in which the network is; rho is a factor of its own (`Firing.amplitude`).
     tuned = Firing(firing.phi, pick(thetas) * population.scale / firing.rho, pick(starts), rho=firing.rho)
-    shifted = replace(unit, bias=unit.bias + pick(biases) * population.scale)
-    network = replace(spiking.network, units=tuple(shifted if u.name == name else u for u in spiking.network.units))
-    return replace(spiking, network=network, firing={**spiking.firing, name: tuned})
+    shifted = shift_bias(spiking, name, pick(biases) * population.scale)
+    return replace(shifted, firing={**spiking.firing, name: tuned})

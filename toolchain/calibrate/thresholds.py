@@ -27,11 +27,12 @@ from toolchain.network import Firing, FloatNetwork, iterate
 
 #: Bins per channel. The histogram's error in an activation is at most half a bin, max / 4096.
 BINS = 2048
-#: Candidate thresholds relative to max / phi.
+#: Candidate thresholds relative to max / phi, the least that still reaches the largest activation: a greater one would
+#: only make the levels coarser.
 GRID = np.linspace(0.01, 1.0, 100)
 
 Init = Literal["half", "zero", "spread"]
-Method = Literal["mse", "max", "percentile"]
+ThresholdMethod = Literal["mse", "max", "percentile"]
 
 
 def initial_and_drift(init: Init, timesteps: int) -> tuple[float, float]:
@@ -71,8 +72,10 @@ def histogram(value: Tensor, top: Tensor | None = None) -> Histogram:
     the search.
     """
     flat = value.transpose(0, 1).flatten(1)
+    # A channel that is never active has a top of 0; the least positive number keeps the quotient finite.
     top = flat.amax(1) if top is None else top
     index = (flat / top.clamp(min=torch.finfo(flat.dtype).tiny)[:, None] * BINS).long().clamp_(0, BINS - 1)
+    # One count for all channels: each has its own range of bins.
     index += torch.arange(flat.shape[0])[:, None] * BINS
     counts = torch.bincount(index[flat > 0], minlength=flat.shape[0] * BINS)
     return Histogram(counts.reshape(flat.shape[0], BINS).double().numpy(), top.double().numpy())
@@ -93,6 +96,13 @@ def clip_floor(x: np.ndarray, threshold: np.ndarray, phi: int, timesteps: int, o
 def search_threshold(data: Histogram, phi: int, timesteps: int, offset: float) -> np.ndarray:
     """Choose the threshold of every channel (eq. 13).
 
+    Parameters
+    ----------
+    data : Histogram
+    phi, timesteps : int
+    offset : float
+        What the membrane potential starts with, or drifts by over the run, in thresholds.
+
     Returns
     -------
     ndarray (C,), float64
@@ -112,6 +122,11 @@ def percentile_threshold(data: Histogram, phi: int, percentile: float) -> np.nda
     """Choose the threshold so that a burst of phi at every timestep stands for this percentile.
 
     Over the positive activations of each channel; 100 is the maximum.
+
+    Returns
+    -------
+    ndarray (C,), float64
+        Upper edge of the bin where the percentile lies, over phi; 0 for a channel that is never active.
     """
     cumulative = np.cumsum(data.counts, axis=1)
     share = cumulative / np.maximum(cumulative[:, -1:], 1)
@@ -137,13 +152,18 @@ class Thresholds:
 
     timesteps: int
     init: Init = "half"
-    method: Method = "mse"
+    method: ThresholdMethod = "mse"
     percentile: float = 99.9
     per_layer: bool = False
 
+    def firing(self, phi: int, threshold: np.ndarray) -> Firing:
+        """Return how a unit with these thresholds (C,) fires: its initial potential and drift by `init`."""
+        initial, drift = initial_and_drift(self.init, self.timesteps)
+        return Firing(phi, threshold, np.full(threshold.shape, initial), drift)
+
 
 def _one_layer(data: Histogram) -> Histogram:
-    """Pool the channels' histograms on a common axis."""
+    """Pool the channels' histograms on the axis of the most active one."""
     top = data.top.max()
     index = np.minimum((data.values / max(top, np.finfo(float).tiny) * BINS).astype(int), BINS - 1)
     counts = np.bincount(index.ravel(), weights=data.counts.ravel(), minlength=BINS)
@@ -153,9 +173,14 @@ def _one_layer(data: Histogram) -> Histogram:
 def choose_threshold(data: Histogram, phi: int, options: Thresholds) -> np.ndarray:
     """Choose the thresholds of one unit, (C,) float64, all positive.
 
-    A channel that is never active on the calibration data takes the layer's greatest threshold:
-    it stays silent for as much input as any of its neighbours.
+    Parameters
+    ----------
+    data : Histogram
+    phi : int
+        Longest burst.
+    options : Thresholds
     """
+    # What the start of the membrane potential adds to the count of a run: half a spike, or none.
     initial, drift = initial_and_drift(options.init, options.timesteps)
     offset = initial + drift * options.timesteps
     channels = data.top.shape[0]
@@ -167,9 +192,17 @@ def choose_threshold(data: Histogram, phi: int, options: Thresholds) -> np.ndarr
             threshold = percentile_threshold(pooled, phi, 100.0)
         case "percentile":
             threshold = percentile_threshold(pooled, phi, options.percentile)
+    return np.broadcast_to(active_or_greatest(threshold), (channels,)).copy()
+
+
+def active_or_greatest(threshold: np.ndarray) -> np.ndarray:
+    """Give channels that are never active on the calibration data, threshold 0, the layer's greatest threshold.
+
+    They stay silent for as much input as any of their neighbours. A layer that is silent as a whole takes 1.
+    """
     active = threshold > 0
     fallback = threshold[active].max() if active.any() else 1.0
-    return np.broadcast_to(np.where(active, threshold, fallback), (channels,)).copy()
+    return np.where(active, threshold, fallback)
 
 
 @one_thread()
@@ -181,6 +214,17 @@ def collect_histograms(network: FloatNetwork, x: Tensor, *, progress: Progress =
     network : FloatNetwork
     x : Tensor (N, *source shape), float32
         Normalised calibration data.
+    progress : Progress
+
+    Returns
+    -------
+    dict of str to Histogram
+        Per activation.
+
+    Raises
+    ------
+    InputError
+        When an activation is NaN or infinite.
     """
     found: dict[str, Histogram] = {}
     wanted = {u.name for u in network.activations}
@@ -197,14 +241,18 @@ def collect_histograms(network: FloatNetwork, x: Tensor, *, progress: Progress =
 def fire_with(
     network: FloatNetwork, histograms: Mapping[str, Histogram], phi: Mapping[str, int], options: Thresholds
 ) -> dict[str, Firing]:
-    """Choose how every activation fires: thresholds for the given phi, initial potential by `init`."""
-    initial, drift = initial_and_drift(options.init, options.timesteps)
+    """Choose how every activation fires: thresholds for the given phi, initial potential by `init`.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+    histograms : mapping of str to Histogram
+        Per activation (`collect_histograms`).
+    phi : mapping of str to int
+        Longest burst of each.
+    options : Thresholds
+    """
     return {
-        unit.name: Firing(
-            phi=phi[unit.name],
-            threshold=choose_threshold(histograms[unit.name], phi[unit.name], options),
-            initial=np.full(unit.shape[0], initial),
-            drift=drift,
-        )
-        for unit in network.activations
+        name: options.firing(phi[name], choose_threshold(histograms[name], phi[name], options))
+        for name in (unit.name for unit in network.activations)
     }

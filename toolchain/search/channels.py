@@ -1,8 +1,8 @@
-"""Search per channel: thresholds at one price per operation, the price set by whole measured networks.
+"""Search per channel: thresholds at one cost per operation, the cost set by whole measured networks.
 
-Beyond the paper. A layer is not the right unit to save in: its channels differ in what they cost and in
-what their errors do. All channels of all layers take their thresholds at one price per operation
-(`toolchain.calibrate.price`), so a network has a single knob, and each turn of it is judged by building,
+Beyond the paper. A layer is not the right unit to save in: its channels differ in what they spend and in
+what their errors do. All channels of all layers take their thresholds at one cost per operation
+(`toolchain.calibrate.costs`), so a network has a single knob, and each turn of it is judged by building,
 calibrating and measuring the network on data kept for that. Nothing rests on a surrogate that adds
 sensitivities up.
 """
@@ -15,7 +15,7 @@ from math import ceil
 
 import numpy as np
 
-from toolchain.calibrate import Calibrator, PricedUnit, fire_at_price, price_unit
+from toolchain.calibrate import Calibrator, UnitCosts, fire_at_cost, unit_costs
 from toolchain.netlist import InputError, Measured
 from toolchain.netlist.provenance import CompressionRecord, FiringRecord, SearchRecord, Trial
 from toolchain.network import SpikingNetwork
@@ -38,41 +38,38 @@ class _Knob:
     phi_max: int
 
     @cached_property
-    def units(self) -> dict[str, PricedUnit]:
+    def units(self) -> dict[str, UnitCosts]:
+        """Error and operations of every activation at its candidate thresholds."""
         c = self.calibrator
         return {
-            u.name: price_unit(
-                u,
+            u.name: unit_costs(
                 c.histograms[u.name],
                 len(c.data),
                 c.influence[u.name],
-                c.synapses[u.name],
+                c.fan_out[u.name],
                 self.phi_max,
                 c.thresholds,
             )
             for u in c.network.activations
         }
 
-    def predicted(self, price: float) -> float:
-        """Return the operations per sample that the thresholds at a price imply."""
-        total = 0.0
-        for unit in self.units.values():
-            best = np.argmin(unit.error + price * unit.operations, axis=0)
-            total += float(np.take_along_axis(unit.operations, best[None], axis=0).sum())
-        return total
+    def predicted(self, operation_cost: float) -> float:
+        """Return the operations per sample that the thresholds at a cost per operation imply."""
+        return sum((unit.spent(operation_cost) for unit in self.units.values()), 0.0)
 
-    def price(self, operations: float) -> float:
-        """Return the least price at which the network is predicted to keep to `operations`."""
+    def cost(self, operations: float) -> float:
+        """Return the least cost per operation at which the network is predicted to keep to `operations`."""
+        # By bisection of the exponent: costs are in squared error of the outputs, which may be of any size.
         low, high = 1e-15, 1e15
         for _ in range(80):
             middle = float(np.sqrt(low * high))
             low, high = (low, middle) if self.predicted(middle) <= operations else (middle, high)
         return high
 
-    def build(self, price: float) -> SpikingNetwork:
-        """Return the calibrated network at a price."""
-        c = self.calibrator
-        firing = fire_at_price(self.units, price, dict.fromkeys(self.units, self.phi_max), c.thresholds)
+    def build(self, operations: float) -> SpikingNetwork:
+        """Return the calibrated network that is predicted to keep to `operations`."""
+        c, operation_cost = self.calibrator, self.cost(operations)
+        firing = fire_at_cost(self.units, operation_cost, dict.fromkeys(self.units, self.phi_max), c.thresholds)
         # No channel needs longer bursts than its largest activation asks for; one more makes up for late ones.
         firing = {
             name: replace(
@@ -80,12 +77,12 @@ class _Knob:
             )
             for name, f in firing.items()
         }
-        return c.calibrate(SpikingNetwork(c.network, c.source, firing, c.thresholds.timesteps), price)
+        return c.calibrate(SpikingNetwork(c.network, c.source, firing, c.thresholds.timesteps), operation_cost)
 
 
 @dataclass(frozen=True)
 class ChannelSearch:
-    """Thresholds of every channel at one price, within a budget and then within a tolerance.
+    """Thresholds of every channel at one cost per operation, within a budget and then within a tolerance.
 
     Parameters
     ----------
@@ -134,7 +131,7 @@ class ChannelSearch:
         aim = limit
         with knob.calibrator.progress("candidates within the budget", _TRIALS) as advance:
             for _ in range(_TRIALS):
-                spiking = knob.build(knob.price(aim))
+                spiking = knob.build(aim)
                 measured = judge.measure(spiking)
                 history.append(Trial(measured, aim))
                 advance()
@@ -159,7 +156,7 @@ class ChannelSearch:
         with knob.calibrator.progress("candidates of spike compression", _TRIALS) as advance:
             for _ in range(_TRIALS):
                 aim = step * best_measured.operations
-                spiking = knob.build(knob.price(aim))
+                spiking = knob.build(aim)
                 measured = judge.measure(spiking)
                 history.append(Trial(measured, aim))
                 advance()

@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim import compile_layer
-from toolchain.calibrate.light import shift_bias
-from toolchain.calibrate.spiking_walk import CHUNK, CalibrationData, channel_mean
-from toolchain.netlist import AdaFire, Population, Readout, fan_outs
+from toolchain.calibrate import CHUNK, CalibrationData, CalibrationWalk, channel_mean, shift_bias
+from toolchain.netlist import Readout, fan_outs, per_channel
 from toolchain.network import Firing, FloatNetwork, SpikingNetwork, iterate
-from toolchain.quantize import Precision, QuantizedUnit, quantize, quantize_source, quantize_unit
+from toolchain.quantize import Precision, quantize
 from toolchain.search.measure import symmetric_divergence
 
 #: Changes when measurements change their meaning: measurements on disk by other versions are not read.
@@ -84,62 +82,39 @@ class Workbench:
 
     def __init__(self, base: Base) -> None:
         self._base = base
-        self._amplitudes: dict[str, np.ndarray] = {}
-        self._populations: dict[str, Population] = {}
-        self._spikes: dict[str, Tensor] = {}
-        source = quantize_source(base.spiking)
-        self._keep(source, base.data.payload)
         network = base.spiking.network
         self._order = [u.name for u in network.units[1:]]
+        self._walk = CalibrationWalk(base.spiking, base.data, base.precision)
         for name in self._order:
-            unit = quantize_unit(base.spiking, name, self._amplitudes, base.precision)
-            self._keep(unit, self._run(unit, self._populations, self._spikes))
+            self._walk.keep(name)
         self._synapses = fan_outs(network.connections, {u.name: u.shape for u in network.units})
         self._reference, self._means = _ann(base.network, base.data.x)
 
-    def _keep(self, unit: QuantizedUnit, output: Tensor) -> None:
-        name = unit.population.name
-        self._amplitudes[name], self._populations[name], self._spikes[name] = unit.amplitude, unit.population, output
-
-    def _run(self, unit: QuantizedUnit, populations: dict[str, Population], spikes: dict[str, Tensor]) -> Tensor:
-        limit = 2 ** (self._base.precision.membrane_bits - 1) - 1
-        layer = compile_layer(unit.population, unit.connections, populations, limit, self._base.spiking.timesteps)
-        samples = len(self._base.data)
-        parts = [
-            layer.run({name: spikes[name][:, start : start + CHUNK] for name in layer.sources}).output
-            for start in range(0, samples, CHUNK)
-        ]
-        # Of a readout the last sum decides.
-        return torch.cat([p[-1:] for p in parts] if isinstance(unit.population, Readout) else parts, dim=1)
-
     @torch.inference_mode()
     def measure(self, name: str, firing: Firing) -> Sensitivity:
-        """Measure the network with one layer firing differently, its biases shifted by its mean error."""
-        spiking = replace(self._base.spiking, firing={**self._base.spiking.firing, name: firing})
-        populations, amplitudes, spikes = dict(self._populations), dict(self._amplitudes), dict(self._spikes)
+        """Measure the network with one layer firing differently, its biases shifted by its mean error.
+
+        Parameters
+        ----------
+        name : str
+            An `Activation`.
+        firing : Firing
+        """
+        walk = self._walk.fork(replace(self._base.spiking, firing={**self._base.spiking.firing, name: firing}))
+        error = self._means[name] - walk.mean_output(walk.quantized(name)).numpy()
+        walk.spiking = shift_bias(walk.spiking, name, error)
+        # What lies before the layer emits what it emits at the base.
         for later in self._order[self._order.index(name) :]:
-            unit = quantize_unit(spiking, later, amplitudes, self._base.precision)
-            output = self._run(unit, populations, spikes)
-            if later == name:
-                error = self._means[name] - self._mean(unit, output)
-                spiking = replace(spiking, network=shift_bias(spiking.network, name, error))
-                unit = quantize_unit(spiking, name, amplitudes, self._base.precision)
-                output = self._run(unit, populations, spikes)
-            populations[later], amplitudes[later], spikes[later] = unit.population, unit.amplitude, output
+            walk.keep(later)
         divergence = 0.0
         for output_name, reference in self._reference.items():
-            readout = populations[output_name]
+            readout = walk.population(output_name)
             assert isinstance(readout, Readout)
-            scale = torch.from_numpy(readout.scale).reshape(-1, *(1 for _ in readout.shape[1:]))
-            divergence += symmetric_divergence(spikes[output_name][0] * scale / spiking.timesteps, reference)
-        emitted = spikes[name].sum((0, 1), dtype=torch.int64).numpy()
+            scale = torch.from_numpy(per_channel(readout.scale, readout.shape))
+            average = walk.spikes(output_name)[0] * scale / walk.spiking.timesteps
+            divergence += symmetric_divergence(average, reference)
+        emitted = walk.spikes(name).sum((0, 1), dtype=torch.int64).numpy()
         return Sensitivity(divergence, float((emitted * self._synapses[name]).sum()) / len(self._base.data))
-
-    def _mean(self, unit: QuantizedUnit, output: Tensor) -> np.ndarray:
-        population = unit.population
-        assert isinstance(population, AdaFire)
-        mean = channel_mean(output.sum(0, dtype=torch.int64)).numpy()
-        return np.asarray(mean * population.threshold * population.scale / self._base.spiking.timesteps)
 
 
 @torch.inference_mode()

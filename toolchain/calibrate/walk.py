@@ -1,0 +1,223 @@
+"""Walk ANN and quantised SNN side by side, unit by unit in forward order, on calibration data.
+
+Calibration of a unit needs the ANN's activation and what the unit does on spikes of units that are
+already calibrated and quantised: what rounding did to them is then part of what later units make up for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sim import compile_layer
+from sim.threads import one_thread
+from toolchain.display import Progress, silent
+from toolchain.netlist import AdaFire, InputError, Population, Readout, per_channel
+from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork
+from toolchain.network.ann import current, value_of
+from toolchain.quantize import Precision, QuantizedUnit, quantize_source, quantize_unit
+
+#: Samples that one call of a layer takes; bounds the memory of its currents.
+CHUNK = 32
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationData:
+    """Unlabelled data to calibrate on.
+
+    Parameters
+    ----------
+    x : Tensor (N, *source shape), float32
+        Normalised: what the ANN sees. The mean over frames for frames coding.
+    payload : Tensor (1 or T, N, *source shape), int8 or uint8
+        What the SNN sees; a first axis of 1 is held.
+    """
+
+    x: Tensor
+    payload: Tensor
+
+    def __post_init__(self) -> None:
+        if self.x.shape != self.payload.shape[1:]:
+            raise InputError("calibration data", f"{tuple(self.x.shape)} data for {tuple(self.payload.shape)} payloads")
+        if self.x.shape[0] < 1:
+            raise InputError("calibration data", "no samples found, expected at least one")
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def part(self, start: int, stop: int) -> CalibrationData:
+        """Return the samples from `start` up to `stop`."""
+        return CalibrationData(self.x[start:stop], self.payload[:, start:stop])
+
+
+@one_thread()
+def channel_mean(values: Tensor) -> Tensor:
+    """Mean over all axes but the channels: (N, C, ...) -> (C,), float64."""
+    return values.double().transpose(0, 1).flatten(1).mean(1)
+
+
+class CalibrationWalk:
+    """The state of one walk: the network as it stands, and what the units passed so far emit.
+
+    `units` walks over all units beside the ANN and holds only what later units still read. `keep` takes one unit
+    alone, and all it has kept stays.
+
+    Parameters
+    ----------
+    spiking : SpikingNetwork
+        The walk's network; a step exchanges it for one with the current unit changed.
+    data : CalibrationData
+    precision : Precision
+    """
+
+    def __init__(self, spiking: SpikingNetwork, data: CalibrationData, precision: Precision) -> None:
+        self.spiking = spiking
+        self._ann = spiking.network
+        self._samples = len(data)
+        self._precision = precision
+        source = quantize_source(spiking)
+        name = source.population.name
+        self._populations: dict[str, Population] = {name: source.population}
+        self._amplitudes = {name: source.amplitude}
+        self._spikes: dict[str, Tensor] = {name: data.payload}
+        self._values: dict[str, Tensor] = {name: data.x}
+
+    def fork(self, spiking: SpikingNetwork) -> CalibrationWalk:
+        """Return a walk that goes on from here with another network, and leaves this one as it is."""
+        other = copy(self)
+        other.spiking = spiking
+        other._populations, other._amplitudes = dict(self._populations), dict(self._amplitudes)
+        other._spikes, other._values = dict(self._spikes), dict(self._values)
+        return other
+
+    def units(self) -> Iterator[str]:
+        """Yield the name of every unit but the source, in forward order.
+
+        Whatever the caller does to the unit through `spiking` before asking for the next one is
+        what later units see.
+        """
+        last_reader = {c.source: c.target for unit in self._ann.units for c in self._ann.inputs(unit.name)}
+        for unit in self._ann.units[1:]:
+            with one_thread():
+                self._values[unit.name] = value_of(self._ann, unit, self._values)
+            yield unit.name
+            if unit.name in last_reader:
+                self.keep(unit.name)
+            for name in [n for n in self._values if last_reader.get(n, unit.name) == unit.name]:
+                self._values.pop(name)
+                self._spikes.pop(name, None)
+
+    def wanted(self, name: str) -> Tensor:
+        """Return the ANN's activation of the unit where `units` stands, or of one that it reads, (N, *shape)."""
+        return self._values[name]
+
+    @one_thread()
+    def current(self, name: str) -> Tensor:
+        """Return the ANN's current into a unit, bias included, (N, *current shape): before the activation function."""
+        unit = self._ann[name]
+        total = current(self._ann, unit, self._values)
+        if isinstance(unit, MaxUnit | Source):
+            return total
+        return total + torch.from_numpy(per_channel(unit.bias, unit.shape)).to(total)
+
+    def quantized(self, name: str) -> QuantizedUnit:
+        """Quantise a unit as the network stands."""
+        return quantize_unit(self.spiking, name, self._amplitudes, self._precision)
+
+    def keep(self, name: str) -> None:
+        """Quantise a unit as the network stands and run it: later units read what it emits."""
+        unit = self.quantized(name)
+        self._populations[name], self._amplitudes[name] = unit.population, unit.amplitude
+        self._spikes[name] = self.run(unit)
+
+    def population(self, name: str) -> Population:
+        """Return a unit that the walk has passed, in integers."""
+        return self._populations[name]
+
+    def spikes(self, name: str) -> Tensor:
+        """Return what a unit that the walk has passed emits, (T or 1, N, *shape)."""
+        return self._spikes[name]
+
+    def average(self, name: str) -> Tensor:
+        """Return what such a unit stands for on average over a run, in real numbers, (N, *shape) float32."""
+        spikes = self._spikes[name]
+        amplitude = torch.from_numpy(np.ascontiguousarray(self._amplitudes[name], dtype=np.float32))
+        return spikes.sum(0, dtype=torch.float32) / spikes.shape[0] * amplitude
+
+    def run(self, unit: QuantizedUnit) -> Tensor:
+        """Run one quantised unit on the spikes of its sources.
+
+        Returns
+        -------
+        Tensor (T, N, *shape), integer
+            What it emits. Of a readout the last sum alone, (1, N, *shape): that one decides.
+        """
+        layer = compile_layer(
+            unit.population, unit.connections, self._populations, self._precision.membrane_limit, self.spiking.timesteps
+        )
+        parts = []
+        for start in range(0, self._samples, CHUNK):
+            output = layer.run({name: self._spikes[name][:, start : start + CHUNK] for name in layer.sources}).output
+            parts.append(output[-1:] if isinstance(unit.population, Readout) else output)
+        return torch.cat(parts, dim=1)
+
+    def mean_output(self, unit: QuantizedUnit) -> Tensor:
+        """Average real output per channel over time, samples and space, (C,) float64."""
+        output, population = self.run(unit), unit.population
+        if isinstance(population, Readout):
+            return channel_mean(output[-1]) / self.spiking.timesteps * torch.from_numpy(population.scale)
+        assert isinstance(population, AdaFire)
+        amplitude = torch.from_numpy(population.threshold * population.scale)
+        return channel_mean(output.sum(0, dtype=torch.int64)) / self.spiking.timesteps * amplitude
+
+
+#: What calibration does with a unit where a walk stands: it returns the walk's network with that unit changed.
+Step = Callable[[CalibrationWalk, str], SpikingNetwork]
+
+
+@torch.inference_mode()
+def calibrate_units(
+    spiking: SpikingNetwork,
+    data: CalibrationData,
+    precision: Precision,
+    steps: Sequence[Step],
+    title: str,
+    *,
+    progress: Progress = silent,
+) -> SpikingNetwork:
+    """Take every unit through the same steps, one unit after the other.
+
+    Parameters
+    ----------
+    spiking : SpikingNetwork
+    data : CalibrationData
+    precision : Precision
+        What the network will be quantised to.
+    steps : sequence of Step
+        In order; each sees what the ones before left. Max-pooling has nothing to calibrate.
+    title : str
+        What progress calls it.
+    progress : Progress
+
+    Returns
+    -------
+    SpikingNetwork
+    """
+    walk = CalibrationWalk(spiking, data, precision)
+    with progress(title, len(spiking.network.units) - 1) as advance:
+        for name in walk.units():
+            if not isinstance(spiking.network[name], MaxUnit):
+                for step in steps:
+                    walk.spiking = step(walk, name)
+            advance()
+    return walk.spiking
+
+
+def replace_unit(network: FloatNetwork, unit: Activation | Output) -> FloatNetwork:
+    """Return the network with `unit` in the place of the one that has its name."""
+    return replace(network, units=tuple(unit if u.name == unit.name else u for u in network.units))
