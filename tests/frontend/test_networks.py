@@ -373,6 +373,14 @@ NETWORKS = {
         ),
         (5,),
     ),
+    "addmm_of_two_branches": (
+        lambda: Function(
+            lambda m, x: torch.addmm(m.a(x).relu(), x, m.w, alpha=0.5).relu(),
+            a=nn.Linear(5, 4),
+            w=nn.Parameter(torch.randn(5, 4)),
+        ),
+        (5,),
+    ),
     "point_net_linear": (point_net, (7, 3)),
     "point_net_conv": (point_net_conv, (3, 7)),
     "normalising_input": (normalising_input, IMAGE),

@@ -75,7 +75,7 @@ def _gemm(_: NetworkBuilder, node: OnnxNode) -> Value:
         raise Refusal("transposes the batch", "export it without transA")
     matrix = weight.T if node.attribute("transB", 0) else weight
     product = matrix_product(node.value, matrix, node.attribute("alpha", 1.0))
-    bias = node.constant(2)
+    bias = node.operand(2)
     return product if bias is None else add(product, bias, node.attribute("beta", 1.0))
 
 

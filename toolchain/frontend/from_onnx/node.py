@@ -46,12 +46,17 @@ class OnnxNode:
             raise Refusal("takes its data from a constant and its parameters from the input", "use fixed weights")
         return x
 
+    def operand(self, index: int) -> Any:
+        """Return an optional input: a value, a constant or None."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
     def constant(self, index: int) -> np.ndarray | None:
         """Return an optional constant input."""
-        x = self.inputs[index] if index < len(self.inputs) else None
+        x = self.operand(index)
         if is_value(x):
             raise Refusal("has parameters that depend on the input", "use fixed weights")
-        return x
+        constant: np.ndarray | None = x
+        return constant
 
     def required(self, index: int) -> np.ndarray:
         """Return a constant input."""
