@@ -58,13 +58,15 @@ def digits(values: np.ndarray, weight_bits: int) -> tuple[int, list[np.ndarray]]
     base : int
         2**(weight_bits - 2).
     digits : list of ndarray, shaped as `values`
-        Least first, each in -base / 2 .. base / 2 - 1: ``sum(digit * base**place)`` is `values`.
+        Least first, magnitudes of at most half the base, but of 1 in base 2: ``sum(digit * base**place)``
+        is `values`.
     """
     base = 2 ** _greatest_power(weight_bits)
     found = []
     while True:
-        # The digit that is `values` modulo the base; what it leaves is divisible, and at most half a unit larger.
-        digit = (values + base // 2) % base - base // 2
+        # Modulo the base, balanced about zero: what is left divides by the base. In base 2 that were -1 or 0,
+        # of which no positive number is made; there the sign decides.
+        digit = np.fmod(values, base) if base == 2 else (values + base // 2) % base - base // 2
         found.append(digit)
         values = (values - digit) // base
         if not np.any(values):

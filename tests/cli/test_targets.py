@@ -43,6 +43,13 @@ def test_check_unrolled(file, capsys):
     assert "payload_width" not in {v["rule"] for v in told["violations"]}
 
 
+def test_advice_names_flags(file, capsys):
+    assert run(["check", file, "--target", "loihi1", "--json"]) == 1
+    fixes = [v["fix"] for v in json.loads(capsys.readouterr().out)["violations"]]
+    assert "lower --phi to 1, or --unroll bursts" in fixes
+    assert not any("`" in fix for fix in fixes)
+
+
 def test_place_with_measured_traffic_and_a_picture(file, small_resnet, tmp_path, capsys):
     data = tmp_path / "data.npz"
     rng = np.random.default_rng(0)

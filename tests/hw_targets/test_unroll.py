@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw_targets.lava_runtime import run_on_lava
-from hw_targets.unroll import unroll
+from hw_targets.unroll import gate_heights, unroll
+from hw_targets.unroll.digits import digits, factors
 from sim.golden import simulate
 from sim.reference import simulate as simulate_in_torch
 from toolchain.netlist import (
@@ -16,6 +17,7 @@ from toolchain.netlist import (
     Connection,
     Conv,
     Input,
+    InputError,
     Linear,
     MaxPool,
     Netlist,
@@ -32,7 +34,7 @@ from toolchain.netlist import (
 def networks(draw):
     """Small networks with a skip connection, pooling and different bursts per layer."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    weight_bits = draw(st.sampled_from([4, 8]))
+    weight_bits = draw(st.sampled_from([3, 4, 8]))
     most = 2 ** (weight_bits - 1) - 1
     channels, side = draw(st.integers(1, 3)), draw(st.integers(2, 4))
     flat = draw(st.booleans())
@@ -154,6 +156,121 @@ def test_max_pooling_of_sums_is_refused(small_resnet):
     )
     with pytest.raises(NetlistError, match="adds up payloads before max-pooling"):
         unroll(netlist)
+
+
+def ones(features):
+    return np.ones(features, np.int64)
+
+
+def test_max_pooling_of_connections_that_overlap_is_refused():
+    """Each brings one spike to an input of the window, both together bring two."""
+    source = Input("input", (1, 2), 8, True, 1.0, np.zeros(1), np.ones(1))
+    first, second = (AdaFire(n, (1, 2), phi, ones(1), ones(1), ones(1), ones(1)) for n, phi in (("a", 2), ("b", 5)))
+    pool = MaxPool("pool", (1, 2), (2,), (2,), ((0, 0),), 9)
+    netlist = Netlist(
+        (source, first, second, pool, Readout("r", (1, 1), ones(1), ones(1))),
+        (
+            Connection("input", "a", ()),
+            Connection("input", "b", ()),
+            Connection("a", "pool", ()),
+            Connection("b", "pool", ()),
+            Connection("pool", "r", ()),
+        ),
+        3,
+    )
+    with pytest.raises(NetlistError, match="pool: adds up payloads before max-pooling"):
+        unroll(netlist)
+
+
+def test_bursts_that_nothing_is_connected_to_are_unrolled_too():
+    """A population of its bias alone bursts, sends to nobody, and has its windows all the same."""
+    source = Input("input", (3,), 4, True, 1.0, np.zeros(3), np.ones(3))
+    alone = AdaFire("alone", (2,), 4, np.array([3, 5]), np.array([9, -2]), np.array([0, 40]), np.ones(2))
+    readout = Readout("r", (2,), np.array([7, -7]), np.ones(2))
+    netlist = Netlist((source, alone, readout), (), timesteps=3)
+    payloads = np.array([[-7, 0, 7], [1, 2, 3]], np.int8)
+    unrolled = unroll(netlist)
+    assert unrolled.period == 4
+    expected = simulate(netlist, payloads)
+    assert expected.spikes["alone"].max() == 4
+    assert_equal(expected, unrolled.fold(simulate(unrolled.netlist, unrolled.payloads(payloads))))
+
+
+def test_weights_of_two_bits_are_too_narrow_for_gates(small_resnet):
+    narrow = tuple(
+        replace(
+            c, operators=tuple(replace(o, weight=np.sign(o.weight)) if hasattr(o, "weight") else o for o in c.operators)
+        )
+        for c in small_resnet.connections
+    )
+    with pytest.raises(NetlistError, match="weights of 2 bits carry no gates"):
+        unroll(replace(small_resnet, connections=narrow, weight_bits=2))
+
+
+def test_payloads_that_the_original_does_not_take_are_refused(small_resnet):
+    with pytest.raises(InputError, match="payloads of shape"):
+        unroll(small_resnet).payloads(np.zeros((2, 3), np.int8))
+
+
+@given(st.lists(st.integers(-(2**23), 2**23), min_size=1, max_size=5), st.integers(3, 16))
+def test_digits_and_their_base_fit_a_weight(values, weight_bits):
+    base, found = digits(np.array(values), weight_bits)
+    low, high = -(2 ** (weight_bits - 1)), 2 ** (weight_bits - 1) - 1
+    assert base <= high
+    assert all(low <= int(d.min()) <= int(d.max()) <= high for d in found)
+    np.testing.assert_array_equal(sum(d * base**place for place, d in enumerate(found)), values)
+
+
+@given(st.lists(st.integers(0, 15), min_size=1, max_size=8), st.integers(3, 16))
+def test_factors_are_powers_of_two_that_fit_a_weight(exponents, weight_bits):
+    values = np.array([(-2) ** e for e in exponents])
+    found = factors(values, weight_bits)
+    for factor in found:
+        assert set(np.abs(factor).tolist()) <= {2**e for e in range(weight_bits - 1)}
+    np.testing.assert_array_equal(np.prod(found, axis=0), values)
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks())
+def test_no_potential_goes_further_than_a_gate_reaches(case):
+    """A membrane that just holds every reach, and the parameters, never clips."""
+    netlist, payloads = case
+    neurons = [p for p in netlist.populations if isinstance(p, AdaFire)]
+    parameters = [int(np.abs(v).max()) for p in neurons for v in (p.threshold, p.bias, p.initial)]
+    most = max(*parameters, *(gate.reach for gate in gate_heights(netlist).values()))
+    unrolled = unroll(replace(netlist, membrane_bits=max(8, most.bit_length() + 1)))
+    trace = simulate(unrolled.netlist, unrolled.payloads(payloads))
+    assert sum(trace.saturations.values()) == 0
+
+
+def test_a_lower_gate_would_let_a_spike_through():
+    """Excitation first, inhibition in the same timestep: without one unit of the gate the neuron fires early."""
+    source = Input("input", (2,), 1, False, 1.0, np.zeros(2), np.ones(2))
+    early = AdaFire("early", (2,), 2, ones(2), 0 * ones(2), 0 * ones(2), ones(2))
+    late = AdaFire("late", (1,), 1, ones(1), 0 * ones(1), 0 * ones(1), ones(1))
+    netlist = Netlist(
+        (source, early, late, Readout("r", (1,), ones(1), ones(1))),
+        (
+            Connection("input", "early", (Linear(np.array([[2, 0], [0, 2]])),)),
+            Connection("input", "late", (Linear(np.array([[0, -4]])),)),
+            Connection("early", "late", (Linear(np.array([[3, 0]])),)),
+            Connection("late", "r", ()),
+        ),
+        timesteps=1,
+    )
+    payloads = np.array([[1, 0]], np.uint8)
+    unrolled = unroll(netlist)
+    trace = simulate(unrolled.netlist, unrolled.payloads(payloads))
+    assert_equal(simulate(netlist, payloads), unrolled.fold(trace))
+    height = gate_heights(netlist)["late"].height
+    # Both spikes of the burst bring 3: the first arrives before the window, at sub-step 0, and must not fire.
+    assert unrolled.windows["late"] == range(1, 2)
+    assert unrolled.netlist["late"].initial.tolist() == [-height]
+    ungated = replace(unrolled.netlist["late"], initial=np.array([-2]))
+    populations = tuple(ungated if p.name == "late" else p for p in unrolled.netlist.populations)
+    leaky = simulate(replace(unrolled.netlist, populations=populations), unrolled.payloads(payloads))
+    with pytest.raises(NetlistError, match="outside the population's windows"):
+        unrolled.fold(leaky)
 
 
 def test_a_run_that_was_not_gated_is_noticed(small_resnet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,10 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, show
+from toolchain.cli.flags import in_flags
+
+#: Options, of this command and of convert, that the advice of a rule names.
+ADVICE = frozenset({"phi", "target", "timesteps", "unroll", "weight_bits"})
 
 TargetName = Annotated[str, typer.Option("--target", help="Hardware target, or the path of a target file.")]
 Unroll = Annotated[bool, typer.Option("--unroll", help="With bursts unrolled to binary spikes.")]
@@ -31,8 +36,8 @@ def check(
     from hw_targets.target import load_target
     from toolchain.files import read_netlist
 
-    chosen = load_target(target)
-    report = check_netlist(read_netlist(netlist), chosen, unroll=unroll)
+    report = check_netlist(read_netlist(netlist), load_target(target), unroll=unroll)
+    report = replace(report, violations=tuple(replace(v, fix=in_flags(v.fix, ADVICE)) for v in report.violations))
     show(report, report.to_json() if as_json else None)
     if not report.passed:
         raise typer.Exit(CHECK_FAILED)
@@ -61,7 +66,7 @@ def place(
     traffic = None
     if data is not None:
         from toolchain.data import read_data
-        from toolchain.evaluate.traffic import measure_traffic
+        from toolchain.evaluate import measure_traffic
 
         traffic = measure_traffic(subject, read_data(data, limit=limit))
     placement = place_netlist(subject, chosen, traffic, unroll=unroll)
