@@ -94,5 +94,5 @@ docs: $(STAMP)
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find toolchain hw_targets sim tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	rm -rf $(VENV) build dist site *.egg-info __pycache__ .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find toolchain hw_targets sim tests examples benchmarks docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
