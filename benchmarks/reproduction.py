@@ -33,8 +33,7 @@ from sim import simulate_early_exit, stream
 from toolchain.calibrate import CalibrationData, Thresholds, calibrate_biases, collect_histograms, fire_with
 from toolchain.convert import Recipe, convert_network
 from toolchain.data import Dataset, choose_input, parse_normalization, read_data
-from toolchain.energy import count, estimate_energy
-from toolchain.energy.readings import priced
+from toolchain.energy import count, estimate_energy, priced
 from toolchain.evaluate import decide
 from toolchain.frontend import load_module, load_weights, read_module
 from toolchain.netlist import Netlist

@@ -145,18 +145,18 @@ def simulate_early_exit(
         When there is no alpha, it does not fit the timesteps, or the readout is no decision.
     """
     alpha = netlist.alpha if alpha is None else tuple(alpha)
-    readout = netlist.readouts[0]
+    classifier = netlist.classifier
     if not alpha:
         raise InputError("early exit", "the netlist holds no alpha", "convert with `early_exit`, or give alpha")
     if len(alpha) != netlist.timesteps:
         raise InputError("early exit", f"alpha has {len(alpha)} values, expected {netlist.timesteps}")
-    if len(netlist.readouts) != 1 or len(readout.shape) != 1:
+    if classifier is None:
         raise InputError("early exit", "expected one readout of shape (classes,)")
     if block < 1:
         raise InputError("early exit", f"block {block} found, expected at least 1")
     simulator = compile_netlist(netlist, chunk=chunk, device=device)
     given = torch.from_numpy(np.ascontiguousarray(check_payloads(netlist.input, payloads, simulator.timesteps)))
-    run = _EarlyExitRun(simulator, np.asarray(alpha), given.shape[1], block)
+    run = _EarlyExitRun(simulator, classifier, np.asarray(alpha), given.shape[1], block)
     for_each(lambda part: run.chunk(given[:, part].to(simulator.device), part.start), simulator.parts(given.shape[1]))
     return run.result()
 
@@ -164,14 +164,14 @@ def simulate_early_exit(
 class _EarlyExitRun:
     """One batch with early exit, chunk by chunk, each on a core of its own."""
 
-    def __init__(self, simulator: Simulator, alpha: np.ndarray, samples: int, block: int) -> None:
+    def __init__(self, simulator: Simulator, classifier: Readout, alpha: np.ndarray, samples: int, block: int) -> None:
         self._simulator = simulator
         self._netlist = simulator.netlist
         self._alpha = alpha
         self._block = block
-        self._decision: Readout = simulator.netlist.readouts[0]
+        self._classifier = classifier
         self._timesteps = np.zeros(samples, np.int64)
-        self._readout = np.zeros((samples, *self._decision.shape), np.int64)
+        self._readout = np.zeros((samples, *self._classifier.shape), np.int64)
         self._counter = Counter()
 
     def chunk(self, payloads: Tensor, start: int) -> None:
@@ -193,7 +193,7 @@ class _EarlyExitRun:
                     spikes[name] = result.output
                 else:
                     sums = result.output.cpu().numpy()
-            sure = confidence(sums, self._decision.scale) > self._alpha[done : done + steps, np.newaxis]
+            sure = confidence(sums, self._classifier.scale) > self._alpha[done : done + steps, np.newaxis]
             if done + steps == total:
                 sure[-1] = True
             stopped = sure.any(0)

@@ -21,7 +21,7 @@ from toolchain.cli.flags import flag
 from toolchain.display import Displayed
 from toolchain.equivalence import diagnose
 from toolchain.netlist import InputError
-from toolchain.report.figures import drift, energy_bars, phi_by_layer, raster, rates
+from toolchain.report.figures import drift, energy_bars, phi_by_population, raster, rates
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -225,10 +225,10 @@ def test_figures_show_the_numbers(netlist, pictures):
     assert np.array_equal(image.get_array()[0], bursts[:, 0])
     widths = [bar.get_width() for bar in rates(trace).axes[0].patches][::-1]
     assert widths == pytest.approx([100 * np.count_nonzero(s) / s.size for s in trace.spikes.values()])
-    assert [bar.get_width() for bar in phi_by_layer(netlist).axes[0].patches] == [3, 3]
+    assert [bar.get_width() for bar in phi_by_population(netlist).axes[0].patches] == [3, 3]
     report = adafire.energy(netlist, data)
     bars = [bar.get_width() for bar in energy_bars(report).axes[0].patches]
-    assert sum(bars[: len(report.layers)]) == pytest.approx(float(report.e_snn) / 12e6)
+    assert sum(bars[: len(report.populations)]) == pytest.approx(float(report.e_snn) / 12e6)
     (image,) = drift(diagnose(netlist, trace, trace)).axes[0].get_images()
     assert not np.asarray(image.get_array()).any()
     assert plt.get_fignums() == []  # nothing is left open in pyplot

@@ -25,8 +25,7 @@ from toolchain.display import Progress, silent
 from toolchain.energy import EnergyReport, estimate_energy, read_prices
 from toolchain.equivalence import EquivalenceReport
 from toolchain.equivalence import verify as verify_netlist
-from toolchain.evaluate.evaluation import Evaluation, count_operations, evaluate, evaluate_on
-from toolchain.evaluate.traffic import measure_traffic
+from toolchain.evaluate import Evaluation, count_operations, evaluate, measure_traffic
 from toolchain.exchange import Format, LossReport, export_netlist, import_netlist
 from toolchain.files import read_netlist, write_bytes, write_netlist
 from toolchain.frontend import read_module, read_network
@@ -163,13 +162,16 @@ def simulate(
         When Lava or the scheduler is not there, or died.
     """
     samples = dataset(data, limit=limit)
-    if not early_exit and executor is None:
-        written = None if trace is None else Path(trace)
-        return evaluate(netlist, samples, batch=batch, backend=backend, trace=written, progress=progress)
-    if backend != "reference" or trace is not None:
-        option = "early_exit" if early_exit else "executor"
-        raise InputError(option, "cannot be combined with `backend` lava or `trace`")
-    return evaluate_on(executor or "local:1", netlist, samples, early_exit=early_exit, batch=batch, progress=progress)
+    return evaluate(
+        netlist,
+        samples,
+        batch=batch,
+        backend=backend,
+        early_exit=early_exit,
+        trace=None if trace is None else Path(trace),
+        executor=executor,
+        progress=progress,
+    )
 
 
 def verify(

@@ -14,8 +14,7 @@ from rich.console import Console
 from sim import compile_netlist
 from sim.activity import Activity
 from sim.golden import simulate
-from toolchain.energy import count, estimate_energy, read_prices
-from toolchain.energy.counts import synapses
+from toolchain.energy import count, estimate_energy, read_prices, synapses
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -253,13 +252,13 @@ def test_energies_are_exact_products_of_counts(residual, trace):
     report = estimate_energy(count(residual, trace))
     first = 4 * 1 * report.counts.connections[0].macs
     assert report.e_snn == Decimal("4.6") * first + Decimal("0.9") * report.sops
-    assert report.e_snn == sum(layer.energy for layer in report.layers)
-    assert report.e_ann == sum(layer.energy_ann for layer in report.layers) == Decimal("4.6") * report.ann_macs
-    assert report.snn[1].energy == sum(layer.energy_graded for layer in report.layers)
+    assert report.e_snn == sum(layer.energy for layer in report.populations)
+    assert report.e_ann == sum(layer.energy_ann for layer in report.populations) == Decimal("4.6") * report.ann_macs
+    assert report.snn[1].energy == sum(layer.energy_graded for layer in report.populations)
     stepped = next(r for r in report.snn if r.name == "first layer every timestep")
     assert stepped.energy - report.e_snn == Decimal("4.6") * first * 4
-    assert [layer.name for layer in report.layers] == ["stem", "down", "plain", "pool", "readout"]
-    assert [layer.kind for layer in report.layers] == ["Conv", "Conv", "Scale", "MaxPool", "Linear"]
+    assert [layer.name for layer in report.populations] == ["stem", "down", "plain", "pool", "readout"]
+    assert [layer.kind for layer in report.populations] == ["Conv", "Conv", "Scale", "MaxPool", "Linear"]
 
 
 def test_batches_add_up(residual, trace):
@@ -300,7 +299,7 @@ def test_the_simulators_own_sums_give_the_same_counts(residual, trace):
 def test_the_ann_is_priced_as_it_was_written(residual, trace, network, expected):
     counts = count(replace(residual, provenance=Provenance.from_json({"network": network})), trace)
     report = estimate_energy(counts)
-    own = sum(layer.macs for layer in report.layers)
+    own = sum(layer.macs for layer in report.populations)
     assert report.ann_macs == (own if expected is None else expected * 4)
     assert report.e_ann == Decimal("4.6") * report.ann_macs
     assert report.to_json()["totals"]["netlist_macs"] == own

@@ -9,13 +9,11 @@ import pytest
 
 from toolchain.cli import run
 from toolchain.data import Dataset
-from toolchain.energy import count, energy_text, estimate_energy
-from toolchain.energy.readings import paper_energy_by_timestep, sops_by_timestep
+from toolchain.energy import count, energy_text, estimate_energy, paper_energy_by_timestep, sops_by_timestep
 from toolchain.evaluate import Reference, evaluate, stream
 from toolchain.files import write_netlist
 from toolchain.netlist import InputError
-from toolchain.report import run_report, to_html, to_json, to_markdown
-from toolchain.report.baselines import run_baseline
+from toolchain.report import run_baseline, run_report, to_html, to_json, to_markdown
 from toolchain.report.text import equal_accuracy_lines
 
 SAMPLES = 70  # more than one batch

@@ -24,8 +24,7 @@ from hw_targets.rules.capacity import placed  # noqa: E402
 from hw_targets.target import load_target  # noqa: E402
 from toolchain.data import Dataset  # noqa: E402
 from toolchain.netlist import Accuracies, Provenance  # noqa: E402
-from toolchain.report import compare_html, measure, to_html  # noqa: E402
-from toolchain.report.baselines import run_baseline  # noqa: E402
+from toolchain.report import compare_html, measure, run_baseline, to_html  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

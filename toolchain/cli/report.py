@@ -51,7 +51,7 @@ def report(
     """
     from toolchain.data import read_data
     from toolchain.files import check_writable, read_netlist, write_bytes
-    from toolchain.netlist.errors import InputError
+    from toolchain.netlist import InputError
     from toolchain.report import run_report
 
     if output is None and not as_json:

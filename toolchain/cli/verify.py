@@ -28,7 +28,7 @@ def verify(
     Example: adafire verify resnet20.h5 --data val.npz --limit 16 --against lava
     """
     from toolchain.data import read_data
-    from toolchain.equivalence.verify import verify as verify_netlist
+    from toolchain.equivalence import verify as verify_netlist
     from toolchain.files import read_netlist
 
     report = verify_netlist(read_netlist(netlist), read_data(data, limit=limit), against, progress=progress)

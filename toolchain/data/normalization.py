@@ -63,11 +63,11 @@ def parse_normalization(text: str, channels: int) -> Normalization:
         mean, std = (np.broadcast_to(p, (channels,)).copy() for p in parts)
     except ValueError:
         raise InputError(
-            "--normalize",
+            "normalize",
             f"{text!r} found, expected {', '.join(NAMED)}, none or MEAN/STD with 1 or {channels} numbers each",
         ) from None
     if not (np.all(np.isfinite(mean)) and np.all(np.isfinite(std)) and np.all(std > 0)):
-        raise InputError("--normalize", f"{text!r} found, expected finite means and positive deviations")
+        raise InputError("normalize", f"{text!r} found, expected finite means and positive deviations")
     return Normalization(mean, std)
 
 

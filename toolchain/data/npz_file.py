@@ -54,7 +54,7 @@ def read_data(path: Path | str, *, limit: int | None = None) -> Dataset:
     if not path.is_file():
         raise InputError(str(path), "no such file" if not path.exists() else "is no file", "name a .npz file")
     if limit is not None and limit < 1:
-        raise InputError("--limit", f"{limit} found, expected at least 1")
+        raise InputError("limit", f"{limit} found, expected at least 1")
     try:
         with zipfile.ZipFile(path) as archive:
             if len(archive.namelist()) > MAX_MEMBERS:
@@ -125,7 +125,7 @@ def _read_array(path: Path, archive: zipfile.ZipFile, key: str, limit: int | Non
         needed = size if fortran else size // max(shape[0], 1) * rows
         if needed > MAX_BYTES:
             raise InputError(
-                where, f"{needed} bytes found, expected at most {MAX_BYTES}", "use --limit, or split the file"
+                where, f"{needed} bytes found, expected at most {MAX_BYTES}", "use `limit`, or split the file"
             )
         array = np.empty(shape[::-1] if fortran else (rows, *shape[1:]), dtype)
         _fill(where, stream, array)

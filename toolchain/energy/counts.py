@@ -175,12 +175,12 @@ class Counts(Displayed):
     weights: Weights
 
     @property
-    def first_layer(self) -> tuple[ConnectionCounts, ...]:
+    def from_input(self) -> tuple[ConnectionCounts, ...]:
         """The connections from the input."""
         return tuple(c for c in self.connections if c.from_input)
 
     @property
-    def later_layers(self) -> tuple[ConnectionCounts, ...]:
+    def from_spikes(self) -> tuple[ConnectionCounts, ...]:
         """The connections from spiking populations."""
         return tuple(c for c in self.connections if not c.from_input)
 
@@ -192,7 +192,7 @@ class Counts(Displayed):
     @property
     def sops(self) -> int:
         """Synaptic operations of all connections from spiking populations."""
-        return sum(c.sops for c in self.later_layers)
+        return sum(c.sops for c in self.from_spikes)
 
     @property
     def spikes(self) -> int:

@@ -15,7 +15,7 @@ from toolchain.energy.readings import (
     omissions,
     snn_readings,
 )
-from toolchain.energy.result import EnergyReport, LayerEnergy
+from toolchain.energy.result import EnergyReport, PopulationEnergy
 
 
 def estimate_energy(counts: Counts, prices: Prices | None = None) -> EnergyReport:
@@ -39,11 +39,11 @@ def estimate_energy(counts: Counts, prices: Prices | None = None) -> EnergyRepor
         E_ANN = 4.6 pJ * MAC(all connections)
     """
     prices = prices or read_prices()
-    layers = tuple(_layer(counts, p, prices) for p in counts.neurons)
+    populations = tuple(_population(counts, p, prices) for p in counts.neurons)
     anns = baselines(counts, prices)
     return EnergyReport(
         counts=counts,
-        layers=layers,
+        populations=populations,
         snn=snn_readings(counts, prices),
         baselines=anns,
         other_targets=price_on_targets(counts, prices),
@@ -53,7 +53,7 @@ def estimate_energy(counts: Counts, prices: Prices | None = None) -> EnergyRepor
     )
 
 
-def _layer(counts: Counts, population: PopulationCounts, prices: Prices) -> LayerEnergy:
+def _population(counts: Counts, population: PopulationCounts, prices: Prices) -> PopulationEnergy:
     incoming = [c for c in counts.connections if c.target == population.name]
     spiking = [c for c in incoming if not c.from_input]
     largest = max(incoming, key=lambda c: c.macs, default=None)
@@ -61,7 +61,7 @@ def _layer(counts: Counts, population: PopulationCounts, prices: Prices) -> Laye
     first = first_layer_runs(counts) * sum(c.macs for c in incoming if c.from_input)
     sops, events = (sum(getattr(c, what) for c in spiking) for what in ("sops", "events"))
     mac = prices["fp32_mac"].value
-    return LayerEnergy(
+    return PopulationEnergy(
         name=population.name,
         kind="MaxPool" if population.kind == "MaxPool" or largest is None else largest.kind,
         macs=macs,

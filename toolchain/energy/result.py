@@ -1,4 +1,4 @@
-"""The energy report: layers, readings and baselines, as JSON and as tables."""
+"""The energy report: populations, readings and baselines, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from toolchain.energy.readings import BreakEven, Omission, Reading, priced, spik
 
 
 @dataclass(frozen=True)
-class LayerEnergy:
+class PopulationEnergy:
     """One target population with all connections into it; sums over samples.
 
     Parameters
@@ -62,7 +62,7 @@ class EnergyReport(Displayed):
     Parameters
     ----------
     counts : Counts
-    layers : tuple of LayerEnergy
+    populations : tuple of PopulationEnergy
     snn : tuple of Reading
         Ways to price the spiking network; the first is the paper's.
     baselines : tuple of Reading
@@ -75,7 +75,7 @@ class EnergyReport(Displayed):
     """
 
     counts: Counts
-    layers: tuple[LayerEnergy, ...]
+    populations: tuple[PopulationEnergy, ...]
     snn: tuple[Reading, ...]
     baselines: tuple[Reading, ...]
     other_targets: tuple[TargetEnergy, ...]
@@ -91,7 +91,7 @@ class EnergyReport(Displayed):
     @property
     def sops(self) -> int:
         """Synaptic operations of all connections from spiking populations, all samples."""
-        return sum(layer.sops for layer in self.layers)
+        return sum(p.sops for p in self.populations)
 
     @property
     def e_snn(self) -> Decimal:
@@ -156,7 +156,7 @@ def _to_json(report: EnergyReport) -> dict[str, Any]:
         "timesteps": counts.timesteps,
         "basis": "counts and energies are sums over all samples, per_sample holds their means; "
         "macs count real synapses, not products with padding zeros",
-        "layers": [_layer(layer) for layer in report.layers],
+        "layers": [_population(p) for p in report.populations],
         "connections": [
             {
                 "source": c.source,
@@ -188,19 +188,19 @@ def _to_json(report: EnergyReport) -> dict[str, Any]:
     }
 
 
-def _layer(layer: LayerEnergy) -> dict[str, Any]:
+def _population(found: PopulationEnergy) -> dict[str, Any]:
     return {
-        "name": layer.name,
-        "kind": layer.kind,
-        "macs": layer.macs,
-        "first_layer_macs": layer.first_layer_macs,
-        "sops": layer.sops,
-        "events": layer.events,
-        "neuron_updates": layer.neuron_updates,
-        "energy_pj": float(layer.energy),
-        "energy_graded_pj": float(layer.energy_graded),
-        "energy_ann_pj": float(layer.energy_ann),
-        "energy_int8_ann_pj": float(layer.energy_int8),
+        "name": found.name,
+        "kind": found.kind,
+        "macs": found.macs,
+        "first_layer_macs": found.first_layer_macs,
+        "sops": found.sops,
+        "events": found.events,
+        "neuron_updates": found.neuron_updates,
+        "energy_pj": float(found.energy),
+        "energy_graded_pj": float(found.energy_graded),
+        "energy_ann_pj": float(found.energy_ann),
+        "energy_int8_ann_pj": float(found.energy_int8),
     }
 
 
@@ -215,18 +215,18 @@ def _reading(reading: Reading) -> dict[str, Any]:
 
 def _totals(report: EnergyReport) -> dict[str, Any]:
     counts = report.counts
-    macs = sum(c.macs for c in counts.first_layer)
+    macs = sum(c.macs for c in counts.from_input)
     snn = {r.name: r.energy for r in report.snn}
     baselines = {r.name: r.energy for r in report.baselines}
     return {
         "ann_macs": report.ann_macs,
-        "netlist_macs": sum(layer.macs for layer in report.layers),
+        "netlist_macs": sum(p.macs for p in report.populations),
         "ann_macs_with_padding": counts.samples * sum(c.padded_macs for c in counts.connections),
         "first_layer_macs_held": macs * counts.samples if counts.held_input else None,
         "first_layer_macs_every_timestep": macs * counts.steps,
         "sops": report.sops,
-        "events": sum(layer.events for layer in report.layers),
-        "neuron_updates": sum(layer.neuron_updates for layer in report.layers),
+        "events": sum(p.events for p in report.populations),
+        "neuron_updates": sum(p.neuron_updates for p in report.populations),
         "spikes": counts.spikes,
         "e_snn_pj": _float(report.e_snn),
         "e_snn_graded_pj": _float(snn["graded payload"]),
@@ -260,25 +260,25 @@ def energy_text(picojoules: Decimal | float) -> str:
 def _tables(report: EnergyReport) -> RenderableType:
     """Return the report as tables for a terminal; all figures are means per sample."""
     samples = report.counts.samples
-    layers = Table(
+    populations = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
         title=f"Energy per sample, mean of {samples}",
         title_justify="left",
     )
-    layers.add_column("layer", overflow="fold")
-    layers.add_column("kind")
+    populations.add_column("population", overflow="fold")
+    populations.add_column("kind")
     for heading in ("MACs", "SOPs", "events", "updates", "SNN", "ANN"):
-        layers.add_column(heading, justify="right", no_wrap=True)
-    for layer in report.layers:
-        counts = (layer.macs, layer.sops, layer.events, layer.neuron_updates)
-        layers.add_row(
-            layer.name,
-            layer.kind,
+        populations.add_column(heading, justify="right", no_wrap=True)
+    for p in report.populations:
+        counts = (p.macs, p.sops, p.events, p.neuron_updates)
+        populations.add_row(
+            p.name,
+            p.kind,
             *(quantity(Decimal(n) / samples) for n in counts),
-            energy_text(layer.energy / samples),
-            energy_text(layer.energy_ann / samples),
+            energy_text(p.energy / samples),
+            energy_text(p.energy_ann / samples),
         )
     readings = Table(
         box=box.SIMPLE_HEAD,
@@ -299,7 +299,7 @@ def _tables(report: EnergyReport) -> RenderableType:
     )
     left = "; ".join(o.what for o in report.omissions)
     return Group(
-        layers,
+        populations,
         readings,
         f"Spike rate {float(report.spike_rate):.3f} SOPs per synapse and timestep; break-even {rate}.",
         f"Left out: {left}.",

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.equivalence.compare import compare
-from toolchain.equivalence.faults import Bench, Fault, Replay, faults
+from toolchain.equivalence.faults import Fault, Isolated, Replay, faults
 from toolchain.equivalence.result import Candidate, Contribution, Divergence, EquivalenceReport, Explanation, Membrane
 from toolchain.netlist import AdaFire, Input, Netlist, Readout, Trace, adjoint, chain_shapes, per_channel
 
@@ -57,7 +57,7 @@ def _explain(netlist: Netlist, expected: Trace, actual: Trace, first: Divergence
     scored = slice(min(1, samples.start), first.sample + 1 - samples.start)
     got = actual.populations[name][:, samples][:, scored].astype(np.int64)
     # The payloads that really arrived there: after the first divergence they may differ as well.
-    bench = Bench(netlist, name, _window(actual, sources, samples))
+    isolated = Isolated(netlist, name, _window(actual, sources, samples))
 
     def matches(replayed: Replay) -> int:
         return int(np.count_nonzero(replayed.output[:, scored] == got))
@@ -66,15 +66,15 @@ def _explain(netlist: Netlist, expected: Trace, actual: Trace, first: Divergence
     for fault in faults(netlist, name, largest=int(got.max())):
         if fault.carried and samples.start > 0:
             continue  # what the sample before the window left behind is not known
-        replayed = bench.replay(fault)
+        replayed = isolated.replay(fault)
         tried.append((matches(replayed), fault, replayed))
     at = (first.timestep, first.sample - samples.start, *first.index)
-    base = matches(bench.replay())
+    base = matches(isolated.replay())
     # A candidate must at least explain the divergence itself.
     fitting = sorted((t for t in tried if t[0] > base and t[2].output[at] == first.got), key=lambda t: -t[0])
     best = fitting[0] if fitting else None
     population = netlist[name]
-    reference = Bench(netlist, name, _window(expected, sources, samples))
+    reference = Isolated(netlist, name, _window(expected, sources, samples))
     contributions = _contributions(netlist, expected, first)
     neuron = population if isinstance(population, AdaFire) else None
     theta = None if neuron is None else _at(neuron.threshold, neuron.shape, first.index)

@@ -239,7 +239,7 @@ class Replay:
     after: np.ndarray | None = None
 
 
-class Bench:
+class Isolated:
     """One population with the payloads that arrived at it, to be replayed with different faults.
 
     Parameters

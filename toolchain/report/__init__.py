@@ -1,5 +1,6 @@
 """One run of a netlist as a report: a self-contained page, JSON, CSV, Markdown."""
 
+from toolchain.report.baselines import Baseline, run_baseline
 from toolchain.report.comparison import compare_html
 from toolchain.report.measure import Measurement, measure
 from toolchain.report.render import to_html
@@ -8,11 +9,13 @@ from toolchain.report.run import run_report
 from toolchain.report.text import to_csv, to_markdown
 
 __all__ = [
+    "Baseline",
     "Measurement",
     "Row",
     "compare_html",
     "measure",
     "rows",
+    "run_baseline",
     "run_report",
     "to_csv",
     "to_html",

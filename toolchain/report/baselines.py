@@ -13,8 +13,7 @@ from typing import Any
 
 from toolchain.data import Dataset
 from toolchain.display import Progress, silent
-from toolchain.energy import Counts, EnergyReport
-from toolchain.energy.readings import paper_energy_by_timestep, sops_by_timestep
+from toolchain.energy import Counts, EnergyReport, paper_energy_by_timestep, sops_by_timestep
 from toolchain.evaluate import Reference, observe, operations, right
 from toolchain.netlist import AdaFire, InputError, Netlist
 

@@ -21,8 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from toolchain.energy import energy_text, quantity
-from toolchain.energy.readings import paper_energy_by_timestep
+from toolchain.energy import energy_text, paper_energy_by_timestep, quantity
 from toolchain.netlist import SensitivityTable
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row
@@ -261,8 +260,8 @@ def readings_chart(m: Measurement) -> str:
         return chart.svg(f"Energy per sample: {words}")
 
 
-def layer_energy_chart(rows: Sequence[Row]) -> str:
-    """Energy of each layer: spiking network beside ANN."""
+def population_energy_chart(rows: Sequence[Row]) -> str:
+    """Energy of each population: spiking network beside ANN."""
     shown = [r for r in rows if r.kind != "Input"]
     with _styled():
         chart = Chart(10.4, 0.36 * len(shown) + 0.9)
@@ -282,11 +281,13 @@ def layer_energy_chart(rows: Sequence[Row]) -> str:
         axes.plot([], [], color=SNN, linewidth=6, label="SNN (paper's model)")
         axes.plot([], [], color=ANN, linewidth=6, label="FP32 ANN")
         axes.legend(loc="lower right")
-        return chart.svg("Energy of each layer, spiking network and FP32 ANN; the numbers are in the layer table")
+        return chart.svg(
+            "Energy of each population, spiking network and FP32 ANN; the numbers are in the table of populations"
+        )
 
 
 def fidelity_chart(rows: Sequence[Row]) -> str:
-    """Signal to noise and cosine of each layer, against the network without spikes and the ANN."""
+    """Signal to noise and cosine of each population, against the network without spikes and the ANN."""
     shown = [r for r in rows if r.cosine is not None]
     with _styled():
         chart = Chart(10.4, 0.3 * len(shown) + 1.1, panels=2, share=True)
@@ -308,7 +309,7 @@ def fidelity_chart(rows: Sequence[Row]) -> str:
             axes.margins(x=0.08)
         chart.axes[0].set_yticks(positions, [r.name for r in shown])
         chart.axes[0].legend(loc="best")
-        return chart.svg("Quantisation error of each layer; the numbers are in the layer table")
+        return chart.svg("Quantisation error of each population; the numbers are in the table of populations")
 
 
 def headroom_chart(m: Measurement) -> str | None:
@@ -327,7 +328,7 @@ def headroom_chart(m: Measurement) -> str | None:
         chart.title(line, f"width of the membrane: {width} bits")
         axes.set_xlim(0, max(width, *bits) * 1.18)
         axes.set_xlabel(f"bits of the membrane potential that can be reached (width: {width})")
-        return chart.svg("Membrane bits each population can reach; the numbers are in the layer table")
+        return chart.svg("Membrane bits each population can reach; the numbers are in the table of populations")
 
 
 def timestep_chart(m: Measurement) -> str | None:

@@ -1,4 +1,4 @@
-"""Columns of the page's layer table: title, explanation, and how a row's value is written."""
+"""Columns of the page's table of populations: title, explanation, and how a row's value is written."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _thresholds(row: Row) -> str | None:
 
 
 COLUMNS = (
-    Column("layer", "The population", lambda r: r.name, numeric=False),
+    Column("population", "Its name", lambda r: r.name, numeric=False),
     Column("kind", "Its largest connection's operator", lambda r: r.kind, numeric=False),
     Column("shape", "Without batch and time", lambda r: "×".join(map(str, r.shape)), numeric=False),
     Column("φ", "Longest burst", lambda r: r.phi),
@@ -72,7 +72,7 @@ COLUMNS = (
 )
 
 
-def layer_table(rows: Sequence[Row]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+def population_table(rows: Sequence[Row]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
     """Return the columns that hold anything, and the cells of each row."""
     columns = tuple(c for c in COLUMNS if any(c.value(r) not in (None, "") for r in rows))
     largest = {c.title: max((v for r in rows if isinstance(v := c.value(r), float)), default=0.0) for c in columns}

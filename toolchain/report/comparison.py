@@ -53,7 +53,7 @@ FIGURES = (
     Figure("energy, FP32 ANN", _per_sample(lambda m: m.energy.e_ann), energy_text),
 )
 
-LAYER_FIGURES: tuple[tuple[str, Callable[[Row], float | None], Callable[[float], str]], ...] = (
+POPULATION_FIGURES: tuple[tuple[str, Callable[[Row], float | None], Callable[[float], str]], ...] = (
     ("rate", lambda r: r.firing_rate, lambda v: f"{v:.1%}"),
     ("SOPs", lambda r: r.sops, quantity),
     ("energy", lambda r: r.energy_pj, energy_text),
@@ -93,7 +93,7 @@ def compare_html(measurements: Sequence[Measurement], *, command: str | None = N
         sections=[
             ("summary", "Side by side"),
             ("time", "Timesteps"),
-            ("layers", "Layers"),
+            ("layers", "Populations"),
             ("provenance", "Provenance"),
         ],
         figures=[_figure(f, measurements) for f in FIGURES],
@@ -101,8 +101,8 @@ def compare_html(measurements: Sequence[Measurement], *, command: str | None = N
             "accuracy": overlay_chart(accuracies, "accuracy", "%") if accuracies else None,
             "energy": overlay_chart(spent, "energy per sample", "µJ"),
         },
-        headings=[f"{title}, {m.name}" for title, _, _ in LAYER_FIGURES for m in measurements],
-        layers=_layers(named),
+        headings=[f"{title}, {m.name}" for title, _, _ in POPULATION_FIGURES for m in measurements],
+        lines=_lines(named),
         provenance=[
             *([("command", command)] if command else []),
             *((f"content hash of {m.name}", m.netlist.content_hash) for m in measurements),
@@ -123,13 +123,13 @@ def _figure(figure: Figure, measurements: Sequence[Measurement]) -> dict[str, An
     return {"title": figure.title, "cells": cells}
 
 
-def _layers(named: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
+def _lines(named: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
     by_name = [{row.name: row for row in table} for table in named]
     names = list(dict.fromkeys(name for table in by_name for name in table))
     lines = []
     for name in names:
         cells = []
-        for _, pick, text in LAYER_FIGURES:
+        for _, pick, text in POPULATION_FIGURES:
             for table in by_name:
                 value = pick(table[name]) if name in table else None
                 cells.append(

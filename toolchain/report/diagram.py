@@ -18,7 +18,7 @@ CORES_PER_ROW = 32
 
 
 @dataclass(frozen=True)
-class Node:
+class Square:
     """One population: a square with a label below."""
 
     name: str
@@ -45,7 +45,7 @@ class Diagram:
     width: int
     height: int
     top: int
-    nodes: tuple[Node, ...]
+    nodes: tuple[Square, ...]
     edges: tuple[Edge, ...]
 
 
@@ -67,7 +67,7 @@ def draw_network(netlist: Netlist, rows: Sequence[Row], anchors: Mapping[str, st
             curve = f"M{start + 6},{top - 2} C{start + 10},{over} {stop - 10},{over} {stop - 6},{top - 4}"
             edges.append(Edge(curve, title, True))
     nodes = tuple(
-        Node(
+        Square(
             name=row.name,
             anchor=anchors[row.name],
             x=_center(i) - SIDE // 2,

@@ -1,4 +1,4 @@
-"""How close spikes come to real-valued activations, layer by layer.
+"""How close spikes come to real-valued activations, population by population.
 
 Two references: the netlist itself without spikes (its integer weights, real-valued rates, no
 timesteps), which shows what spiking alone costs; and the ANN, which shows all of it.

@@ -60,7 +60,7 @@ def rates(trace: Trace) -> Figure:
     return figure
 
 
-def phi_by_layer(netlist: Netlist) -> Figure:
+def phi_by_population(netlist: Netlist) -> Figure:
     """Plot the longest burst of every spiking population."""
     phis = {p.name: p.payload_range[1] for p in netlist.spiking}
     figure, axes = _figure(7, 0.28 * len(phis) + 1)
@@ -70,13 +70,13 @@ def phi_by_layer(netlist: Netlist) -> Figure:
 
 
 def energy_bars(report: EnergyReport) -> Figure:
-    """Plot the energy of every layer per sample, spiking network beside FP32 ANN, in µJ."""
-    names = [layer.name for layer in report.layers][::-1]
+    """Plot the energy of every population per sample, spiking network beside FP32 ANN, in µJ."""
+    names = [p.name for p in report.populations][::-1]
     scale = 1e6 * report.counts.samples
     figure, axes = _figure(7, 0.32 * len(names) + 1.2)
     positions = np.arange(len(names))
-    snn = [float(layer.energy) / scale for layer in report.layers][::-1]
-    ann = [float(layer.energy_ann) / scale for layer in report.layers][::-1]
+    snn = [float(p.energy) / scale for p in report.populations][::-1]
+    ann = [float(p.energy_ann) / scale for p in report.populations][::-1]
     axes.barh(positions + 0.2, snn, height=0.38, color="#0b7a6f", label="SNN (paper's model)")
     axes.barh(positions - 0.2, ann, height=0.38, color="#8390a2", label="FP32 ANN")
     axes.set_yticks(positions, names)

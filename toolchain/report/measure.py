@@ -26,7 +26,7 @@ BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
-class LayerActivity:
+class PopulationActivity:
     """What one population did.
 
     Parameters
@@ -76,7 +76,7 @@ class Measurement(Displayed):
         Empty without labels, or with a readout that is no list of classes.
     accuracy_without_spikes, accuracy_ann : float or None
     energy : EnergyReport
-    activity : mapping of str to LayerActivity
+    activity : mapping of str to PopulationActivity
     headroom : mapping of str to Headroom
         Of AdaFire populations.
     exits : tuple of int
@@ -96,7 +96,7 @@ class Measurement(Displayed):
     accuracy_without_spikes: float | None
     accuracy_ann: float | None
     energy: EnergyReport
-    activity: Mapping[str, LayerActivity]
+    activity: Mapping[str, PopulationActivity]
     headroom: Mapping[str, Headroom]
     exits: tuple[int, ...]
     equivalence: EquivalenceReport | None = None
@@ -201,11 +201,11 @@ def _activity(
     found: Mapping[str, Emitted],
     clips: Mapping[str, int],
     likeness: Mapping[str, Likeness],
-) -> dict[str, LayerActivity]:
+) -> dict[str, PopulationActivity]:
     nothing = Emitted(np.zeros(0), np.zeros(0))
     spiking, ann = (likeness[who].errors if who in likeness else {} for who in (WITHOUT_SPIKES, ANN))
     return {
-        p.name: LayerActivity(
+        p.name: PopulationActivity(
             name=p.name,
             bursts=found.get(p.name, nothing).bursts,
             rate_map=found.get(p.name, nothing).payloads / counts.steps,

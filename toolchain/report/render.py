@@ -14,12 +14,11 @@ from typing import Any, Literal
 import jinja2
 from markupsafe import Markup
 
-from toolchain.energy import energy_text, quantity
-from toolchain.energy.result import price_list, reading_groups, shown_energy
+from toolchain.energy import energy_text, price_list, quantity, reading_groups, shown_energy
 from toolchain.equivalence import Explanation
 from toolchain.netlist.shapes import size
 from toolchain.report import charts
-from toolchain.report.columns import layer_table
+from toolchain.report.columns import population_table
 from toolchain.report.diagram import draw_bursts, draw_cores, draw_network
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows, to_json
@@ -70,7 +69,7 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
     m = measurement
     table = rows(m)
     anchors = {row.name: f"layer-{i}" for i, row in enumerate(table)}
-    columns, cells = layer_table(table)
+    columns, cells = population_table(table)
     data = to_json(m)
     drawn = _charts(m, table)
     search = read_search(m.netlist.provenance)
@@ -143,7 +142,7 @@ def _charts(m: Measurement, table: Sequence[Row]) -> dict[str, str | None]:
         "fidelity": charts.fidelity_chart(table),
         "headroom": charts.headroom_chart(m),
         "readings": charts.readings_chart(m),
-        "layer_energy": charts.layer_energy_chart(table),
+        "population_energy": charts.population_energy_chart(table),
     }
 
 
@@ -152,7 +151,7 @@ def _sections(m: Measurement, drawn: dict[str, str | None], search: Search | Non
         ("summary", "Summary"),
         ("network", "Network"),
         ("time", "Timesteps"),
-        ("layers", "Layers"),
+        ("layers", "Populations"),
         ("activity", "Activity"),
         ("fidelity", "Error"),
     ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from toolchain.energy import LayerEnergy
+from toolchain.energy import PopulationEnergy
 from toolchain.netlist import AdaFire, Input, MaxPool, Population, Readout
 from toolchain.netlist.shapes import size
 from toolchain.report.baselines import Baseline, stop
-from toolchain.report.measure import LayerActivity, Measurement
+from toolchain.report.measure import Measurement, PopulationActivity
 from toolchain.report.searched import Search, read_search
 
 
@@ -36,7 +36,7 @@ class Row:
     ann_sqnr_db, ann_cosine : float or None
         Against the ANN.
     sensitivity : float or None
-        Increase of the divergence from the ANN that the layer's phi causes, by the search.
+        Increase of the divergence from the ANN that its layer's phi causes, by the search.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Row:
 
 def rows(measurement: Measurement) -> tuple[Row, ...]:
     """Return one row per population, in the order of the netlist."""
-    layers = {layer.name: layer for layer in measurement.energy.layers}
+    energies = {p.name: p for p in measurement.energy.populations}
     search = read_search(measurement.netlist.provenance)
     return tuple(
-        _row(measurement, p, measurement.activity[p.name], layers.get(p.name), search)
+        _row(measurement, p, measurement.activity[p.name], energies.get(p.name), search)
         for p in measurement.netlist.populations
     )
 
@@ -79,8 +79,8 @@ def rows(measurement: Measurement) -> tuple[Row, ...]:
 def _row(
     measurement: Measurement,
     population: Population,
-    activity: LayerActivity,
-    layer: LayerEnergy | None,
+    activity: PopulationActivity,
+    energy: PopulationEnergy | None,
     search: Search | None,
 ) -> Row:
     netlist, samples = measurement.netlist, measurement.samples
@@ -90,7 +90,7 @@ def _row(
     spiking, ann = activity.spiking_error, activity.ann_error
     return Row(
         name=population.name,
-        kind="Input" if layer is None else layer.kind,
+        kind="Input" if energy is None else energy.kind,
         shape=population.shape,
         neurons=size(population.shape),
         depth=netlist.depths[population.name],
@@ -102,12 +102,12 @@ def _row(
         membrane_bits_used=None if headroom is None else headroom.bits,
         spikes=float(activity.rate_map.sum()) * netlist.timesteps if activity.rate_map.size else None,
         firing_rate=1 - int(activity.bursts[0]) / emitted if emitted else None,
-        macs=0.0 if layer is None else layer.macs / samples,
-        sops=0.0 if layer is None else layer.sops / samples,
-        events=0.0 if layer is None else layer.events / samples,
-        neuron_updates=0.0 if layer is None else layer.neuron_updates / samples,
-        energy_pj=0.0 if layer is None else float(layer.energy / samples),
-        energy_ann_pj=0.0 if layer is None else float(layer.energy_ann / samples),
+        macs=0.0 if energy is None else energy.macs / samples,
+        sops=0.0 if energy is None else energy.sops / samples,
+        events=0.0 if energy is None else energy.events / samples,
+        neuron_updates=0.0 if energy is None else energy.neuron_updates / samples,
+        energy_pj=0.0 if energy is None else float(energy.energy / samples),
+        energy_ann_pj=0.0 if energy is None else float(energy.energy_ann / samples),
         saturations=activity.saturations,
         sqnr_db=None if spiking is None or isinstance(population, Input) else spiking.sqnr,
         cosine=None if spiking is None or isinstance(population, Input) else spiking.cosine,

@@ -13,7 +13,7 @@ from toolchain.report.rows import Row, rows, stopped_early
 
 
 def to_csv(measurement: Measurement) -> str:
-    """Return the layer table as CSV, one population a line; an empty field where there is no number."""
+    """Return the table of populations as CSV, one population a line; an empty field where there is no number."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(f.name for f in fields(Row))
@@ -57,7 +57,7 @@ def _times(ratio: float | None) -> str:
 
 
 def to_markdown(measurement: Measurement) -> str:
-    """Return a summary and the layer table as Markdown."""
+    """Return a summary and the table of populations as Markdown."""
     m = measurement
     samples = m.samples
     lines = [
@@ -85,7 +85,7 @@ def to_markdown(measurement: Measurement) -> str:
     lines += [
         f"- energy per sample: {snn} (FP32 ANN {ann})",
         "",
-        "| layer | kind | shape | phi | rate | SOPs | events | energy | SQNR (dB) |",
+        "| population | kind | shape | phi | rate | SOPs | events | energy | SQNR (dB) |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows(m):

@@ -35,7 +35,7 @@ def check_executor(executor: str) -> tuple[str, str]:
         kind == "local" and (not where or (where.isdecimal() and int(where) > 0))
     ):
         return kind, where
-    raise InputError("--executor", f"{executor!r} found, expected local, local:N or dask://HOST:PORT")
+    raise InputError("executor", f"{executor!r} found, expected local, local:N or dask://HOST:PORT")
 
 
 def run_tasks(
@@ -88,12 +88,12 @@ def _on_dask(
     try:
         from distributed import Client, as_completed
     except ImportError:
-        raise BackendError("--executor", "dask is not installed", "install adafire[search]") from None
+        raise BackendError("executor", "dask is not installed", "install adafire[search]") from None
     try:
         client: Any = Client(address, timeout=10, set_as_default=False)
     except OSError as error:
         raise BackendError(
-            "--executor", f"no Dask scheduler answers at {address}: {error}", "start one, or use local"
+            "executor", f"no Dask scheduler answers at {address}: {error}", "start one, or use local"
         ) from None
     with client:
         # In a list: a container would be scattered item by item.
