@@ -189,6 +189,7 @@ def test_a_higher_cost_buys_fewer_operations_and_more_error(network, prepared):
 
 def test_potentials_are_per_neuron_and_within_half_a_threshold(network, data):
     netlist = convert_network(network, data, Recipe(timesteps=2, phi=2, calibrate="advanced", normalize="0.5/0.25"))
+    assert len(netlist.spiking) == 3
     for population in netlist.spiking:
         assert population.initial.shape == population.shape
         relative = population.initial / population.threshold.reshape(-1, 1, 1)

@@ -218,9 +218,9 @@ def test_integer_currents_approximate_real_currents(seed, kind):
 
 def test_every_population_and_weight_is_an_integer(residual):
     netlist = quantize(spiking(residual), Precision(8, load_target("loihi2")))
-    for population in netlist.populations:
-        if isinstance(population, AdaFire | Readout):
-            assert np.issubdtype(population.bias.dtype, np.integer)
+    biased = [p for p in netlist.populations if isinstance(p, AdaFire | Readout)]
+    assert [p.name for p in biased] == ["a", "b", "out"]
+    assert all(np.issubdtype(p.bias.dtype, np.integer) for p in biased)
     for connection in netlist.connections:
         assert all(np.issubdtype(o.weight.dtype, np.integer) for o in connection.operators if isinstance(o, Weighted))
 

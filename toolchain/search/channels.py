@@ -10,19 +10,26 @@ sensitivities up.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 
 import numpy as np
 
 from toolchain.calibrate import Calibrator, UnitCosts, fire_at_cost, unit_costs
-from toolchain.netlist import InputError, Measured
 from toolchain.netlist.provenance import CompressionRecord, FiringRecord, SearchRecord, Trial
 from toolchain.network import SpikingNetwork
-from toolchain.search.firing import Found
 from toolchain.search.measure import Judge
+from toolchain.search.trials import (
+    Found,
+    JudgedNetwork,
+    Trials,
+    WithinBudget,
+    WithinTolerance,
+    check_limits,
+    uniform_network,
+)
 
-#: Networks that are built and measured for each goal.
+#: Networks that are built and measured for the budget, and for the tolerance.
 _TRIALS = 6
 #: A budget is kept when at most this share of it is left over.
 _LEFT_OVER = 0.02
@@ -101,68 +108,64 @@ class ChannelSearch:
     budget: float | None = 1.0
     tolerance: float | None = None
 
+    def __post_init__(self) -> None:
+        check_limits(self.budget, self.tolerance)
+
     def __call__(self, calibrator: Calibrator, judge: Judge) -> Found[SearchRecord]:
-        """Search, and return the calibrated network; `judge` has data that calibration does not see."""
-        if self.budget is not None and not self.budget > 0:
-            raise InputError("budget", f"{self.budget:g} found, expected a positive share of uniform phi's operations")
-        if self.tolerance is not None and not self.tolerance >= 0:
-            raise InputError("tolerance", f"{self.tolerance:g} found, the least feasible one is 0")
-        uniform = calibrator.calibrate(calibrator.fire({u.name: self.phi for u in calibrator.network.activations}))
-        baseline = judge.measure(uniform)
+        """Search, and return the calibrated network.
+
+        Parameters
+        ----------
+        calibrator : Calibrator
+        judge : Judge
+            With data that calibration does not see.
+
+        Raises
+        ------
+        InputError
+            When the budget cannot be kept; the message names the least feasible one.
+        """
+        uniform = uniform_network(calibrator, judge, self.phi)
         knob = _Knob(calibrator, self.phi_max)
-        spiking, measured, firing, compression = uniform, baseline, None, None
+        found, firing, compression = uniform, None, None
         if self.budget is not None:
-            within_budget = self._within_budget(knob, judge, uniform, baseline, self.budget)
-            spiking, measured, firing = within_budget.spiking, within_budget.measured, within_budget.record
+            found = within_budget = _spend(knob, judge, uniform, self.budget)
+            firing = within_budget.record
         if self.tolerance is not None:
-            compressed = self._within_tolerance(knob, judge, spiking, measured, self.tolerance)
-            spiking, measured, compression = compressed.spiking, compressed.measured, compressed.record
-        phi = {name: f.phi for name, f in spiking.firing.items()}
-        record = SearchRecord("channels", phi, measured, baseline, firing=firing, compression=compression)
-        return Found(spiking, measured, record)
+            found = compressed = _save(knob, judge, found, self.tolerance)
+            compression = compressed.record
+        phi = {name: f.phi for name, f in found.spiking.firing.items()}
+        record = SearchRecord("channels", phi, found.measured, uniform.measured, firing=firing, compression=compression)
+        return Found(found.spiking, found.measured, record)
 
-    def _within_budget(
-        self, knob: _Knob, judge: Judge, uniform: SpikingNetwork, baseline: Measured, budget: float
-    ) -> Found[FiringRecord]:
-        """Spend what the budget allows, as measured."""
-        limit = budget * baseline.operations
-        history: list[Trial] = []
-        best: tuple[SpikingNetwork, Measured] | None = (uniform, baseline) if budget >= 1 else None
-        aim = limit
-        with knob.calibrator.progress("candidates within the budget", _TRIALS) as advance:
-            for _ in range(_TRIALS):
-                spiking = knob.build(aim)
-                measured = judge.measure(spiking)
-                history.append(Trial(measured, aim))
-                advance()
-                kept = measured.operations <= limit
-                if kept and (best is None or measured.divergence < best[1].divergence):
-                    best = (spiking, measured)
-                if kept and measured.operations >= (1 - _LEFT_OVER) * limit:
-                    break
-                aim *= (1 - _LEFT_OVER / 2) * limit / measured.operations
-        if best is None:
-            least = min(h.measured.operations for h in history) / baseline.operations
-            raise InputError("budget", f"{budget:g} cannot be kept, the least feasible one is {least:.4g}")
-        return Found(best[0], best[1], FiringRecord(budget, best[1], tuple(history)))
 
-    def _within_tolerance(
-        self, knob: _Knob, judge: Judge, start: SpikingNetwork, before: Measured, tolerance: float
-    ) -> Found[CompressionRecord]:
-        """Save as long as the measured divergence stays within the tolerance: larger steps, then smaller."""
-        allowed = before.divergence + tolerance
-        history: list[Trial] = []
-        best, best_measured, step = start, before, _STEP
-        with knob.calibrator.progress("candidates of spike compression", _TRIALS) as advance:
-            for _ in range(_TRIALS):
-                aim = step * best_measured.operations
-                spiking = knob.build(aim)
-                measured = judge.measure(spiking)
-                history.append(Trial(measured, aim))
-                advance()
-                if measured.divergence <= allowed and measured.operations < best_measured.operations:
-                    best, best_measured = spiking, measured
-                else:
-                    step = float(np.sqrt(step))
-        record = CompressionRecord(tolerance, before, best_measured, tuple(history))
-        return Found(best, best_measured, record)
+def _spend(knob: _Knob, judge: Judge, uniform: JudgedNetwork, budget: float) -> Found[FiringRecord]:
+    """Spend what the budget allows, as measured."""
+    limit = WithinBudget(budget * uniform.measured.operations)
+    with knob.calibrator.progress("candidates within the budget", _TRIALS) as advance:
+        trials, aim = Trials(judge, limit, uniform, advance), limit.operations
+        for _ in range(_TRIALS):
+            kept = trials.attempt(knob.build(aim), partial(Trial, predicted_operations=aim))
+            if kept and trials.last.operations >= (1 - _LEFT_OVER) * limit.operations:
+                break
+            # Operations follow the prediction nearly in proportion: aim at the middle of what may be left over.
+            aim *= (1 - _LEFT_OVER / 2) * limit.operations / trials.last.operations
+    best = trials.within_budget(budget, uniform.measured)
+    return Found(best.spiking, best.measured, FiringRecord(budget, best.measured, tuple(trials.done)))
+
+
+def _save(knob: _Knob, judge: Judge, start: JudgedNetwork, tolerance: float) -> Found[CompressionRecord]:
+    """Save as long as the measured divergence stays within the tolerance: larger steps, then smaller."""
+    step = _STEP
+    with knob.calibrator.progress("candidates of spike compression", _TRIALS) as advance:
+        trials = Trials(judge, WithinTolerance(start.measured.divergence + tolerance), start, advance)
+        for _ in range(_TRIALS):
+            before = trials.best or start
+            aim = step * before.measured.operations
+            trials.attempt(knob.build(aim), partial(Trial, predicted_operations=aim))
+            # What led no further was too long a step.
+            if (trials.best or start) is before:
+                step = float(np.sqrt(step))
+    best = trials.best or start
+    record = CompressionRecord(tolerance, start.measured, best.measured, tuple(trials.done))
+    return Found(best.spiking, best.measured, record)

@@ -9,16 +9,17 @@ keeps the tolerance as measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
 from toolchain.display import Progress, silent
-from toolchain.netlist import InputError, SensitivityTable
+from toolchain.netlist import SensitivityTable
 from toolchain.netlist.provenance import CompressionRecord, Predicted, Trial
 from toolchain.network import SpikingNetwork
-from toolchain.search.firing import Found
 from toolchain.search.measure import Judge
 from toolchain.search.pareto import pareto_frontier
+from toolchain.search.trials import Found, JudgedNetwork, Trials, WithinTolerance
 
 #: Threshold factors of the appendix: 1 to 10 in steps of 0.5.
 RHO = tuple(float(r) for r in np.arange(1.0, 10.01, 0.5))
@@ -28,7 +29,7 @@ _TRIALS = 7
 
 def search_compression(
     table: SensitivityTable,
-    start: SpikingNetwork,
+    start: JudgedNetwork,
     build: Callable[[Mapping[str, float]], SpikingNetwork],
     judge: Judge,
     tolerance: float,
@@ -41,55 +42,36 @@ def search_compression(
     ----------
     table : SensitivityTable
         Settings are rho; the base is 1 in every layer.
-    start : SpikingNetwork
+    start : JudgedNetwork
         The calibrated network without compression.
     build : callable
         Raises the thresholds and calibrates.
     judge : Judge
     tolerance : float
-        Greatest measured increase of the divergence over `start`.
+        Greatest measured increase of the divergence over `start`, at least 0.
     progress : Progress
-
-    Raises
-    ------
-    InputError
-        When the tolerance is negative: not to compress costs 0.
     """
-    if not tolerance >= 0:
-        raise InputError("tolerance", f"{tolerance:g} found, the least feasible one is 0")
-    before = judge.measure(start)
     # A layer that measured better than the base did so by chance: it is no allowance for others.
     frontier = pareto_frontier(list(table.operations), list(np.maximum(table.increase, 0.0)))
     # From the whole tolerance down; the surrogate is never trusted beyond it.
     low, high, allowance = 0.0, tolerance, tolerance
-    best, best_measured, best_rho = start, before, [1.0] * len(table.layers)
-    history: list[Trial] = []
-    tried: set[tuple[float, ...]] = set()
     with progress("candidates of spike compression", _TRIALS) as advance:
+        trials = Trials(judge, WithinTolerance(start.measured.divergence + tolerance), start, advance)
         for _ in range(_TRIALS):
             node = frontier.within_loss(allowance)
             rho = tuple(table.settings[i] for i in frontier.choice[node])
-            if rho in tried:
+            if rho in {trial.rho for trial in trials.done}:
                 break
-            tried.add(rho)
-            spiking = build(dict(zip(table.layers, rho, strict=True)))
-            measured = judge.measure(spiking)
             predicted = Predicted(float(frontier.loss[node]), float(frontier.cost[node]))
-            history.append(Trial(measured, predicted=predicted, rho=rho))
-            if measured.divergence - before.divergence <= tolerance:
-                low = allowance
-                if measured.operations < best_measured.operations:
-                    best, best_measured, best_rho = spiking, measured, list(rho)
-                if allowance >= high:
-                    break
-            else:
+            spiking = build(dict(zip(table.layers, rho, strict=True)))
+            if not trials.attempt(spiking, partial(Trial, predicted=predicted, rho=rho)):
                 high = allowance
+            elif allowance >= high:
+                break
+            else:
+                low = allowance
             allowance = (low + high) / 2
-            advance()
-    return Found(
-        best,
-        best_measured,
-        CompressionRecord(
-            tolerance, before, best_measured, tuple(history), dict(zip(table.layers, best_rho, strict=True))
-        ),
-    )
+    best = trials.best or start
+    chosen = {name: best.spiking.firing[name].rho for name in table.layers}
+    record = CompressionRecord(tolerance, start.measured, best.measured, tuple(trials.done), chosen)
+    return Found(best.spiking, best.measured, record)

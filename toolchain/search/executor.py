@@ -6,64 +6,56 @@ A worker builds the workbench of a base once and keeps it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 
 from toolchain.network import Firing
 from toolchain.search.cache import MeasurementCache
-from toolchain.search.workbench import Base, Sensitivity, Workbench
+from toolchain.search.workbench import BaseNetwork, Sensitivity, Workbench
 from toolchain.workers import run_tasks
 
-#: A layer's name and how it fires.
-Task = tuple[str, Firing]
+#: One layer that fires differently: its name, and how it fires.
+Variation = tuple[str, Firing]
 
 
-class _Kept:
+class _ByContent:
     """A base that hashes and compares by its content, so that a worker finds its workbench again."""
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: BaseNetwork) -> None:
         self.base = base
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Kept) and self.base.key == other.base.key
+        return isinstance(other, _ByContent) and self.base.key == other.base.key
 
     def __hash__(self) -> int:
         return hash(self.base.key)
 
 
 @lru_cache(maxsize=1)
-def _workbench(kept: _Kept) -> Workbench:
+def _workbench(kept: _ByContent) -> Workbench:
     return Workbench(kept.base)
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """What all measurements of a base share."""
-
-    base: Base
-    cache: MeasurementCache | None
-
-
-def _measure(bench: _Bench, task: Task) -> Sensitivity:
+def _measure(shared: tuple[BaseNetwork, MeasurementCache | None], task: Variation) -> Sensitivity:
     """Measure in a worker, and store the result before anything can interrupt it."""
+    base, cache = shared
     with torch.inference_mode():
-        measured = _workbench(_Kept(bench.base)).measure(*task)
-    if bench.cache is not None:
-        bench.cache.store(bench.base.key, *task, measured)
+        measured = _workbench(_ByContent(base)).measure(*task)
+    if cache is not None:
+        cache.store(base.key, *task, measured)
     return measured
 
 
 def measure_tasks(
-    base: Base, tasks: Sequence[Task], executor: str, cache: MeasurementCache | None
+    base: BaseNetwork, tasks: Sequence[Variation], executor: str, cache: MeasurementCache | None
 ) -> Iterator[tuple[int, Sensitivity]]:
     """Yield (position of the task, measurement) as they come in.
 
     Parameters
     ----------
-    base : Base
-    tasks : sequence of (name, Firing)
+    base : BaseNetwork
+    tasks : sequence of Variation
     executor : str
         As `toolchain.workers.tasks.run_tasks` takes it.
     cache : MeasurementCache, optional
@@ -77,4 +69,4 @@ def measure_tasks(
         When the scheduler does not answer, or dask is not installed.
     """
     _ = base.key  # computed here, it travels with the base instead of being computed for every task
-    yield from run_tasks(_measure, _Bench(base, cache), tasks, executor)
+    yield from run_tasks(_measure, (base, cache), tasks, executor)

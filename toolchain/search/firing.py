@@ -9,17 +9,17 @@ the budget as measured wins; uniform phi is one of the candidates where it keeps
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
 
 import numpy as np
 
 from toolchain.display import Progress, silent
-from toolchain.netlist import InputError, Measured, SensitivityTable
-from toolchain.netlist.provenance import CompressionRecord, FiringRecord, Predicted, SearchRecord, Trial
+from toolchain.netlist import InputError, SensitivityTable
+from toolchain.netlist.provenance import FiringRecord, Predicted, Trial
 from toolchain.network import SpikingNetwork
 from toolchain.search.measure import Judge
 from toolchain.search.pareto import pareto_frontier
+from toolchain.search.trials import Found, JudgedNetwork, Trials, WithinBudget
 
 #: Share of the budget that the surrogate may spend, one candidate each.
 SHARES = (1.0, 0.95, 0.9)
@@ -27,30 +27,9 @@ SHARES = (1.0, 0.95, 0.9)
 _TIGHTENINGS = 3
 
 
-Record = TypeVar("Record", FiringRecord, CompressionRecord, SearchRecord)
-
-
-@dataclass(frozen=True, eq=False)
-class Found(Generic[Record]):
-    """A searched network, what was predicted and what was measured.
-
-    Parameters
-    ----------
-    spiking : SpikingNetwork
-    measured : Measured
-        On data kept for that.
-    record : FiringRecord, CompressionRecord or SearchRecord
-        For the netlist's provenance.
-    """
-
-    spiking: SpikingNetwork
-    measured: Measured
-    record: Record
-
-
 def search_firing(
     table: SensitivityTable,
-    uniform: SpikingNetwork,
+    uniform: JudgedNetwork,
     build: Callable[[Mapping[str, int]], SpikingNetwork],
     judge: Judge,
     budget: float,
@@ -63,7 +42,7 @@ def search_firing(
     ----------
     table : SensitivityTable
         Settings are phi; the base is the target phi in every layer.
-    uniform : SpikingNetwork
+    uniform : JudgedNetwork
         The calibrated network with the target phi everywhere (BurstFire).
     build : callable
         Thresholds and calibration for chosen phi.
@@ -77,44 +56,30 @@ def search_firing(
     InputError
         When no choice keeps the budget; the message names the least feasible one.
     """
-    baseline = judge.measure(uniform)
-    limit = budget * baseline.operations
+    limit = WithinBudget(budget * uniform.measured.operations)
     predicted_uniform = float(np.take_along_axis(table.operations, table.base[:, None], axis=1).sum())
-    least = float(table.operations.min(axis=1).sum()) / predicted_uniform
-    if least > budget:
-        raise InputError("budget", f"{budget:g} found, the least feasible one is {least:.4g}")
-    history: list[Trial] = []
-    best: tuple[SpikingNetwork, Measured, list[int]] | None = None
-    if budget >= 1:
-        best = (uniform, baseline, [int(table.settings[i]) for i in table.base])
-    tried: set[tuple[int, ...]] = set()
-    with progress("candidates of the firing-pattern search", len(SHARES)) as advance:
+    least = table.operations.min(axis=1).sum()
+    if least / predicted_uniform > budget:
+        raise InputError("budget", f"{budget:g} found, the least feasible one is {least / predicted_uniform:.4g}")
+    with progress("candidates of the firing-pattern search", len(SHARES) * (1 + _TIGHTENINGS)) as advance:
+        trials = Trials(judge, limit, uniform, advance)
         for share in SHARES:
             aim = share * budget * predicted_uniform
             for _ in range(1 + _TIGHTENINGS):
-                if aim < table.operations.min(axis=1).sum():
+                if aim < least:
                     break
                 frontier = pareto_frontier(list(table.operations), list(table.increase), budget=aim)
                 node = frontier.within_cost(aim)
                 phi = tuple(int(table.settings[i]) for i in frontier.choice[node])
-                if phi in tried:
+                if phi in {trial.phi for trial in trials.done}:
                     break
-                tried.add(phi)
-                spiking = build(dict(zip(table.layers, phi, strict=True)))
-                measured = judge.measure(spiking)
                 predicted = Predicted(float(frontier.loss[node]), float(frontier.cost[node]))
-                history.append(Trial(measured, predicted=predicted, phi=phi))
-                if measured.operations <= limit:
-                    if best is None or measured.divergence < best[1].divergence:
-                        best = (spiking, measured, list(phi))
+                spiking = build(dict(zip(table.layers, phi, strict=True)))
+                if trials.attempt(spiking, partial(Trial, predicted=predicted, phi=phi)):
                     break
-                aim *= 0.99 * limit / measured.operations
-            advance()
-    if best is None:
-        cheapest = min(h.measured.operations for h in history) / baseline.operations
-        raise InputError("budget", f"{budget:g} cannot be kept as measured, the least reached is {cheapest:.4g}")
-    return Found(
-        best[0],
-        best[1],
-        FiringRecord(budget, best[1], tuple(history), baseline, dict(zip(table.layers, best[2], strict=True))),
-    )
+                # By as much as it overspent, and a little more: settings are few, and the next one may spend as much.
+                aim *= 0.99 * limit.operations / trials.last.operations
+    best = trials.within_budget(budget, uniform.measured)
+    chosen = {name: best.spiking.firing[name].phi for name in table.layers}
+    record = FiringRecord(budget, best.measured, tuple(trials.done), uniform.measured, chosen)
+    return Found(best.spiking, best.measured, record)

@@ -10,10 +10,11 @@ from toolchain.netlist import SensitivityTable
 from toolchain.netlist.provenance import SearchRecord
 from toolchain.network import SpikingNetwork
 from toolchain.search.compression import RHO, search_compression
-from toolchain.search.firing import Found, search_firing
+from toolchain.search.firing import search_firing
 from toolchain.search.measure import Judge
 from toolchain.search.sensitivity import Measuring, measure_sensitivities
-from toolchain.search.workbench import Base
+from toolchain.search.trials import Found, check_limits, uniform_network
+from toolchain.search.workbench import BaseNetwork
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,28 @@ class LayerSearch:
     tolerance: float | None = None
     measuring: Measuring = field(default_factory=Measuring)
 
+    def __post_init__(self) -> None:
+        check_limits(self.budget, self.tolerance)
+
     def __call__(self, calibrator: Calibrator, judge: Judge) -> Found[SearchRecord]:
-        """Search, and return the calibrated network; `judge` has data that calibration does not see."""
-        uniform = calibrator.calibrate(calibrator.fire({u.name: self.phi for u in calibrator.network.activations}))
-        spiking, measured = uniform, judge.measure(uniform)
+        """Search, and return the calibrated network.
+
+        Parameters
+        ----------
+        calibrator : Calibrator
+        judge : Judge
+            With data that calibration does not see.
+
+        Raises
+        ------
+        InputError
+            When the budget cannot be kept; the message names the least feasible one.
+        """
+        found = uniform = uniform_network(calibrator, judge, self.phi)
         firing = compression = phi_table = rho_table = None
         if self.budget is not None:
-            phi_table = self._phi_table(calibrator, uniform)
-            within_budget = search_firing(
+            phi_table = self._phi_table(calibrator, uniform.spiking)
+            found = within_budget = search_firing(
                 phi_table,
                 uniform,
                 lambda phi: calibrator.calibrate(calibrator.fire(phi)),
@@ -55,33 +70,33 @@ class LayerSearch:
                 self.budget,
                 progress=calibrator.progress,
             )
-            spiking, measured, firing = within_budget.spiking, within_budget.measured, within_budget.record
+            firing = within_budget.record
         if self.tolerance is not None:
-            start = spiking
-            rho_table = self._rho_table(calibrator, start)
+            start = found
+            rho_table = self._rho_table(calibrator, start.spiking)
 
             def build(rho: Mapping[str, float]) -> SpikingNetwork:
-                raised = {name: replace(f, rho=rho[name]) for name, f in start.firing.items()}
-                return calibrator.calibrate(replace(start, firing=raised))
+                raised = {name: replace(f, rho=rho[name]) for name, f in start.spiking.firing.items()}
+                return calibrator.calibrate(replace(start.spiking, firing=raised))
 
-            compressed = search_compression(
+            found = compressed = search_compression(
                 rho_table, start, build, judge, self.tolerance, progress=calibrator.progress
             )
-            spiking, measured, compression = compressed.spiking, compressed.measured, compressed.record
+            compression = compressed.record
         record = SearchRecord(
             "layers",
-            {name: f.phi for name, f in spiking.firing.items()},
-            measured,
+            {name: f.phi for name, f in found.spiking.firing.items()},
+            found.measured,
             firing=firing,
             firing_table=phi_table,
             compression=compression,
             compression_table=rho_table,
         )
-        return Found(spiking, measured, record)
+        return Found(found.spiking, found.measured, record)
 
-    def _base(self, calibrator: Calibrator, spiking: SpikingNetwork) -> Base:
+    def _base(self, calibrator: Calibrator, spiking: SpikingNetwork) -> BaseNetwork:
         part = calibrator.data.part(0, max(self.measuring.samples, 1))
-        return Base(calibrator.network, spiking, part, calibrator.precision)
+        return BaseNetwork(calibrator.network, spiking, part, calibrator.precision)
 
     def _phi_table(self, calibrator: Calibrator, uniform: SpikingNetwork) -> SensitivityTable:
         settings = range(self.phi_min, self.phi_max + 1)

@@ -12,7 +12,7 @@ from toolchain.netlist import InputError, SensitivityTable
 from toolchain.network import Firing
 from toolchain.search.cache import MeasurementCache
 from toolchain.search.executor import measure_tasks
-from toolchain.search.workbench import Base
+from toolchain.search.workbench import BaseNetwork
 from toolchain.workers import check_executor
 
 #: Fewer samples than this say little about a layer's sensitivity.
@@ -41,7 +41,7 @@ class Measuring:
 
 
 def measure_sensitivities(
-    base: Base,
+    base: BaseNetwork,
     options: Mapping[str, Sequence[Firing]],
     settings: Sequence[float],
     positions: Sequence[int],
@@ -53,7 +53,7 @@ def measure_sensitivities(
 
     Parameters
     ----------
-    base : Base
+    base : BaseNetwork
     options : mapping of str to sequence of Firing
         Per layer, how it fires at each setting.
     settings : sequence of float
@@ -70,7 +70,7 @@ def measure_sensitivities(
     """
     if len(base.data) < LEAST_SAMPLES:
         raise InputError(
-            "--calibration",
+            "calibration",
             f"{len(base.data)} samples found to measure sensitivities on, expected at least {LEAST_SAMPLES}",
             "give more data",
         )

@@ -40,7 +40,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, eq=False)
-class Base:
+class BaseNetwork:
     """A network to vary, and the data to measure on: all that a worker needs.
 
     Parameters
@@ -80,7 +80,7 @@ class Base:
 class Workbench:
     """The base network run once, ready to vary one layer."""
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: BaseNetwork) -> None:
         self._base = base
         network = base.spiking.network
         self._order = [u.name for u in network.units[1:]]
