@@ -176,7 +176,7 @@ class Target(Displayed):
     inputs: int | None = None
     outputs: int | None = None
     timesteps: bool | None = None
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = field(default_factory=dict, repr=False)
 
     @property
     def max_payload(self) -> int | None:

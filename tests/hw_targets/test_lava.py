@@ -54,8 +54,14 @@ def test_lava_equals_the_golden_step(architecture, seed, make_netlist, make_payl
     expected = golden.simulate(netlist, payloads)
     assert_same(run.trace, expected)
     assert run.trace.backend == "lava"
-    if architecture == "saturating":
-        assert sum(run.trace.saturations.values()) > 0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_saturating_network_does_clip(seed, make_netlist, make_payloads):
+    """So that the comparison above is of clips too."""
+    netlist = make_netlist("saturating", seed, timesteps=(5, 3)[seed], phi=(4, 1)[seed])
+    trace = golden.simulate(netlist, make_payloads(netlist, samples=3, seed=seed))
+    assert sum(trace.saturations.values()) > 0
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8])
