@@ -7,7 +7,7 @@ Parts, each written to benchmarks/results/reproduction_NETWORK_PART.json (and .m
 - curves: accuracy against T for phi = 1 and uniform phi, light calibration;
 - search: firing-pattern search and spike compression per layer (appendix, Tables 1 and 2), early exit;
 - correlation: sensitivity against accuracy over random firing patterns (appendix, Fig. 1);
-- channels: thresholds per channel at one price with advanced calibration, which goes beyond the paper,
+- channels: thresholds per channel at one cost per operation with advanced calibration, beyond the paper,
   against uniform phi with the same calibration.
 
 Everything is chosen on training pictures; accuracies are those of the held-out file. Operations are
@@ -19,7 +19,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def search(study: Study, arguments: argparse.Namespace) -> dict[str, Any]:
         for label, fields in variants.items():
             netlist, found = _both(study, label, timesteps=timesteps, phi=arguments.phi, strategy="layers", **fields)
             rows += found
-            report = netlist.provenance.get("search", {})
+            report = netlist.provenance.to_json().get("search", {})
             for what, part in (("phi", "firing"), ("rho", "compression")):
                 if part in report:
                     tables[f"{what}, T = {timesteps}, {label}"] = report[part][what]
@@ -163,7 +163,7 @@ def search(study: Study, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def channels(study: Study, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Beyond the paper: thresholds per channel at one price, advanced calibration."""
+    """Beyond the paper: thresholds per channel at one cost per operation, advanced calibration."""
     rows: list[dict[str, Any]] = []
     variants: dict[str, dict[str, Any]] = {"uniform phi": {}}
     variants |= {f"searched, budget {b:g}": {"search": True, "budget": b} for b in arguments.budgets}
@@ -212,7 +212,7 @@ def correlation(study: Study, arguments: argparse.Namespace) -> dict[str, Any]:
             )
         )
         measured = judge.measure_netlist(netlist)
-        points.append({"sensitivity": measured.divergence, "accuracy": right / len(pictures), **measured.to_json()})
+        points.append({"sensitivity": measured.divergence, "accuracy": right / len(pictures), **asdict(measured)})
         print(len(points), points[-1], file=sys.stderr, flush=True)
     a, b = np.array([[p["sensitivity"], p["accuracy"]] for p in points]).T
     found = {}

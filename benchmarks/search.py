@@ -68,16 +68,14 @@ def main() -> None:
                     "search": what,
                     "wall s": time.perf_counter() - started,
                     "processor s": processor_seconds() - used,
-                    **netlist.provenance["search"]["measured"],
+                    **netlist.provenance.to_json()["search"]["measured"],
                 }
             )
             print(rows[-1], file=sys.stderr, flush=True)
-    report = netlist.provenance["search"]
-    table = report["compression_table"]
+    assert netlist.provenance.search is not None
+    table = netlist.provenance.search.compression_table
     started = time.perf_counter()
-    frontier = pareto_frontier(
-        [np.array(c) for c in table["operations"]], [np.maximum(np.array(d) - d[0], 0) for d in table["divergence"]]
-    )
+    frontier = pareto_frontier(list(table.operations), list(np.maximum(table.increase, 0.0)))
     result = {"searches": rows, "frontier": {"nodes": len(frontier.cost), "seconds": time.perf_counter() - started}}
     print_table("Searches of ResNet-20, T = 4", rows)
     finish("search", result, as_json=options.json)

@@ -18,7 +18,16 @@ from toolchain.quantize import Precision
 
 
 def shift_bias(spiking: SpikingNetwork, name: str, shift: np.ndarray) -> SpikingNetwork:
-    """Return the network with `shift` (C,) added to the bias of one `Activation` or `Output`."""
+    """Return the network with a shifted bias.
+
+    Parameters
+    ----------
+    spiking : SpikingNetwork
+    name : str
+        An `Activation` or `Output`.
+    shift : ndarray (C,), float64
+        Added per channel, also where the unit has a bias per neuron.
+    """
     unit = spiking.network[name]
     assert isinstance(unit, Activation | Output)
     shifted = replace(unit, bias=unit.bias + per_channel(shift, unit.bias.shape))

@@ -147,7 +147,13 @@ class _Arriving:
         self.current = total.numpy()
 
     def run(self, theta: np.ndarray, bias: np.ndarray, initial: np.ndarray) -> np.ndarray:
-        """Return error, squared error and spikes per channel, (3, C), per sample."""
+        """Return error, squared error and spikes per channel, (3, C) float64, sums over positions per sample.
+
+        Parameters
+        ----------
+        theta, bias, initial : ndarray (C,), float64
+            Whole numbers, in units of the membrane potential.
+        """
         numbers = np.asarray(theta, np.float32), np.asarray(bias, np.float32), np.asarray(initial, np.float32)
         amplitude = (theta * self.population.scale / self.timesteps).astype(np.float32)
         totals = np.zeros((len(self.parts), 3, theta.size))

@@ -84,6 +84,16 @@ def histogram(value: Tensor, top: Tensor | None = None) -> Histogram:
 def clip_floor(x: np.ndarray, threshold: np.ndarray, phi: int, timesteps: int, offset: float) -> np.ndarray:
     """Average activation that a neuron with a constant input `x` emits over a run (eq. 12 with bursts).
 
+    Parameters
+    ----------
+    x : ndarray, float64
+        Real inputs, activations of the ANN.
+    threshold : ndarray, float64
+        Vth, positive; broadcasts with `x`.
+    phi, timesteps : int
+    offset : float
+        What the membrane potential starts with, or drifts by over the run, in thresholds.
+
     Examples
     --------
     >>> clip_floor(np.array([0.0, 0.49, 0.5, 9.0]), np.array(1.0), phi=2, timesteps=2, offset=0.0)
@@ -121,7 +131,12 @@ def search_threshold(data: Histogram, phi: int, timesteps: int, offset: float) -
 def percentile_threshold(data: Histogram, phi: int, percentile: float) -> np.ndarray:
     """Choose the threshold so that a burst of phi at every timestep stands for this percentile.
 
-    Over the positive activations of each channel; 100 is the maximum.
+    Parameters
+    ----------
+    data : Histogram
+    phi : int
+    percentile : float
+        Of the positive activations of each channel; 100 is the maximum.
 
     Returns
     -------

@@ -83,6 +83,14 @@ def fold(where: str, operator: Weighted, amplitude: np.ndarray) -> Weighted:
     A linear operator has a weight for every neuron and takes an amplitude per neuron; the others share their weights
     over a channel's neurons, which must agree.
 
+    Parameters
+    ----------
+    where : str
+        What an error calls it: the connection.
+    operator : Weighted
+    amplitude : ndarray (C_in, ...), float64
+        0 for neurons that never emit; their weights stay as they are.
+
     Raises
     ------
     NetlistError

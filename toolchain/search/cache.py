@@ -39,7 +39,17 @@ class MeasurementCache:
         return self.folder / base[:16] / f"{digest.hexdigest()}.json"
 
     def load(self, base: str, name: str, firing: Firing) -> Sensitivity | None:
-        """Return a measurement, None where there is none that can be read."""
+        """Return a measurement, None where there is none that can be read.
+
+        Parameters
+        ----------
+        base : str
+            `BaseNetwork.key`.
+        name : str
+            The layer that is varied.
+        firing : Firing
+            How it fires.
+        """
         try:
             stored = json.loads(self._path(base, name, firing).read_text())
             return Sensitivity(float(stored["divergence"]), float(stored["operations"]))
@@ -47,7 +57,7 @@ class MeasurementCache:
             return None
 
     def store(self, base: str, name: str, firing: Firing, measured: Sensitivity) -> None:
-        """Write a measurement, whole or not at all."""
+        """Write a measurement, whole or not at all; `load` finds it by the same arguments."""
         path = self._path(base, name, firing)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

@@ -161,6 +161,13 @@ def check_limits(budget: float | None, tolerance: float | None) -> None:
 
 
 def uniform_network(calibrator: Calibrator, judge: Judge, phi: int) -> JudgedNetwork:
-    """Return the calibrated network with the same phi everywhere (BurstFire): what a search has to beat."""
+    """Return the calibrated network with the same phi everywhere (BurstFire): what a search has to beat.
+
+    Parameters
+    ----------
+    calibrator : Calibrator
+    judge : Judge
+    phi : int
+    """
     spiking = calibrator.calibrate(calibrator.fire({u.name: phi for u in calibrator.network.activations}))
     return JudgedNetwork(spiking, judge.measure(spiking))
