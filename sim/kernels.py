@@ -32,7 +32,7 @@ def apply(operator: Operator, x: Tensor) -> Tensor:
     Parameters
     ----------
     operator : Operator
-    x : Tensor (N, *input shape), floating point
+    x : Tensor (N, *input shape)
 
     Returns
     -------

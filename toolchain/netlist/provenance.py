@@ -6,15 +6,13 @@ what its record says is neither shown nor lost, it stays in `Provenance.other` a
 
 from __future__ import annotations
 
-import math
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+
+from toolchain.netlist.json_records import dump, hints_of, load, load_fields
 
 #: What an option of a recipe can be.
 Scalar = str | int | float | bool | None
@@ -45,7 +43,7 @@ class Origin:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Origin:
         """Read `to_json`; raise ValueError where it is something else."""
-        name, sha, macs = (_load(str, value[key]) for key in ("class", "weights_sha256", "ann_macs"))
+        name, sha, macs = (load(str, value[key]) for key in ("class", "weights_sha256", "ann_macs"))
         if len(value) != 3 or not macs.isdecimal() or len(macs) > 18:
             raise ValueError(f"{macs!r} is no count")
         return cls(name, sha, int(macs))
@@ -93,9 +91,9 @@ class Accuracies:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Accuracies:
         """Read `to_json`; raise ValueError where it is something else."""
-        flat = {**value, **_load(Mapping[str, float], value["accuracy"])}
+        flat = {**value, **load(Mapping[str, float], value["accuracy"])}
         del flat["accuracy"]
-        return _load_fields(cls, flat)
+        return load_fields(cls, flat)
 
     def __str__(self) -> str:
         return (
@@ -141,12 +139,12 @@ class EarlyExitRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values; a missing base or margin is null."""
-        return {"base": self.base, "margin": self.margin, "samples": _dump(self.samples), "pairs": _dump(self.pairs)}
+        return {"base": self.base, "margin": self.margin, "samples": dump(self.samples), "pairs": dump(self.pairs)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> EarlyExitRecord:
         """Read `to_json`; raise ValueError where it is something else."""
-        return _load_fields(cls, {key: inner for key, inner in value.items() if inner is not None})
+        return load_fields(cls, {key: inner for key, inner in value.items() if inner is not None})
 
 
 @dataclass(frozen=True)
@@ -366,77 +364,20 @@ class Provenance:
     def to_json(self) -> dict[str, Any]:
         """Return the parts that are there as JSON values."""
         parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "other"}
-        return {**self.other, **{name: _dump(part) for name, part in parts.items() if part is not None}}
+        return {**self.other, **{name: dump(part) for name, part in parts.items() if part is not None}}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Provenance:
         """Read `to_json` of this version or an older one; what is something else goes to `other`."""
         record: Any = cls
-        hints = {name: hint for name, hint in _hints(record).items() if name != "other"}
+        hints = {name: hint for name, hint in hints_of(record).items() if name != "other"}
         known: dict[str, Any] = {}
         other: dict[str, Any] = {}
         for name, part in value.items():
             try:
                 if name not in hints or part is None:
                     raise ValueError(f"{name} is no part of a provenance")
-                known[name] = _load(hints[name], part)
+                known[name] = load(hints[name], part)
             except (ValueError, TypeError, KeyError, OverflowError):
                 other[name] = part
         return cls(**known, other=other)
-
-
-def _dump(value: Any) -> Any:
-    """Return a record as JSON values: fields that are None are left out."""
-    if hasattr(value, "to_json"):
-        return value.to_json()
-    if is_dataclass(value):
-        items = ((f.name, getattr(value, f.name)) for f in fields(value))
-        return {name: _dump(item) for name, item in items if item is not None}
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {name: _dump(item) for name, item in value.items()}
-    return [_dump(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _load(hint: Any, value: Any) -> Any:
-    """Read JSON values as what a type hint says; raise ValueError where they are something else."""
-    kind, inner = typing.get_origin(hint), typing.get_args(hint)
-    if kind in (types.UnionType, typing.Union):
-        wanted = [option for option in inner if option is not types.NoneType]
-        if value is None and len(wanted) < len(inner):
-            return None
-        return _load(wanted[0], value) if len(wanted) == 1 else _load_scalar(tuple(wanted), value)
-    if kind is tuple and isinstance(value, list):
-        return tuple(_load(inner[0], item) for item in value)
-    if kind is not None and issubclass(kind, Mapping) and isinstance(value, dict):
-        return {name: _load(inner[1], item) for name, item in value.items()}
-    if hint is np.ndarray and isinstance(value, list):
-        array = np.array(value)
-        if array.dtype.kind not in "if":
-            raise ValueError(f"an array of {array.dtype} found, expected numbers")
-        return array
-    if is_dataclass(hint) and isinstance(value, dict):
-        return hint.from_json(value) if hasattr(hint, "from_json") else _load_fields(hint, value)
-    return _load_scalar((hint,), value)
-
-
-def _load_scalar(kinds: tuple[Any, ...], value: Any) -> Any:
-    if float in kinds and type(value) is int:
-        value = value if int in kinds else float(value)
-    if type(value) not in kinds or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"{value!r} found, expected one of {kinds}")
-    return value
-
-
-@cache
-def _hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _load_fields(cls: Any, value: Mapping[str, Any]) -> Any:
-    """Read a record field by field; unknown and missing names are errors."""
-    hints = _hints(cls)
-    if unknown := value.keys() - hints.keys():
-        raise ValueError(f"{sorted(unknown)} found, expected {sorted(hints)}")
-    return cls(**{name: _load(hints[name], item) for name, item in value.items()})

@@ -65,7 +65,7 @@ def fan_in(operators: tuple[Operator, ...], shape: Shape) -> np.ndarray:
 
     Returns
     -------
-    ndarray (shape that the chain delivers), int64
+    ndarray (*current shape), int64
         Sources of each target, borders included: the structure applied to ones. A chain counts the
         paths through it.
     """

@@ -22,7 +22,7 @@ class Firing:
         Longest burst.
     threshold : ndarray (C,), float64
         Vth, the activation that one spike stands for (before `rho`).
-    initial : ndarray (C,) or the unit's shape, float64
+    initial : ndarray (C,) or `shape`, float64
         Membrane potential before the first timestep, in thresholds.
     drift : float
         Added at every timestep, in thresholds (`init` "spread": 0.5 / T).
