@@ -106,7 +106,8 @@ def _kernels(connection: Connection, shape: Shape) -> int | None:
 def _measure(connection: Connection, source_shape: Shape) -> ConnectionFootprint:
     count = fan_in(connection.operators, source_shape)
     kernels = _kernels(connection, source_shape)
-    # The largest fan-in of a channel's positions is a whole kernel: only borders have less.
+    # Borders see part of a kernel, the position with most synapses all of it. (Not on a map smaller than the
+    # kernel: there its positions together see more than any of them, and this is too little.)
     kernel = None if kernels is None else count.reshape(count.shape[0], -1).max(axis=1) * kernels
     return ConnectionFootprint(connection, source_shape, count, kernel)
 

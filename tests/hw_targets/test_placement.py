@@ -33,6 +33,7 @@ from toolchain.netlist import (
     SumPool,
     UnsupportedError,
     apply_chain,
+    chain_shapes,
 )
 
 CHAINS = {
@@ -59,31 +60,44 @@ CHAINS = {
     "reshape": ((4, 3, 2), (Reshape((2, 12)), Slice(1, 3, 11, 2))),
     "permute": ((2, 3, 4), (Permute((2, 0, 1)), Pad(((0, 0), (1, 0), (0, 1))))),
 }
-#: Chains whose receptive boxes are exact.
+#: Chains whose receptive boxes are no larger than the sources.
 EXACT = ("conv", "conv1d", "pool, then conv", "groups", "flatten")
+
+
+def reached_from_each_neuron(shape, operators):
+    """Whether a spike of a source neuron (row) reaches a target: (sources, *shape of targets)."""
+    return apply_chain(operators, np.eye(int(np.prod(shape))).reshape(-1, *shape), shape) != 0
+
+
+def boxes_of(shape):
+    """Forty random boxes."""
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        low = [rng.integers(0, n) for n in shape]
+        yield tuple((int(a), int(rng.integers(a, n)) + 1) for a, n in zip(low, shape, strict=True))
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_receptive_box_holds_every_source(name):
     """The sources of a box, found by sending one spike from each neuron, lie in its receptive box."""
     shape, operators = CHAINS[name]
-    reached = apply_chain(operators, np.eye(int(np.prod(shape))).reshape(-1, *shape), shape) != 0
-    rng = np.random.default_rng(0)
-    for _ in range(40):
-        low = [rng.integers(0, n) for n in reached.shape[1:]]
-        box = tuple((int(a), int(rng.integers(a, n)) + 1) for a, n in zip(low, reached.shape[1:], strict=True))
+    reached = reached_from_each_neuron(shape, operators)
+    for box in boxes_of(reached.shape[1:]):
         sources = reached[(slice(None), *index(box))].reshape(reached.shape[0], -1).any(axis=1).reshape(shape)
-        receptive = receptive_box(operators, shape, box)
         inside = np.zeros(shape, bool)
-        inside[index(receptive)] = True
+        inside[index(receptive_box(operators, shape, box))] = True
         assert not np.any(sources & ~inside)
-        if (
-            name in ("conv", "stride and uneven padding", "conv1d", "pool, then conv", "groups", "flatten")
-            and sources.any()
-        ):
-            extents = [(int(a.min()), int(a.max()) + 1) for a in np.nonzero(sources)]
-            clipped = receptive if name != "stride and uneven padding" else tuple(extents)
-            assert tuple(extents) == clipped
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_receptive_box_is_the_least_one(name):
+    shape, operators = CHAINS[name]
+    reached = reached_from_each_neuron(shape, operators)
+    for box in boxes_of(reached.shape[1:]):
+        sources = reached[(slice(None), *index(box))].reshape(reached.shape[0], -1).any(axis=1).reshape(shape)
+        assert sources.any()
+        extents = tuple((int(a.min()), int(a.max()) + 1) for a in np.nonzero(sources))
+        assert receptive_box(operators, shape, box) == extents
 
 
 @st.composite
@@ -145,20 +159,92 @@ def small_targets(draw):
     )
 
 
-def assert_within(netlist: Netlist, target: Target, placement):
-    """Recount every core from its tiles, out-axons from what listens to them."""
+#: Bits of a stored synapse (8-bit weights, and Loihi 1's index), and bytes that a neuron's potential, bias and
+#: threshold take: 24 + 13 + 3 + 17 bits, on Loihi 2 another 3; on TrueNorth the netlist's 24, the rest is not known.
+STORED = {"loihi1": (8 + 10, 8), "loihi2": (8, 8), "truenorth": (8, 3)}
+
+
+def ones(operator):
+    """An operator whose synapses all weigh 1: its weights here are never all that exist."""
+    return replace(operator, weight=np.ones_like(operator.weight)) if hasattr(operator, "weight") else operator
+
+
+def paths_of(connection: Connection, shape) -> np.ndarray:
+    """Synapses between each source and each target of a connection, found spike by spike: (*targets, sources)."""
+    chain = tuple(ones(o) for o in connection.operators)
+    found = apply_chain(chain, np.eye(int(np.prod(shape)), dtype=np.int64).reshape(-1, *shape), shape)
+    return np.moveaxis(found, 0, -1)
+
+
+def listens_of(netlist: Netlist, name: str, box) -> np.ndarray:
+    """Which currents the neurons of a box take: their own, or those in the windows of max-pooling."""
+    population = netlist[name]
+    neurons = np.zeros(population.shape, bool)
+    neurons[index(box)] = True
+    if not isinstance(population, MaxPool):
+        return neurons
+    inputs = int(np.prod(population.input_shape))
+    spikes = np.eye(inputs, dtype=np.int64).reshape(-1, *population.input_shape)
+    reached = apply_chain((population.window,), spikes, population.input_shape)
+    return (reached * neurons).reshape(inputs, -1).any(axis=1).reshape(population.input_shape)
+
+
+def sources_of(netlist: Netlist, connection: Connection, box) -> np.ndarray:
+    """Which sources a box of a connection's targets listens to."""
+    shape = netlist[connection.source].shape
+    rows = paths_of(connection, shape)[listens_of(netlist, connection.target, box)]
+    return rows.any(axis=0).reshape(shape)
+
+
+def axons_of(sources: np.ndarray, target: Target) -> int:
+    """Positions, whatever their channels, where kernels are shared; neurons elsewhere."""
+    return int((sources.any(axis=0) if target.shares_kernels and sources.ndim > 1 else sources).sum())
+
+
+def weights_of(netlist: Netlist, connection: Connection, box, target: Target) -> int:
+    """Synapses of a box one by one, or per channel those of the neuron that has most, where that is less."""
+    synapses = paths_of(connection, netlist[connection.source].shape).sum(axis=-1)
+    every = int(synapses[listens_of(netlist, connection.target, box)].sum())
+    match connection.operators:
+        case [Conv() | Scale()] if target.shares_kernels:
+            kernels = [int(channel.max()) for channel in synapses[slice(*box[0])]]
+            return min(every, sum(kernels))
+    return every
+
+
+def recount(netlist: Netlist, target: Target, name: str, box) -> dict[str, int]:
+    """What a box takes of a core, out-axons excepted, without any of the code that places it."""
+    synapse_bits, state_bytes = STORED[target.name]
+    neurons = volume(box)
+    if isinstance(netlist[name], MaxPool):
+        neurons += int(listens_of(netlist, name, box).sum())
+    synapse_bytes = -(-sum(weights_of(netlist, c, box, target) for c in netlist.inputs(name)) * synapse_bits // 8)
+    return {
+        "neurons": neurons,
+        "synapse_bytes": synapse_bytes,
+        "memory_bytes": synapse_bytes + neurons * state_bytes,
+        "in_axons": sum(axons_of(sources_of(netlist, c, box), target) for c in netlist.inputs(name)),
+    }
+
+
+def assert_counted(netlist: Netlist, target: Target, placement):
+    """Every core is filled with what its tiles take."""
+    for core, used in enumerate(placement.used):
+        counted = dict.fromkeys(("neurons", "synapse_bytes", "memory_bytes", "in_axons"), 0)
+        for tile in placement.tiles:
+            if tile.core == core:
+                for resource, amount in recount(netlist, target, tile.population, tile.box).items():
+                    counted[resource] += amount
+        assert {resource: used[resource] for resource in counted} == counted
+
+
+def assert_within(target: Target, placement):
+    """No core, chip or target holds more than it can; no core is empty."""
     limits = core_limits(target)
     assert placement.limits == (limits,) * placement.cores
-    for core, used in enumerate(placement.used):
-        tiles = [t for t in placement.tiles if t.core == core]
-        assert tiles
-        counted = dict.fromkeys(RESOURCES, 0)
-        for tile in tiles:
-            for resource, amount in footprint(netlist, target, tile.population, tile.box).items():
-                counted[resource] += amount
-        assert {r: used[r] for r in RESOURCES if r != "out_axons"} == {
-            r: counted[r] for r in RESOURCES if r != "out_axons"
-        }
+    assert {t.core for t in placement.tiles} == set(range(placement.cores))
+    for used in placement.used:
+        assert used.keys() == set(RESOURCES)
         for resource, limit in limits.items():
             assert limit is None or used[resource] <= limit, resource
     if target.cores is not None:
@@ -177,20 +263,32 @@ def assert_covered(netlist: Netlist, placement):
         assert np.all(seen == 1), population.name
 
 
-@settings(max_examples=40, deadline=None)
-@given(small_networks(), small_targets())
-def test_every_limit_holds_and_every_neuron_is_placed_once(netlist, target):
-    refused, placement = None, None
+def placed_or_refused(netlist, target):
     try:
-        placement = place(netlist, target)
+        return place(netlist, target)
     except CapacityError as error:
-        refused = error
-    if placement is None:
-        assert refused.used > refused.limit
-        assert refused.resource in str(refused)
-        return
-    assert_within(netlist, target, placement)
-    assert_covered(netlist, placement)
+        return error
+
+
+def test_every_limit_holds_and_every_neuron_is_placed_once_or_the_reason_is_named():
+    seen = {"placed": 0, "refused": 0}
+
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @given(small_networks(), small_targets())
+    def look(netlist, target):
+        found = placed_or_refused(netlist, target)
+        if isinstance(found, CapacityError):
+            seen["refused"] += 1
+            assert found.used > found.limit
+            assert found.resource in str(found)
+            return
+        seen["placed"] += 1
+        assert_counted(netlist, target, found)
+        assert_within(target, found)
+        assert_covered(netlist, found)
+
+    look()
+    assert min(seen.values()) >= 10, seen
 
 
 @settings(max_examples=15, deadline=None)
@@ -201,29 +299,26 @@ def test_out_axons_and_traffic_agree_with_a_count_by_hand(netlist):
     placement = place(netlist, target)
     axons = [0] * placement.cores
     spikes = dict.fromkeys(("from_host", "within_cores", "between_cores", "between_chips"), 0.0)
-    whole_input = [(netlist.input.name, whole(netlist.input.shape), HOST)]
-    sources = [*whole_input, *((t.population, t.box, t.core) for t in placement.tiles)]
-    for (name, box, core), sink in itertools.product(sources, placement.tiles):
-        population = netlist[sink.population]
-        taken = sink.box
-        if isinstance(population, MaxPool):
-            taken = receptive_box((population.window,), population.input_shape, taken)
+    # Who listens to a box listens once, however many connections lead there.
+    listeners = {}
+    for sink in placement.tiles:
         for connection in netlist.inputs(sink.population):
-            if connection.source != name:
-                continue
-            receptive = receptive_box(connection.operators, netlist[name].shape, taken)
-            common = [(max(a[0], b[0]), min(a[1], b[1])) for a, b in zip(box, receptive, strict=True)]
-            if any(a >= b for a, b in common):
-                continue
-            if core != HOST:
-                axons[core] += volume(tuple(common[1:])) if len(common) > 1 else volume(tuple(common))
-            far = (
-                "from_host" if core == HOST
-                else "within_cores" if core == sink.core
-                else "between_cores" if placement.chips[core] == placement.chips[sink.core]
-                else "between_chips"
-            )  # fmt: skip
-            spikes[far] += volume(tuple(common))
+            listeners.setdefault((connection.source, sink), []).append(sources_of(netlist, connection, sink.box))
+    whole_input = [(netlist.input.name, whole(netlist.input.shape), HOST)]
+    for name, box, core in [*whole_input, *((t.population, t.box, t.core) for t in placement.tiles)]:
+        own = np.zeros(netlist[name].shape, bool)
+        own[index(box)] = True
+        for (source, sink), connections in listeners.items():
+            for heard in connections if source == name else ():
+                if core != HOST:
+                    axons[core] += axons_of(heard & own, target)
+                far = (
+                    "from_host" if core == HOST
+                    else "within_cores" if core == sink.core
+                    else "between_cores" if placement.chips[core] == placement.chips[sink.core]
+                    else "between_chips"
+                )  # fmt: skip
+                spikes[far] += int((heard & own).sum())
     assert [u["out_axons"] for u in placement.used] == axons
     assert placement.traffic.__dict__ == spikes
 
@@ -243,11 +338,44 @@ def test_a_convolution_shares_its_kernel_and_a_dense_layer_does_not(resnet20):
     assert dense == [64 * 64 * 10] * 2
 
 
+def shared_bytes(shape, *operators) -> int:
+    """Bytes of 8-bit weights that a core of Loihi 2 stores for the whole target of a connection."""
+    out = chain_shapes(operators, shape)[-1]
+    readout = Readout("r", out, np.zeros(out[0], int), np.ones(out[0]))
+    source = Input("input", shape, 8, True, 0.1, np.zeros(shape[0]), np.ones(shape[0]))
+    netlist = Netlist((source, readout), (Connection("input", "r", operators),), 2)
+    return footprint(netlist, load_target("loihi2"), "r", whole(out), shared=True)["synapse_bytes"]
+
+
+def conv3x3(inputs, groups=1):
+    return Conv(np.ones((4, inputs // groups, 3, 3), int), (1, 1), ((1, 1), (1, 1)), (1, 1), groups)
+
+
+@pytest.mark.parametrize(
+    ("shape", "operators", "weights"),
+    [
+        ((3, 3, 3), (conv3x3(3),), 4 * 3 * 9),
+        ((2, 9, 9), (conv3x3(2, groups=2),), 4 * 9),
+        ((3, 1, 1), (conv3x3(3),), 4 * 3),
+        ((3, 6, 6), (SumPool((2, 2), (2, 2), ((0, 0), (0, 0))), conv3x3(3)), 4 * 3 * 36),
+        ((2, 5, 5), (Pad(((1, 1), (0, 0), (0, 0))), Scale(np.ones(4, int))), 2),
+    ],
+)
+def test_a_shared_kernel_is_stored_once(shape, operators, weights):
+    assert shared_bytes(shape, *operators) == weights
+
+
+@pytest.mark.xfail(strict=True, reason="a kernel is counted as what one neuron sees of it, here four of nine taps")
+def test_a_kernel_larger_than_its_map_is_stored_whole():
+    """The four positions together see all of it."""
+    assert shared_bytes((3, 2, 2), conv3x3(3)) == 4 * 3 * 9
+
+
 @pytest.mark.parametrize("make", ["resnet20", "vgg16"])
 def test_real_shapes_place_on_kapoho_point(make, request):
     netlist, target = request.getfixturevalue(make)(), load_target("kapoho_point")
     placement = place(netlist, target)
-    assert_within(netlist, target, placement)
+    assert_within(target, placement)
     assert_covered(netlist, placement)
     assert placement.chip_count == 1
     assert placement.cores == {"resnet20": 24, "vgg16": 126}[make]
