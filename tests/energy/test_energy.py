@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -134,8 +134,7 @@ def test_fan_out_of_one_operator_is_what_unit_vectors_reach(
         trim = min(padding, (kernel - 1) // 2)
         operator = ConvTranspose(weight, (stride, stride), ((trim, trim),) * 2)
     else:
-        if dilation * (kernel - 1) + 1 > min(size) + 2 * padding:
-            return
+        assume(dilation * (kernel - 1) + 1 <= min(size) + 2 * padding)
         operator = conv(weight.swapaxes(0, 1), stride=stride, padding=padding, dilation=dilation)
     net = Netlist(
         populations=(source(shape), readout("readout", operator.output_shape(shape))),
@@ -259,6 +258,13 @@ def test_energies_are_exact_products_of_counts(residual, trace):
     assert stepped.energy - report.e_snn == Decimal("4.6") * first * 4
     assert [layer.name for layer in report.populations] == ["stem", "down", "plain", "pool", "readout"]
     assert [layer.kind for layer in report.populations] == ["Conv", "Conv", "Scale", "MaxPool", "Linear"]
+
+
+def test_counts_print_as_a_table(residual, trace):
+    counts = count(residual, trace)
+    for word in ("Operations per sample, mean of 4", "stem->down", f"{counts.connections[1].sops / 4:,.0f}"):
+        assert word in str(counts)
+        assert word.replace(">", "&gt;") in counts._repr_html_()
 
 
 def test_batches_add_up(residual, trace):

@@ -14,6 +14,7 @@ from toolchain.evaluate import Reference, evaluate, stream
 from toolchain.files import write_netlist
 from toolchain.netlist import InputError
 from toolchain.report import run_baseline, run_report, to_html, to_json, to_markdown
+from toolchain.report.baselines import stop
 from toolchain.report.text import equal_accuracy_lines
 
 SAMPLES = 70  # more than one batch
@@ -90,12 +91,15 @@ def measured(make_netlist):
 
 
 def test_the_same_netlist_costs_the_same(measured):
-    _, _, m = measured
+    netlist, _, m = measured
     longer, short = m.baselines
     assert longer.timestep <= 4
-    if longer.timestep == 4:
-        assert longer.energy == m.energy.e_snn
-        assert longer.energy_ratio == longer.sops_ratio == 1
+    counts = m.energy.counts
+    assert longer.energy == paper_energy_by_timestep(counts, m.energy.prices)[longer.timestep - 1]
+    assert longer.sops == sops_by_timestep(counts)[longer.timestep - 1]
+    whole = stop(netlist, counts, (0.0, 0.0, 0.0, 1.0), name="net", accuracy=1.0, reported=m.energy)
+    assert (whole.timestep, whole.energy) == (4, m.energy.e_snn)
+    assert whole.energy_ratio == whole.sops_ratio == 1
     assert short.timestep is None
 
 

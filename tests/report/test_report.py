@@ -59,6 +59,7 @@ def test_the_rows_are_what_the_simulator_did(netlist, measurement):
     data = dataset(netlist)
     trace = simulate(netlist, data.payloads(netlist.input))
     by_name = {row.name: row for row in rows(measurement)}
+    assert all(isinstance(p, AdaFire) for p in netlist.spiking)
     assert list(by_name) == [p.name for p in netlist.populations]
     for population in netlist.spiking:
         payload, row = trace.spikes[population.name], by_name[population.name]
@@ -66,10 +67,9 @@ def test_the_rows_are_what_the_simulator_did(netlist, measurement):
         assert row.firing_rate == pytest.approx(np.count_nonzero(payload) / payload.size)
         assert measurement.activity[row.name].bursts.tolist() == np.bincount(payload.ravel(), minlength=5).tolist()
         assert np.allclose(measurement.activity[row.name].rate_map, payload.mean(axis=(0, 1)))
-        if isinstance(population, AdaFire):
-            assert row.threshold_max == population.threshold.max()
-            bound = membrane_bound(netlist, population.name).magnitude
-            assert 2 ** (row.membrane_bits_used - 2) <= bound < 2 ** (row.membrane_bits_used - 1)
+        assert row.threshold_max == population.threshold.max()
+        bound = membrane_bound(netlist, population.name).magnitude
+        assert 2 ** (row.membrane_bits_used - 2) <= bound < 2 ** (row.membrane_bits_used - 1)
     assert sum(row.sops for row in by_name.values()) == pytest.approx(measurement.energy.sops / SAMPLES)
     decisions = (trace.readout * netlist.readouts[0].scale).argmax(-1)
     assert measurement.accuracy_by_timestep == tuple((decisions == data.labels).mean(1))
@@ -87,9 +87,15 @@ def test_rates_without_spikes_are_the_limit_of_many_timesteps(make_netlist):
     netlist = make_netlist("residual", timesteps=4000, phi=255)
     payload = dataset(netlist).payloads(netlist.input)[:1]
     measured = mean_payloads(simulate(netlist, payload))
-    for name, rate in without_spikes(netlist, torch.from_numpy(payload).double()):
-        if name in {p.name for p in netlist.spiking}:
-            assert (measured[name] - rate).abs().max() < 0.05
+    rates = dict(without_spikes(netlist, torch.from_numpy(payload).double()))
+    for population in netlist.spiking:
+        assert (measured[population.name] - rates[population.name]).abs().max() < 0.05
+
+
+def test_a_measurement_prints_its_summary(measurement):
+    for word in ("pictures.npz, 10 samples", "accuracy without spikes", "SOPs per sample", "violations: 1"):
+        assert word in str(measurement)
+        assert word in measurement._repr_html_()
 
 
 def test_data_without_labels_have_no_accuracy(netlist):
@@ -271,12 +277,13 @@ def test_a_search_is_shown(strategy, tmp_path):
     m = measure(netlist, adafire.dataset(values, limit=20), name="searched")
     page = to_html(m)
     assert 'id="search"' in page
-    if strategy == "layers":
-        assert set(search.rho) == {p.name for p in netlist.spiking}
-        assert search.tables.keys() == {"φ", "ρ"}
-        row = rows(m)[1]
-        assert row.rho == search.rho[row.name]
-        assert row.sensitivity == search.sensitivity[row.name]
+    by_layer = strategy == "layers"
+    assert set(search.rho) == ({p.name for p in netlist.spiking} if by_layer else set())
+    assert set(search.tables) == ({"φ", "ρ"} if by_layer else set())
+    row = rows(m)[1]
+    assert row.rho == search.rho.get(row.name)
+    assert row.sensitivity == search.sensitivity.get(row.name)
+    assert (row.sensitivity is not None) == by_layer
 
 
 TABLE = {"layers": ["a"], "settings": [1], "divergence": [[1.0]], "operations": [[1]], "base": [0]}

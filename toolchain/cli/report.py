@@ -66,7 +66,8 @@ def report(
             "--baseline", f"{len(netlists)} netlists to report found, expected one", "report one at a time"
         )
     samples = read_data(data, limit=limit)
-    baselines = dict(zip(_file_names(baseline or []), map(read_netlist, baseline or []), strict=True))
+    others = baseline or []
+    baselines = dict(zip(_apart([p.name for p in others], others), map(read_netlist, others), strict=True))
     network = None
     if ann is not None:
         from toolchain.frontend import read_network
@@ -74,7 +75,7 @@ def report(
         network = read_network(ann, weights, samples.shape)
     elif weights is not None:
         raise InputError("--weights", "weights found without a network", "name it with --ann")
-    names = _names(netlists)
+    names = _apart([p.stem for p in netlists], netlists)
     measured = []
     for path, name in zip(netlists, names, strict=True):
         netlist = read_netlist(path)
@@ -101,15 +102,8 @@ def report(
         sys.stdout.write(_written(measured, ".json", ""))
 
 
-def _names(paths: list[Path]) -> list[str]:
-    """Return what the report calls each netlist: its file's name, or the whole path where two are alike."""
-    stems = [path.stem for path in paths]
-    return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-
-
-def _file_names(paths: list[Path]) -> list[str]:
-    """Return the names of files, or their whole paths where two are alike."""
-    names = [path.name for path in paths]
+def _apart(names: list[str], paths: list[Path]) -> list[str]:
+    """Return the short names of files, or their whole paths where two are alike."""
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 

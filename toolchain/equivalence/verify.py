@@ -15,12 +15,14 @@ from toolchain.evaluate import Backend, Golden, Lava, Reference, stream
 from toolchain.files import open_trace
 from toolchain.netlist import InputError, Netlist, Trace
 
-#: Samples in memory at a time.
-BATCH = 64
-
 
 def verify(
-    netlist: Netlist, data: Dataset, against: str | Netlist = "lava", *, progress: Progress = silent
+    netlist: Netlist,
+    data: Dataset,
+    against: str | Netlist = "lava",
+    *,
+    batch: int = 64,
+    progress: Progress = silent,
 ) -> EquivalenceReport:
     """Compare an executor with the reference simulator, or the reference with the golden step, batch by batch.
 
@@ -32,6 +34,8 @@ def verify(
         "lava": Lava's processes against the reference. "reference": the reference against the golden step. Another
         netlist, or a path ending in .nir: that network, run by the reference, against this one. A path ending in
         .h5: a recorded trace.
+    batch : int
+        Samples in memory at a time; the golden step takes them one by one.
     progress : Progress
 
     Raises
@@ -41,47 +45,49 @@ def verify(
     BackendError
         When Lava is not installed or died.
     """
-    return join([diagnose(netlist, expected, actual) for expected, actual in _pairs(netlist, data, against, progress)])
+    pairs = _pairs(netlist, data, against, batch, progress)
+    return join([diagnose(netlist, expected, actual) for expected, actual in pairs])
 
 
 def _pairs(
-    netlist: Netlist, data: Dataset, against: str | Netlist, progress: Progress
+    netlist: Netlist, data: Dataset, against: str | Netlist, batch: int, progress: Progress
 ) -> Iterator[tuple[Trace, Trace]]:
     """Yield what is expected of each batch, and what the other side computes; the slower side shows progress."""
     reference = Reference(netlist, spikes=True)
     if isinstance(against, Netlist):
-        return _other(netlist, data, against, "netlist", progress)
+        return _other(reference, against, "netlist", data, batch, progress)
     if against == "reference":
         # One sample at a time: the golden step is slow, and its progress should be seen.
-        golden = _traces(Golden(netlist), data, 1, progress)
-        return zip(golden, _traces(reference, data, 1), strict=True)
+        return zip(_traces(Golden(netlist), data, 1, progress), _traces(reference, data, 1), strict=True)
     if against == "lava":
-        return zip(_traces(reference, data), _traces(Lava(netlist), data, progress=progress), strict=True)
+        return zip(_traces(reference, data, batch), _traces(Lava(netlist), data, batch, progress), strict=True)
     path = Path(against)
     if path.suffix == ".h5":
-        return _recorded(reference, data, path, progress)
+        return _recorded(reference, path, data, batch, progress)
     if path.suffix == ".nir":
-        from toolchain.exchange.nir import read_nir
+        from toolchain.exchange.nir.compact import read_nir
 
-        return _other(netlist, data, read_nir(path), "nir", progress)
+        return _other(reference, read_nir(path), "nir", data, batch, progress)
     raise InputError("against", f"{against!r} found, expected lava, reference, a .nir file or a trace (.h5)")
 
 
-def _traces(backend: Backend, data: Dataset, batch: int = BATCH, progress: Progress = silent) -> Iterator[Trace]:
+def _traces(backend: Backend, data: Dataset, batch: int, progress: Progress = silent) -> Iterator[Trace]:
     return (run.trace for run in stream(backend, data, batch=batch, progress=progress))
 
 
 def _other(
-    netlist: Netlist, data: Dataset, other: Netlist, name: str, progress: Progress
+    reference: Reference, other: Netlist, name: str, data: Dataset, batch: int, progress: Progress
 ) -> Iterator[tuple[Trace, Trace]]:
     """Pair a netlist with another one; hashes say whether they are alike, payloads are compared either way."""
-    expected = _traces(Reference(netlist, spikes=True), data, progress=progress)
-    for trace, actual in zip(expected, _traces(Reference(other, spikes=True), data), strict=True):
-        yield trace, replace(actual, netlist_hash=netlist.content_hash, backend=name)
+    expected = _traces(reference, data, batch, progress)
+    for trace, actual in zip(expected, _traces(Reference(other, spikes=True), data, batch), strict=True):
+        yield trace, replace(actual, netlist_hash=trace.netlist_hash, backend=name)
 
 
-def _recorded(reference: Reference, data: Dataset, path: Path, progress: Progress) -> Iterator[tuple[Trace, Trace]]:
+def _recorded(
+    reference: Reference, path: Path, data: Dataset, batch: int, progress: Progress
+) -> Iterator[tuple[Trace, Trace]]:
     with open_trace(path) as recorded:
         if recorded.samples != len(data):
             raise InputError(str(path), f"{recorded.samples} samples found, expected {len(data)}", "use the same data")
-        yield from zip(_traces(reference, data, progress=progress), recorded.batches(BATCH), strict=True)
+        yield from zip(_traces(reference, data, batch, progress), recorded.batches(batch), strict=True)

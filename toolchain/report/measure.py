@@ -127,7 +127,7 @@ class Measurement(Displayed):
             table.add_row("equivalence", str(self.equivalence))
         if self.check is not None:
             violations = len(self.check.violations)
-            table.add_row(self.check.title, f"{violations} violations" if violations else "fits")
+            table.add_row(self.check.title, f"violations: {violations}" if violations else "fits")
         for baseline in self.baselines:
             reached = "never" if baseline.timestep is None else f"at timestep {baseline.timestep}"
             table.add_row(f"{baseline.name} as accurate", reached)
