@@ -3,21 +3,25 @@
     python benchmarks/limits.py [--json]
 
 One thread. Measures the processor's int8 and float32 products and its copying speed, then VGG16
-(batch 32, T = 8) stage by stage: convolution, pooling, neuron scan, and the rest (calls, Python).
+(batch 32, T = 8) stage by stage: convolution, pooling, neuron scan, and the rest (calls, Python). Last,
+what the event kernel saves: whole networks with and without it, interleaved.
 """
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 import torch
-from measure import finish, print_table
+from measure import finish, interleave, print_table, ratio
+from resnet20 import random_resnet20
 from vgg16 import vgg16
 
 from sim import compile_netlist, currents, scan
+from sim.currents import ByteConv
 from sim.events import EventConv
 from sim.layer import Layer
 from sim.processor import has_byte_kernels, multiply_bytes, pack_matrix
@@ -111,6 +115,26 @@ def stages(layer: Layer, spikes: dict[str, torch.Tensor]) -> dict[str, float]:
     return min(runs, key=lambda r: r["total"])
 
 
+def without_events(layer: Layer) -> Layer:
+    """Return the layer with dense kernels only."""
+    currents = [(name, replace(c, events=None) if isinstance(c, ByteConv) else c) for name, c in layer.currents]
+    return replace(layer, currents=currents)
+
+
+def gain_of_events(network: str, netlist: Netlist, payloads: np.ndarray) -> dict[str, Any]:
+    """Time a whole network with and without the event kernel, by processor time."""
+    simulator = compile_netlist(netlist)
+    dense = replace(simulator, layers=tuple(without_events(layer) for layer in simulator.layers))
+    functions = {"events": lambda: simulator.run(payloads), "dense": lambda: dense.run(payloads)}
+    seconds = interleave(functions, 15, clock=process_time)
+    return {
+        "network": network,
+        "events ms": 1e3 * min(seconds["events"]),
+        "dense ms": 1e3 * min(seconds["dense"]),
+        "dense over events": ratio(seconds, "dense", "events"),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -128,6 +152,8 @@ def main() -> None:
             name = layer.population.name
             layer.run(spikes)
             seconds = stages(layer, spikes)
+            dense = without_events(layer)
+            without = best(lambda run=dense.run: run(spikes))
             (connection,) = netlist.inputs(name)
             steps = spikes[connection.source].shape[0] * samples
             macs = macs_per_step(netlist, connection) * steps
@@ -139,6 +165,7 @@ def main() -> None:
                 {
                     "layer": name,
                     "kernel": type(layer.currents[0][1]).__name__,
+                    "channels that fire": float((spikes[connection.source] != 0).any(0).float().mean()),
                     "GMAC": macs / 1e9,
                     "dense ms": None if products is None else 1e3 * products,
                     # Listing what fires and asking whether events are worth it; all of it where they are.
@@ -148,6 +175,7 @@ def main() -> None:
                     "pool ms": 1e3 * seconds.get("pool", 0.0),
                     "rest ms": 1e3 * (total - known),
                     "total ms": 1e3 * total,
+                    "total without events ms": 1e3 * without,
                 }
             )
             spikes[name] = layer.run(spikes).output
@@ -155,10 +183,18 @@ def main() -> None:
         key: (sum(row[key] or 0.0 for row in rows) if rows[0][key] is None or isinstance(rows[0][key], float) else "")
         for key in rows[0]
     }
-    sums["layer"] = "all"
+    sums["layer"], sums["channels that fire"] = "all", None
     sums["dense GMAC/s"] = sums["GMAC"] / (sums["dense ms"] + sums["events ms"]) * 1e3
     print_table("VGG16, batch 32, T = 8, one core", [*rows, sums])
-    finish("limits", {"limits": limits, "layers": rows, "total": sums}, as_json=options.json)
+    resnet20 = random_resnet20()
+    low, high = resnet20.input.payload_range
+    noise = np.random.default_rng(0).integers(low, high + 1, (samples, *resnet20.input.shape))
+    gains = [
+        gain_of_events(f"VGG16, {benchmark.weights} weights", netlist, benchmark.payloads),
+        gain_of_events("ResNet-20, random weights", resnet20, noise),
+    ]
+    print_table("with and without the event kernel, batch 32, T = 8, one core", gains)
+    finish("limits", {"limits": limits, "layers": rows, "total": sums, "events": gains}, as_json=options.json)
 
 
 if __name__ == "__main__":

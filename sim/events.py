@@ -156,7 +156,8 @@ def _list_active(x: np.ndarray, payloads: np.ndarray, listed: np.ndarray, quads:
         Written: how many fours there are; beyond them nothing is written.
     """
     samples, steps, pixels, channels = x.shape
-    # The eight payloads of a channel as bytes of one integer: to fire at all is to differ from zero.
+    # The eight payloads of a channel as bytes of one integer, lowest first: to fire at all is to differ from zero.
+    # Processors with the instruction store integers lowest byte first, so the same bytes in memory are the timesteps.
     history = np.empty(channels, np.uint64)
     active = np.zeros(QUAD * payloads.shape[2], np.uint64)
     by_step = active.view(np.uint8).reshape(-1, QUAD, STEPS)
