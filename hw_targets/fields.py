@@ -32,7 +32,10 @@ def _units(target: Target) -> range:
 
 
 def _steps(limits: tuple[int, ...], unit: int) -> range:
-    """Return the exponents of a field in the netlist's units; fractions of a unit are of no use."""
+    """Return the exponents of a field in the netlist's units; fractions of a unit are of no use.
+
+    A field's step is 2**e of the chip's units, and 2**unit of these are one of the netlist's: 2**(e - unit).
+    """
     return range(max(limits[0] - unit, 0), max(limits[1] - unit, 0) + 1)
 
 

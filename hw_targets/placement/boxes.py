@@ -65,6 +65,7 @@ def _clip(start: int, stop: int, n: int) -> Range:
 
 
 def _window(r: Range, n: int, window: int, stride: int, before: int) -> Range:
+    """Return the inputs that windows r read: window i covers ``i * stride - before`` and what follows."""
     return _clip(r[0] * stride - before, (r[1] - 1) * stride - before + window, n)
 
 
@@ -80,6 +81,8 @@ def _before(operator: Operator, box: Box, shape: Shape) -> Box:
                 *(_window(r, n, d * (k - 1) + 1, s, p[0]) for r, n, k, s, p, d in spatial),
             )
         case ConvTranspose(weight, stride, padding, groups):
+            # Input i reaches the outputs i * s - p to i * s - p + k - 1. So output o hears the inputs from
+            # ceil((o + p - k + 1) / s), written with floor division, to floor((o + p) / s).
             spatial = zip(box[1:], shape[1:], weight.shape[2:], stride, padding, strict=True)
             return (
                 _groups(box[0], shape[0], weight.shape[1] * groups, groups),
@@ -106,6 +109,7 @@ def _before(operator: Operator, box: Box, shape: Shape) -> Box:
 
 
 def _groups(channels: Range, inputs: int, outputs: int, groups: int) -> Range:
+    """Return the input channels of every group that has a channel in the range."""
     per_out, per_in = outputs // groups, inputs // groups
     return channels[0] // per_out * per_in, ((channels[1] - 1) // per_out + 1) * per_in
 
@@ -116,7 +120,11 @@ def _columns(matrix: np.ndarray, rows: Range) -> Range:
 
 
 def _reshaped(box: Box, after: Shape, before: Shape) -> Box:
-    """Bound the values of a box, in C order, by a box of the shape before."""
+    """Bound the values of a box, in C order, by a box of the shape before.
+
+    Between the first and the last value of the box, leading axes on which both agree stay as they are, the
+    next one runs from one to the other, and all behind it may take any value.
+    """
     first = np.unravel_index(np.ravel_multi_index([r[0] for r in box], after), before)
     last = np.unravel_index(np.ravel_multi_index([r[1] - 1 for r in box], after), before)
     ranges: list[Range] = []

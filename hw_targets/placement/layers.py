@@ -99,6 +99,7 @@ def match_layers(netlist: Netlist, target: Target) -> dict[str, int]:
     match = maximum_bipartite_matching(csr_matrix(fits), perm_type="column")
     for row, name in enumerate(names):
         if match[row] < 0:
+            # Layers that fit no cores but those that this one fits compete with it for them.
             rivals = int(np.count_nonzero((fits <= fits[row]).all(axis=1)))
             fix = f"shrink {name!r} or another large layer: they compete for the same cores"
             raise CapacityError("netlist", "large cores", rivals, int(fits[row].sum()), target.title, fix)

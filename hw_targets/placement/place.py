@@ -240,6 +240,7 @@ def _metis(cores: int, parts: int, flows: Mapping[tuple[int, int], float]) -> tu
         return None
     import pymetis
 
+    # METIS takes an undirected graph with integer weights: both directions add up, in millionths of the top.
     weights: list[dict[int, int]] = [{} for _ in range(cores)]
     top = max(flows.values(), default=0.0) or 1.0
     for (a, b), spikes in flows.items():

@@ -22,6 +22,9 @@ from toolchain.netlist import (
     total_current_bound,
 )
 
+#: Narrowest weights of a netlist.
+LEAST_WEIGHT_BITS = 2
+
 
 def signed_bits(low: int, high: int) -> int:
     """Return the bits of a two's complement number that holds `low` to `high`."""
@@ -34,7 +37,7 @@ def bits_for_headroom(netlist: Netlist, magnitude: int, limit: int, growth: int 
     Sums halve with each bit. So do thresholds, and where these then need a finer unit the limit
     halves too: at most `growth` times, when the population's unit is as fine as it gets.
     """
-    for bits in range(netlist.weight_bits - 1, 1, -1):
+    for bits in range(netlist.weight_bits - 1, LEAST_WEIGHT_BITS - 1, -1):
         fewer = netlist.weight_bits - bits
         if -(-magnitude // 2**fewer) <= limit >> min(fewer, growth):
             return bits
@@ -191,8 +194,6 @@ def greatest_potential(netlist: Netlist, name: str) -> int:
     return membrane_bound(netlist, name).magnitude
 
 
-#: Narrowest weights of a netlist.
-LEAST_WEIGHT_BITS = 2
 _NO_WIDTH = (
     "no weights are narrow enough: use fewer `timesteps`, a lower `phi`, fewer inputs per neuron, or a roomier `target`"
 )

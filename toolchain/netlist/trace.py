@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from toolchain.netlist.errors import InputError
-
-#: The executors that write traces.
-Backend = Literal["golden", "reference", "lava", "nir"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +19,7 @@ class Trace:
     netlist_hash : str
         Content hash of the netlist that ran.
     backend : str
-        Which executor ran it.
+        Which executor ran it: golden, reference, lava or nir.
     spikes : mapping of str to ndarray (T, N, *shape)
         Payloads (int8 or uint8) of the input and of every spiking population.
     readouts : mapping of str to ndarray (T, N, *shape), int64
