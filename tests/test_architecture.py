@@ -40,6 +40,8 @@ GROUND = "toolchain.netlist"
 #: What the ground may import besides Python's own.
 GROUND_LIBRARIES = {"numpy"}
 LAVA_PACKAGE = "hw_targets.lava_runtime"
+#: Lava's compiler executes these folders.
+SILENT = (f"{LAVA_PACKAGE}.processes", f"{LAVA_PACKAGE}.netx_processes")
 #: Modules at the top of `toolchain`: its faces. Everything else has a room.
 LOOSE = {"toolchain", "toolchain.api"}
 
@@ -197,6 +199,22 @@ def test_an_import_that_goes_up_is_seen(module, source):
 )
 def test_an_import_that_goes_down_is_allowed(module, source):
     assert violations(module, imports(source, module)) == []
+
+
+def test_no_class_name_stands_for_two_things():
+    homes: dict[str, list[str]] = {}
+    for module, path in FILES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.lstrip("_"), []).append(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+
+
+def test_every_package_shows_its_main_names():
+    for module, path in FILES.items():
+        if path.name == "__init__.py" and module not in ("toolchain", "hw_targets", *SILENT):
+            names = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)]
+            assert any(ast.unparse(node.targets[0]) == "__all__" for node in names), module
 
 
 def loaded_after(modules: list[str], libraries: set[str]) -> str:
