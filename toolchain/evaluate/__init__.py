@@ -2,8 +2,8 @@
 
 from toolchain.evaluate.backends import Golden, Lava, Reference, Stopping
 from toolchain.evaluate.evaluation import Evaluation, count_operations, evaluate
-from toolchain.evaluate.observers import ByName, count_right, decide, operations, right, saturations
-from toolchain.evaluate.stream import Backend, BatchRun, Samples, Seen, observe, stream
+from toolchain.evaluate.observers import ByName, decide, operations, right, saturations
+from toolchain.evaluate.stream import Backend, BatchRun, Observer, Samples, Seen, observe, stream
 from toolchain.evaluate.traffic import measure_traffic
 
 __all__ = [
@@ -13,12 +13,12 @@ __all__ = [
     "Evaluation",
     "Golden",
     "Lava",
+    "Observer",
     "Reference",
     "Samples",
     "Seen",
     "Stopping",
     "count_operations",
-    "count_right",
     "decide",
     "evaluate",
     "measure_traffic",

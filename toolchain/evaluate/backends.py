@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from hw_targets.lava_runtime import LavaTiming, measure_on_lava
 from sim import Simulator, compile_netlist, golden, simulate_early_exit
-from toolchain.evaluate.stream import Backend, BatchRun, Report, Samples
+from toolchain.evaluate.stream import Backend, BatchRun, Reporter, Samples
 from toolchain.netlist import Trace
 
 
@@ -30,7 +30,7 @@ class Reference(Backend):
         """Compiled where it is first asked for: once here, once in each worker that keeps the backend."""
         return compile_netlist(self.netlist)
 
-    def run(self, samples: Samples, report: Report) -> BatchRun:
+    def run(self, samples: Samples, report: Reporter) -> BatchRun:
         """Run one batch."""
         names = [p.name for p in self.netlist.populations if p.emits] if self.spikes else []
         done = self.simulator.run(samples.payloads, record=names, activity=not self.spikes)
@@ -42,7 +42,7 @@ class Reference(Backend):
 class Stopping(Backend):
     """The reference simulator with early exit (semantics, section 8): each sample stops once it is confident."""
 
-    def run(self, samples: Samples, report: Report) -> BatchRun:
+    def run(self, samples: Samples, report: Reporter) -> BatchRun:
         """Run one batch; the only readout is that of each sample's exit."""
         done = simulate_early_exit(self.netlist, samples.payloads)
         readouts = {self.netlist.readouts[0].name: done.readout[None]}
@@ -55,7 +55,7 @@ class Golden(Backend):
 
     title: ClassVar[str] = "golden step"
 
-    def run(self, samples: Samples, report: Report) -> BatchRun:
+    def run(self, samples: Samples, report: Reporter) -> BatchRun:
         """Run one batch."""
         return _traced(self, samples, golden.simulate(self.netlist, samples.payloads))
 
@@ -70,7 +70,7 @@ class Lava(Backend):
         """Timesteps of all samples."""
         return samples * self.netlist.timesteps
 
-    def run(self, samples: Samples, report: Report) -> BatchRun:
+    def run(self, samples: Samples, report: Reporter) -> BatchRun:
         """Run one batch."""
         done = measure_on_lava(self.netlist, samples.payloads, progress=report)
         return _traced(self, samples, done.trace, done.timing)

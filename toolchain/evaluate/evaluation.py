@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from toolchain.display import Displayed, Progress, silent
 from toolchain.energy import Counts
 from toolchain.evaluate.backends import Lava, Reference, Stopping
 from toolchain.evaluate.observers import operations, recorder, right, saturations, timings
-from toolchain.evaluate.stream import Backend, BatchRun, observe
+from toolchain.evaluate.stream import Backend, Observer, observe
 from toolchain.files import TraceWriter
 from toolchain.netlist import InputError, Netlist
 
@@ -134,7 +134,7 @@ def evaluate(
         runs = Stopping(netlist)
     else:
         runs = Lava(netlist) if backend == "lava" else Reference(netlist, spikes=trace is not None)
-    observers: list[Callable[[BatchRun], Any]] = [right, operations, saturations, timings]
+    observers: list[Observer] = [right, operations, saturations, timings]
     started = time.perf_counter()
     with ExitStack() as stack:
         if trace is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from hw_targets.lava_runtime import LavaTiming
 from toolchain.energy import Counts, count
-from toolchain.evaluate.stream import BatchRun
+from toolchain.evaluate.stream import BatchRun, Observer
 from toolchain.files import TraceWriter
 
 Value = TypeVar("Value", bound=Any)
@@ -28,28 +28,12 @@ def decide(readout: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.argmax(readout * scale, axis=-1)
 
 
-def count_right(decisions: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    """Count right decisions.
-
-    Parameters
-    ----------
-    decisions : ndarray (T, N), int
-    labels : ndarray (N,), int64, or None
-
-    Returns
-    -------
-    ndarray (T,), int64
-        (0,) without labels: no timestep has an accuracy.
-    """
-    return np.zeros(0, np.int64) if labels is None else np.asarray((decisions == labels).sum(axis=-1))
-
-
 def right(run: BatchRun) -> np.ndarray:
     """Count the right decisions at each timestep, (T,) int64: (1,) at the exit with early exit, (0,) without labels."""
-    classifier = run.netlist.classifier
-    if classifier is None:
-        return count_right(np.empty(0), None)
-    return count_right(decide(run.readouts[classifier.name], classifier.scale), run.samples.labels)
+    classifier, labels = run.netlist.classifier, run.samples.labels
+    if classifier is None or labels is None:
+        return np.zeros(0, np.int64)
+    return np.asarray((decide(run.readouts[classifier.name], classifier.scale) == labels).sum(axis=-1))
 
 
 def operations(run: BatchRun) -> Counts:
@@ -67,7 +51,7 @@ def timings(run: BatchRun) -> list[LavaTiming]:
     return [] if run.timing is None else [run.timing]
 
 
-def recorder(writer: TraceWriter) -> Callable[[BatchRun], int]:
+def recorder(writer: TraceWriter) -> Observer:
     """Return an observer that writes every payload; it counts the samples. Batches must come in order."""
 
     def record(run: BatchRun) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from operator import add
 from typing import Any, ClassVar, TypeVar
 
@@ -25,7 +26,9 @@ from toolchain.workers import run_tasks
 Value = TypeVar("Value")
 
 #: Told (parts done, parts in all) of a batch while it runs.
-Report = Callable[[int, int], None]
+Reporter = Callable[[int, int], None]
+#: A function of a `BatchRun`; its results add up.
+Observer = Callable[["BatchRun"], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +107,7 @@ class Backend(ABC):
         return 1
 
     @abstractmethod
-    def run(self, samples: Samples, report: Report) -> BatchRun:
+    def run(self, samples: Samples, report: Reporter) -> BatchRun:
         """Run one batch; telling `report` of its progress is optional."""
 
 
@@ -112,7 +115,7 @@ class Backend(ABC):
 class Seen:
     """What observers saw in all: ``seen[observer]`` is the sum of its results over the batches."""
 
-    found: Mapping[Callable[[BatchRun], Any], Any]
+    found: Mapping[Observer, Any]
 
     def __getitem__(self, observer: Callable[[BatchRun], Value]) -> Value:
         found: Value = self.found[observer]
@@ -122,7 +125,7 @@ class Seen:
 def observe(
     backend: Backend,
     data: Dataset,
-    observers: Sequence[Callable[[BatchRun], Any]],
+    observers: Sequence[Observer],
     *,
     batch: int = 64,
     executor: str | None = None,
@@ -152,12 +155,11 @@ def observe(
     """
     batches: Iterator[tuple[Any, ...]]
     if executor is None:
-        batches = (tuple(o(run) for o in observers) for run in stream(backend, data, batch=batch, progress=progress))
+        # A loop would hold each batch until the next one has run: twice the memory.
+        batches = map(partial(_look, observers), stream(backend, data, batch=batch, progress=progress))
     else:
-        batches = _on_workers(backend, data, tuple(observers), batch, executor, progress)
-    total = next(batches)
-    for found in batches:
-        total = tuple(map(add, total, found))
+        batches = _on_workers(backend, data, observers, batch, executor, progress)
+    total = reduce(lambda before, found: tuple(map(add, before, found)), batches)
     return Seen(dict(zip(observers, total, strict=True)))
 
 
@@ -167,10 +169,7 @@ def stream(backend: Backend, data: Dataset, *, batch: int = 64, progress: Progre
     sizes = [min(batch, len(data) - start) for start in range(0, len(data), batch)]
     with progress(backend.title, sum(map(backend.parts, sizes))) as advance:
         for samples, size in zip(_batches(backend.netlist, data, batch), sizes, strict=True):
-            report = _in_parts(advance, backend.parts(size))
-            run = backend.run(samples, report)
-            report(1, 1)
-            yield run
+            yield _run(backend, samples, _in_parts(advance, backend.parts(size)))
 
 
 def _check(netlist: Netlist, data: Dataset) -> None:
@@ -188,7 +187,17 @@ def _batches(netlist: Netlist, data: Dataset, batch: int) -> Iterator[Samples]:
         yield Samples(first, payloads, None if labels is None else labels[first : first + batch])
 
 
-def _in_parts(advance: Callable[[], None], parts: int) -> Report:
+def _run(backend: Backend, samples: Samples, report: Reporter) -> BatchRun:
+    run = backend.run(samples, report)
+    report(1, 1)
+    return run
+
+
+def _look(observers: Sequence[Observer], run: BatchRun) -> tuple[Any, ...]:
+    return tuple(observer(run) for observer in observers)
+
+
+def _in_parts(advance: Callable[[], None], parts: int) -> Reporter:
     """Return a report that advances `parts` times by the end, however finely it is told."""
     shown = 0
 
@@ -204,7 +213,7 @@ def _in_parts(advance: Callable[[], None], parts: int) -> Report:
 def _on_workers(
     backend: Backend,
     data: Dataset,
-    observers: tuple[Callable[[BatchRun], Any], ...],
+    observers: Sequence[Observer],
     batch: int,
     executor: str,
     progress: Progress,
@@ -217,8 +226,7 @@ def _on_workers(
             advance()
 
 
-def _see(shared: tuple[Backend, tuple[Callable[[BatchRun], Any], ...]], samples: Samples) -> tuple[Any, ...]:
+def _see(shared: tuple[Backend, Sequence[Observer]], samples: Samples) -> tuple[Any, ...]:
     """Run one batch in a worker: what observers see is all that travels back."""
     backend, observers = shared
-    run = backend.run(samples, lambda done, of: None)
-    return tuple(observer(run) for observer in observers)
+    return _look(observers, backend.run(samples, lambda done, of: None))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sim.early_exit import exit_timesteps
 from toolchain.data import Dataset
-from toolchain.evaluate import BatchRun, ByName, count_right, decide
+from toolchain.evaluate import BatchRun, ByName, decide
 from toolchain.network import FloatNetwork, iterate
 from toolchain.report.fidelity import Error, error, in_payloads, mean_payloads, without_spikes
 
@@ -121,11 +121,11 @@ class Fidelity:
 
 def _likeness(run: BatchRun, rates: Mapping[str, Tensor], references: Iterable[tuple[str, Tensor]]) -> Likeness:
     """Compare population by population, for each may be large; the classifier's decisions are counted on the way."""
-    classifier = run.netlist.classifier
-    errors, right = ByName[Error](), count_right(np.empty(0), None)
+    classifier, labels = run.netlist.classifier, run.samples.labels
+    errors, right = ByName[Error](), np.zeros(0, np.int64)
     for name, reference in references:
         errors[name] = error(reference, rates[name])
-        if classifier is not None and name == classifier.name:
+        if classifier is not None and name == classifier.name and labels is not None:
             decisions = decide(reference.double().numpy(), classifier.scale)
-            right = count_right(decisions[np.newaxis], run.samples.labels)
+            right = np.array([np.count_nonzero(decisions == labels)])
     return Likeness(errors, right)
