@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import documented_shapes
 import matplotlib
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ import target_netlists
 from exchange_netlists import ARCHITECTURES, NIR_ARCHITECTURES
 
 from toolchain.netlist import Netlist
+
+# Before any test module takes a function by its name.
+documented_shapes.install()
 
 
 @pytest.fixture(scope="session", autouse=True)
