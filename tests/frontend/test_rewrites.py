@@ -498,6 +498,12 @@ def test_what_a_rule_makes_of_a_chain(name, shape, chain, before, after):
 #: (rule, shape, the text of a chain of its operators that it leaves alone, the chain)
 LEFT_ALONE = [
     ("identity", MAP, "Reshape(64)", (Reshape((64,)),)),
+    ("identity", MAP, "Pad(0 0+1 0)", (Pad(((0, 0), (0, 1), (0, 0))),)),
+    ("identity", MAP, "Slice(axis 1, 0:3)", (Slice(1, 0, 3),)),
+    ("identity", MAP, "Slice(axis 1, 0:4:2)", (Slice(1, 0, 4, 2),)),
+    ("identity", MAP, "Permute(0 2 1)", (Permute((0, 2, 1)),)),
+    ("identity", MAP, "SumPool(1x1, stride 2x2)", (SumPool((1, 1), (2, 2), NONE),)),
+    ("identity", MAP, "SumPool(1x1, pad 1+0 0)", (SumPool((1, 1), ONES, ((1, 0), (0, 0))),)),
     ("scale into the weight before", MAP, "SumPool(2x2, stride 2x2) -> Scale(4)", (POOL, Scale(numbers(4)))),
     (
         "scale into the weight before",
@@ -540,6 +546,7 @@ LEFT_ALONE = [
     ),
     ("pad before a reshape", (4, 4), "Pad(0 1) -> Reshape(24)", (Pad(((0, 0), (1, 1))), Reshape((24,)))),
     ("pad before a reshape", (4, 2), "Pad(1 0) -> Reshape(3x4)", (Pad(((1, 1), (0, 0))), Reshape((3, 4)))),
+    ("pad before a reshape", (3, 2), "Pad(2+1 0) -> Reshape(3x4)", (Pad(((2, 1), (0, 0))), Reshape((3, 4)))),
     ("pad before a resampling", (4, 4, 2), "Pad(0 0 1) -> Resample(8x4 8x4)", (Pad(((0, 0), (0, 0), (1, 1))), TWICE)),
     (
         "pad before a convolution",
@@ -552,6 +559,12 @@ LEFT_ALONE = [
         MAP,
         "Pad(1 0 0) -> Conv(3x2x3x3, groups 3)",
         (Pad(((1, 1), *NONE)), conv(3, 6, 3, groups=3)),
+    ),
+    (
+        "pad before whole groups",
+        (3, 4, 4),
+        "Pad(2+1 0 0) -> Conv(3x2x3x3, groups 3)",
+        (Pad(((2, 1), *NONE)), conv(3, 6, 3, groups=3)),
     ),
     (
         "spatial pad before groups",
@@ -616,6 +629,17 @@ def test_factors_are_multiplied_in_the_order_of_the_rules():
     first, second = numbers(4, 3), numbers(2, 4)
     (simple,) = simplify((Linear(first), Scale(numbers(4)), Linear(second)), (3,))
     assert np.array_equal(simple.weight, second @ (first * numbers(4)[:, None]))
+
+
+def test_channels_that_hold_nothing_keep_their_factors():
+    """Any factor would do for them; 1 leaves the weights as they are."""
+    factors = numbers(4)
+    _, moved = rewrite_once("scale before a move", (Scale(factors), Pad(((1, 2), *NONE))), MAP)
+    assert np.array_equal(moved.weight, [1, *factors, 1, 1])
+    weight = conv(6, 4, 3)
+    scaled, _ = rewrite_once("scale into the weight before", (weight, Slice(0, 1, 6, 2), scale(2, 3, 4)), MAP)
+    kept = np.array([1, 2, 1, 3, 1, 4]).reshape(6, 1, 1, 1)
+    assert np.array_equal(scaled.weight, weight.weight * kept)
 
 
 #: (shape, chain, kinds after simplification)
@@ -715,6 +739,8 @@ KEPT_APART = [
     ("convolution and convolution", conv(4, 4, 3, pad=1, stride=2), conv(4, 4, 1)),
     ("convolution and convolution", conv(4, 4, 3), conv(4, 4, 1, pad=1)),
     ("convolution and convolution", conv(4, 4, 3, pad=2), conv(4, 4, 3, pad=1)),
+    ("convolution and convolution", conv(4, 4, 5, pad=2), Conv(numbers(4, 4, 3, 3), ONES, ((2, 2),) * 2, (2, 2))),
+    ("convolution and convolution", Conv(numbers(4, 4, 3, 3), ONES, ((1, 3),) * 2, (2, 2)), conv(4, 4, 1)),
     ("convolution and scale", conv(4, 4, 3, pad=1, stride=2), Scale(numbers(4))),
     ("convolution and scale", conv(3, 4, 1), Scale(numbers(3))),
 ]
@@ -742,6 +768,14 @@ PARALLEL = {
     "equal paths": ([(SumPool((2, 2), (2, 2), NONE),), (SumPool((2, 2), (2, 2), NONE),)], 1),
     "different groups": ([(conv(4, 4, 3, pad=1, groups=2),), (conv(4, 4, 3, pad=1),)], 2),
 }
+
+
+def test_equal_paths_are_one_of_twice_the_weight():
+    path = (POOL, conv(3, 4, 1))
+    ((pool, doubled),) = join_parallel([path, path], MAP)
+    assert chain_text((pool, doubled)) == chain_text(path)
+    assert np.array_equal(doubled.weight, 2 * path[1].weight)
+    assert chain_text(join_parallel([(POOL,), (POOL,)], MAP)[0]) == "SumPool(2x2, stride 2x2) -> Scale(4)"
 
 
 @pytest.mark.parametrize("name", PARALLEL)

@@ -39,7 +39,7 @@ def pad_before_a_reshape(first: Pad, second: Reshape, shape: Shape) -> Chain | N
         return None
     old, new = prod(shape[1:]), prod(second.shape[1:])
     before, after = (n * old for n in first.padding[0])
-    if before % new or after % new or shape[0] * old < new:
+    if before % new or after % new:
         return None
     inside = (shape[0] * old // new, *second.shape[1:])
     return (Reshape(inside), _channel_pad(before // new, after // new, len(inside)))
