@@ -202,13 +202,12 @@ def _activity(
     clips: Mapping[str, int],
     likeness: Mapping[str, Likeness],
 ) -> dict[str, PopulationActivity]:
-    nothing = Emitted(np.zeros(0), np.zeros(0))
     spiking, ann = (likeness[who].errors if who in likeness else {} for who in (WITHOUT_SPIKES, ANN))
     return {
         p.name: PopulationActivity(
             name=p.name,
-            bursts=found.get(p.name, nothing).bursts,
-            rate_map=found.get(p.name, nothing).payloads / counts.steps,
+            bursts=found[p.name].bursts if p.emits else np.zeros(0, np.int64),
+            rate_map=found[p.name].payloads / counts.steps if p.emits else np.zeros(0),
             saturations=clips.get(p.name, 0),
             spiking_error=spiking.get(p.name),
             ann_error=ann.get(p.name),

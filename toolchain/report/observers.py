@@ -72,8 +72,8 @@ class Likeness:
     ----------
     errors : mapping of str to Error
         By population.
-    right : ndarray (1,), int64
-        Right decisions of that network; (0,) without labels.
+    right : ndarray (1,) or (0,), int64
+        Right decisions of that network; none without labels.
     """
 
     errors: ByName[Error]
