@@ -18,8 +18,7 @@ from sim import compile_layer
 from sim.threads import one_thread
 from toolchain.display import Progress, silent
 from toolchain.netlist import AdaFire, InputError, Population, Readout, per_channel
-from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork
-from toolchain.network.ann import current, value_of
+from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork, current, value_of
 from toolchain.quantize import Precision, QuantizedUnit, quantize_source, quantize_unit
 
 #: Samples that one call of a layer takes; bounds the memory of its currents.

@@ -1,6 +1,6 @@
 """Networks in real numbers, and what they compute: the ANN, and the float SNN before anything is rounded."""
 
-from toolchain.network.ann import activations, iterate, outputs, reference_outputs
+from toolchain.network.ann import activations, current, iterate, outputs, reference_outputs, value_of
 from toolchain.network.float_network import Activation, FloatNetwork, MaxUnit, Output, Source, Unit
 from toolchain.network.float_snn import simulate_float
 from toolchain.network.spiking_network import Firing, SpikingNetwork
@@ -15,8 +15,10 @@ __all__ = [
     "SpikingNetwork",
     "Unit",
     "activations",
+    "current",
     "iterate",
     "outputs",
     "reference_outputs",
     "simulate_float",
+    "value_of",
 ]
