@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import toolchain as adafire
+import adafire
 from sim import golden
 from toolchain.cli import run
 from toolchain.convert import Recipe, convert_network
-from toolchain.data import Dataset, parse_normalization
-from toolchain.files.netlist_file import read_netlist
+from toolchain.data import Dataset
+from toolchain.files import read_netlist
 from toolchain.frontend import read_module
 from toolchain.netlist import AdaFire, Connection, Input, InputError, MaxPool, Netlist, Provenance, Readout, Weighted
 from toolchain.network import (
@@ -118,7 +118,7 @@ def test_data_of_another_shape_are_refused(make_netlist):
     for architecture, shape in (("conv", (2, 3, 7, 8)), ("frames", (2, 4, 2, 6, 6))):
         netlist = with_dyadic_thresholds(make_netlist(architecture))
         spiking = in_real_numbers(netlist, amplitude=1.0, drift=0.0, rho=1.0)
-        with pytest.raises(InputError, match="input"):
+        with pytest.raises(InputError, match=r"^input: data of shape .* found, expected \(N, "):
             next(simulate_float(spiking, torch.zeros(shape)))
 
 
@@ -167,7 +167,7 @@ def test_a_conversion_measures_every_stage(folder, capsys):
     assert stages.to_json() == found["evaluation"]
     assert (stages.data, stages.samples, stages.ann) == ("val.npz", 80, 1.0)
     data = adafire.dataset("val.npz", limit=80)
-    assert stages.integer_snn == adafire.run(netlist, data).accuracy
+    assert stages.integer_snn == adafire.simulate(netlist, data).accuracy
     assert stages.float_snn >= 0.75
     assert len(stages.data_sha256) == 64
 
@@ -213,9 +213,8 @@ def test_a_pipeline_and_the_python_face_measure_too(folder, capsys):
     assert measured.samples == 50
     scope: dict = {}
     exec(MODEL, scope)  # noqa: S102
-    netlist = adafire.to_netlist(
-        scope["net"]().eval(), "train.npz", normalize="0/1", evaluation=adafire.dataset("val.npz", limit=50)
-    )
+    recipe = adafire.Recipe(normalize="0/1")
+    netlist = adafire.convert(scope["net"]().eval(), "train.npz", recipe, evaluate="val.npz", evaluate_limit=50)
     assert netlist.provenance.evaluation == measured
 
 
@@ -234,9 +233,7 @@ def test_at_eight_bits_integers_decide_almost_as_real_numbers(monkeypatch):
         return quantize(spiking, *rest)
 
     monkeypatch.setattr("toolchain.convert.pipeline.quantize", keep)
-    netlist = convert_network(
-        read_module(module, data.shape), data, parse_normalization("none", 1), Recipe(timesteps=8)
-    )
+    netlist = convert_network(read_module(module, data.shape), data, Recipe(timesteps=8))
     (spiking,) = rounded
     *_, last = simulate_float(spiking, torch.from_numpy(data.values).float())
     trace = golden.simulate(netlist, data.payloads(netlist.input))
