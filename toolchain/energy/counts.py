@@ -175,12 +175,12 @@ class Counts(Displayed):
     weights: Weights
 
     @property
-    def from_input(self) -> tuple[ConnectionCounts, ...]:
+    def input_connections(self) -> tuple[ConnectionCounts, ...]:
         """The connections from the input."""
         return tuple(c for c in self.connections if c.from_input)
 
     @property
-    def from_spikes(self) -> tuple[ConnectionCounts, ...]:
+    def spiking_connections(self) -> tuple[ConnectionCounts, ...]:
         """The connections from spiking populations."""
         return tuple(c for c in self.connections if not c.from_input)
 
@@ -192,7 +192,7 @@ class Counts(Displayed):
     @property
     def sops(self) -> int:
         """Synaptic operations of all connections from spiking populations."""
-        return sum(c.sops for c in self.from_spikes)
+        return sum(c.sops for c in self.spiking_connections)
 
     @property
     def spikes(self) -> int:

@@ -148,12 +148,14 @@ def _priced(what: str, count: int, price: str, prices: Prices) -> Term:
 
 def _input_layer(counts: Counts) -> Term:
     why = "its payload is no binary spike; the count is that of payloads sent as single spikes"
-    return Term("synaptic operations of the input layer", sum(c.sops for c in counts.from_input), None, None, why)
+    return Term(
+        "synaptic operations of the input layer", sum(c.sops for c in counts.input_connections), None, None, why
+    )
 
 
 def _loihi1(counts: Counts, prices: Prices) -> tuple[Term, ...]:
     active, inactive = _updates(counts)
-    bursts = any(c.payload_max > 1 for c in counts.from_spikes)
+    bursts = any(c.payload_max > 1 for c in counts.spiking_connections)
     why = "bursts are unrolled into single spikes; the unrolled netlist (`unroll` of check) has the sub-steps"
     unrolled = (Term("neuron updates of the sub-steps that bursts take", None, None, None, why),) if bursts else ()
     return (

@@ -66,7 +66,7 @@ def priced(reading: Reading) -> Decimal:
 
 def spiking_synapses(counts: Counts) -> int:
     """Count the synapses of all connections from spiking populations."""
-    return sum(c.synapses for c in counts.from_spikes)
+    return sum(c.synapses for c in counts.spiking_connections)
 
 
 def first_layer_runs(counts: Counts) -> int:
@@ -90,10 +90,10 @@ def snn_readings(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
     def value(name: str) -> Decimal:
         return prices[name].value
 
-    first = sum(c.macs for c in counts.from_input)
+    first = sum(c.macs for c in counts.input_connections)
     held = first * first_layer_runs(counts)
     stepped = first * counts.steps
-    later = counts.from_spikes
+    later = counts.spiking_connections
     sops, events = _sum(later, "sops"), _sum(later, "events")
     once = "once per inference" if counts.held_input else "at every timestep: each one brings another frame"
     updates = counts.neuron_updates
@@ -137,7 +137,7 @@ def snn_readings(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
 
 def sops_by_timestep(counts: Counts) -> tuple[int, ...]:
     """SOPs spent up to and including each timestep, sum over samples; of a run that kept its timesteps apart."""
-    later = counts.from_spikes
+    later = counts.spiking_connections
     return tuple(accumulate(sum(c.sops_by_timestep[t] for c in later) for t in range(counts.timesteps)))
 
 
@@ -148,7 +148,7 @@ def paper_energy_by_timestep(counts: Counts, prices: Prices) -> tuple[Decimal, .
     "paper"; each one is that of the same run stopped there.
     """
     mac, add = prices["fp32_mac"].value, prices["fp32_add"].value
-    first = _sum(counts.from_input, "macs") * counts.samples
+    first = _sum(counts.input_connections, "macs") * counts.samples
     return tuple(
         mac * first * (1 if counts.held_input else t) + add * sops
         for t, sops in enumerate(sops_by_timestep(counts), start=1)
@@ -157,7 +157,7 @@ def paper_energy_by_timestep(counts: Counts, prices: Prices) -> tuple[Decimal, .
 
 def levels(counts: Counts) -> int:
     """Activation levels that the spikes of one inference can tell apart: phi * T + 1 at the widest phi."""
-    widest = max((c.payload_max for c in counts.from_spikes), default=1)
+    widest = max((c.payload_max for c in counts.spiking_connections), default=1)
     return widest * counts.timesteps + 1
 
 
@@ -193,7 +193,7 @@ def baselines(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
 
 def break_even(counts: Counts, baselines: tuple[Reading, ...], prices: Prices) -> tuple[BreakEven, ...]:
     """Solve each baseline = first layer + accumulates * rate * synapses * T for the rate, at equal precision."""
-    first = sum(c.macs for c in counts.from_input) * first_layer_runs(counts)
+    first = sum(c.macs for c in counts.input_connections) * first_layer_runs(counts)
     slots = spiking_synapses(counts) * counts.steps
     found = []
     for baseline, mac, add in (
@@ -208,7 +208,7 @@ def break_even(counts: Counts, baselines: tuple[Reading, ...], prices: Prices) -
 
 def omissions(counts: Counts) -> tuple[Omission, ...]:
     """List what the 45 nm model leaves out, with how often it happens where counts tell."""
-    later = counts.from_spikes
+    later = counts.spiking_connections
     updates = counts.neuron_updates
     return (
         Omission(

@@ -143,11 +143,6 @@ def price_list(report: EnergyReport) -> dict[str, Price]:
 
 
 def _to_json(report: EnergyReport) -> dict[str, Any]:
-    """Return a report as JSON values.
-
-    Counts and energies (`*_pj`) are sums over all samples; `per_sample` holds their means. An
-    energy without a published price is null.
-    """
     counts = report.counts
     totals = _totals(report)
     return {
@@ -215,7 +210,7 @@ def _reading(reading: Reading) -> dict[str, Any]:
 
 def _totals(report: EnergyReport) -> dict[str, Any]:
     counts = report.counts
-    macs = sum(c.macs for c in counts.from_input)
+    macs = sum(c.macs for c in counts.input_connections)
     snn = {r.name: r.energy for r in report.snn}
     baselines = {r.name: r.energy for r in report.baselines}
     return {
@@ -258,7 +253,6 @@ def energy_text(picojoules: Decimal | float) -> str:
 
 
 def _tables(report: EnergyReport) -> RenderableType:
-    """Return the report as tables for a terminal; all figures are means per sample."""
     samples = report.counts.samples
     populations = Table(
         box=box.SIMPLE_HEAD,
