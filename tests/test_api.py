@@ -66,7 +66,6 @@ COMMAND_ONLY = {
     "as_json",
     "text",
     "picture",
-    "baseline",
 }
 
 
@@ -129,7 +128,7 @@ def test_a_verb_and_its_command_have_the_same_parameters(verb):
     options = {p.name: p for p in cli.commands()[verb].params if p.name not in COMMAND_ONLY}
     if verb == "convert":
         options = {name: p for name, p in options.items() if name not in adafire.Recipe.__dataclass_fields__}
-    python_only = {"netlist", "data", "network", "calibration", "recipe", "progress", "path", "baselines"}
+    python_only = {"netlist", "data", "network", "calibration", "recipe", "progress", "path"}
     assert parameters.keys() - python_only == options.keys()
     for name in options:
         default = parameters[name].default
@@ -162,7 +161,7 @@ def test_results_print_as_tables_and_show_as_html(netlist, pictures, tmp_path):
         (adafire.verify(netlist, data, "reference"), "equivalent"),
         (adafire.targets(), "loihi2"),
         (adafire.targets("loihi2"), "Loihi 2"),
-        (adafire.check(netlist, "loihi2"), "loihi2"),
+        (adafire.check(netlist, "loihi2"), "Loihi 2"),
         (adafire.place(netlist, "loihi2"), "cores"),
         (adafire.energy(netlist, data), "SOPs"),
         (adafire.export(netlist, tmp_path / "net.nir"), "nir"),

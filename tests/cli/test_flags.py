@@ -22,21 +22,24 @@ LIBRARY = sorted(
 
 def test_a_field_becomes_a_flag():
     assert flag("phi_max") == "--phi-max"
-    assert in_flags("use `phi_max` of 3, or `other`", {"phi_max"}) == "use --phi-max of 3, or `other`"
-    assert in_flags("phi_max alone is a word", {"phi_max"}) == "phi_max alone is a word"
+    assert in_flags("use `phi_max` of 3, or `other`", {"phi_max": "--phi-max"}) == "use --phi-max of 3, or `other`"
+    assert in_flags("phi_max alone is a word", {"phi_max": "--phi-max"}) == "phi_max alone is a word"
 
 
 def test_an_error_is_worded_for_the_command_that_ran():
     error = BackendError("executor", "no scheduler answers, `batch` is 3", "leave `executor` out or use `phi` 2")
-    told = error_in_flags(error, own={"executor"}, others={"executor", "batch"})
+    told = error_in_flags(error, own={"executor": "--executor"}, others={"executor": "--executor", "batch": "--batch"})
     assert type(told) is BackendError
     assert str(told) == "--executor: no scheduler answers, --batch is 3; leave --executor out or use `phi` 2"
     # Another command's option is advice, but not at fault.
-    assert error_in_flags(error, own=set(), others={"batch"}).where == "executor"
+    assert error_in_flags(error, own={}, others={"batch": "--batch"}).where == "executor"
 
 
 def test_the_layer_or_file_at_fault_stays_as_it_is():
-    assert str(error_in_flags(InputError("net.h5", "no such file"), {"limit"}, {"limit"})) == "net.h5: no such file"
+    assert (
+        str(error_in_flags(InputError("net.h5", "no such file"), {"limit": "--limit"}, {"limit": "--limit"}))
+        == "net.h5: no such file"
+    )
 
 
 @pytest.mark.parametrize(

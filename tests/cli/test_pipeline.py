@@ -8,6 +8,7 @@ import pytest
 
 from toolchain import cli
 from toolchain.cli import run
+from toolchain.cli.flags import flag
 from toolchain.cli.pipeline import REPEATED, STEPS
 
 MODEL = """
@@ -96,8 +97,8 @@ def test_a_list_repeats_an_option_and_its_files_count(folder, capsys):
 
 def test_lists_are_for_the_options_that_repeat():
     commands = cli.commands()
-    repeated = {p.name for step in STEPS for p in commands[step].params if p.multiple and p.param_type_name == "option"}
-    assert repeated == set(REPEATED)
+    options = [p for step in STEPS for p in commands[step].params if p.param_type_name == "option"]
+    assert {p.opts[0] for p in options if p.multiple} == {flag(name) for name in REPEATED}
 
 
 def test_a_failed_check_is_the_status_of_the_whole_and_the_rest_still_runs(folder, capsys):

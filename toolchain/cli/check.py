@@ -10,10 +10,10 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, show
-from toolchain.cli.flags import in_flags
+from toolchain.cli.flags import flag, in_flags
 
 #: Options, of this command and of convert, that the advice of a rule names.
-ADVICE = frozenset({"phi", "target", "timesteps", "unroll", "weight_bits"})
+ADVICE = {name: flag(name) for name in ("phi", "target", "timesteps", "unroll", "weight_bits")}
 
 TargetName = Annotated[str, typer.Option("--target", help="Hardware target, or the path of a target file.")]
 Unroll = Annotated[bool, typer.Option("--unroll", help="With bursts unrolled to binary spikes.")]

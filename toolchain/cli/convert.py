@@ -31,7 +31,7 @@ def _option(option: Field[Any], hint: Any) -> inspect.Parameter:
         option.default,
         flag(option.name),
         *filter(None, [_SHORT.get(option.name)]),
-        help=in_flags(option.metadata["help"], {f.name for f in fields(Recipe)}),
+        help=in_flags(option.metadata["help"], {f.name: flag(f.name) for f in fields(Recipe)}),
         min=option.metadata["min"],
         max=option.metadata["max"],
     )

@@ -120,7 +120,7 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except AdafireError as error:
-        _explain(f"error: {error_in_flags(error, _options(arguments[:1]), _options(WORKFLOW))}")
+        _explain(f"error: {error_in_flags(error, flags_of(arguments[:1]), flags_of(WORKFLOW))}")
         return error.exit_status
     except MemoryError:
         _explain("error: not enough memory; use a smaller --batch or --limit")
@@ -130,11 +130,12 @@ def run(arguments: list[str]) -> int:
         return INTERNAL_ERROR
 
 
-def _options(names: Sequence[str]) -> set[str]:
-    """Return the names of all options of some commands."""
+def flags_of(names: Sequence[str]) -> dict[str, str]:
+    """Return the options of some commands, each with its flag."""
     known = commands()
     parameters = [p for name in names if name in known for p in known[name].params]
-    return {str(p.name) for p in parameters if any(spelling.startswith("--") for spelling in p.opts)}
+    spelled = {str(p.name): [o for o in p.opts if o.startswith("--")] for p in parameters}
+    return {name: flags[0] for name, flags in spelled.items() if flags}
 
 
 def _explain(line: str) -> None:

@@ -29,4 +29,4 @@ def export(
     from toolchain.files import read_netlist
 
     report = export_netlist(read_netlist(netlist), output, to)
-    show(str(report), report.to_json() if as_json else None)
+    show(report, report.to_json() if as_json else None)

@@ -29,6 +29,4 @@ def import_file(
     check_writable(output)
     imported = import_netlist(file, timesteps=timesteps, weight_bits=weight_bits)
     write_netlist(imported.netlist, output)
-    show(
-        str(imported.report), {"hash": imported.netlist.content_hash, **imported.report.to_json()} if as_json else None
-    )
+    show(imported.report, {"hash": imported.netlist.content_hash, **imported.report.to_json()} if as_json else None)

@@ -45,6 +45,7 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, messages, results, show
+from toolchain.cli.flags import flag
 from toolchain.netlist import InputError
 
 #: The steps in the order they run; whether they take the shared data; whether they write `output` themselves.
@@ -101,7 +102,7 @@ REPEATED = ("baseline",)
 def _options(table: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
     for name, value in table.items():
-        option = "--" + name.replace("_", "-")
+        option = flag(name)
         if isinstance(value, bool):
             words += [option] if value else []
         elif isinstance(value, str | int | float):

@@ -39,9 +39,11 @@ def report(
     lava: Annotated[
         int | None, typer.Option(min=0, help="Samples to verify on Lava: 4 by default where Lava is installed.")
     ] = None,
-    baseline: Annotated[
+    baselines: Annotated[
         list[Path] | None,
-        typer.Option(help="Another conversion of the network, to compare with at equal accuracy; may be repeated."),
+        typer.Option(
+            "--baseline", help="Another conversion of the network, to compare with at equal accuracy; may be repeated."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -55,26 +57,24 @@ def report(
     from toolchain.report import run_report
 
     if output is None and not as_json:
-        raise InputError("--output", "no file found", "name one with -o report.html, or print the numbers with --json")
+        raise InputError("output", "no file found", "name one with -o report.html, or print the numbers with --json")
     if output is not None:
         formats = FORMATS if len(netlists) == 1 else FORMATS[:2]
         if output.suffix not in formats:
-            raise InputError("--output", f"{output.name} found, expected a name that ends in {', '.join(formats)}")
+            raise InputError("output", f"{output.name} found, expected a name that ends in {', '.join(formats)}")
         check_writable(output)
-    if baseline and len(netlists) > 1:
-        raise InputError(
-            "--baseline", f"{len(netlists)} netlists to report found, expected one", "report one at a time"
-        )
+    if baselines and len(netlists) > 1:
+        raise InputError("baselines", f"{len(netlists)} netlists to report found, expected one", "report one at a time")
     samples = read_data(data, limit=limit)
-    others = baseline or []
-    baselines = dict(zip(_apart([p.name for p in others], others), map(read_netlist, others), strict=True))
+    others = baselines or []
+    compared = dict(zip(_apart([p.name for p in others], others), map(read_netlist, others), strict=True))
     network = None
     if ann is not None:
         from toolchain.frontend import read_network
 
         network = read_network(ann, weights, samples.shape)
     elif weights is not None:
-        raise InputError("--weights", "weights found without a network", "name it with --ann")
+        raise InputError("weights", "weights found without a network", "name it with `ann`")
     names = _apart([p.stem for p in netlists], netlists)
     measured = []
     for path, name in zip(netlists, names, strict=True):
@@ -87,14 +87,14 @@ def report(
                 ann=network,
                 target=_target(netlist, target),
                 lava=lava,
-                baselines=baselines,
+                baselines=compared,
                 progress=progress,
             )
         )
     if output is not None:
         command = " ".join(["adafire report", *(p.name for p in netlists), "--data", data.name])
         command += "" if limit is None else f" --limit {limit}"
-        command += "".join(f" --baseline {name}" for name in baselines)
+        command += "".join(f" --baseline {name}" for name in compared)
         write_bytes(output, _written(measured, output.suffix, command).encode())
         if not as_json:
             results.print(f"{output}: report of {', '.join(names)} on {len(samples)} samples", soft_wrap=True)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import RenderableType
+from rich.table import Table
+
+from toolchain.display import Displayed
 from toolchain.netlist import Netlist
 
 
@@ -27,7 +31,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class LossReport:
+class LossReport(Displayed):
     """What an export or an import lost.
 
     Parameters
@@ -53,11 +57,14 @@ class LossReport:
             "losses": [{"where": loss.where, "reader": loss.reader, "what": loss.what} for loss in self.losses],
         }
 
-    def __str__(self) -> str:
+    def __rich__(self) -> RenderableType:
+        """Return the losses as a table for a terminal."""
         if self.is_lossless:
             return f"{self.format}: nothing is lost"
-        lines = [f"{self.format}: {len(self.losses)} notes"]
-        return "\n".join([*lines, *(f"  {loss.where} ({loss.reader}): {loss.what}" for loss in self.losses)])
+        table = Table("where", "reader", "what", title=f"{self.format}: {len(self.losses)} notes", title_justify="left")
+        for loss in self.losses:
+            table.add_row(loss.where, loss.reader, loss.what)
+        return table
 
 
 @dataclass(frozen=True, eq=False)
