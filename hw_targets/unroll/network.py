@@ -80,7 +80,7 @@ class Unrolled:
 
         Returns
         -------
-        ndarray uint8, (N, *shape) or (substeps, N, *shape) of the unrolled input
+        ndarray (N, *unrolled shape) or (substeps, N, *unrolled shape), uint8
             As the unrolled input's coding asks for: frames unless `period` is 1.
 
         Raises

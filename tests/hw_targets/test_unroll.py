@@ -165,7 +165,7 @@ def ones(features):
 def test_max_pooling_of_connections_that_overlap_is_refused():
     """Each brings one spike to an input of the window, both together bring two."""
     source = Input("input", (1, 2), 8, True, 1.0, np.zeros(1), np.ones(1))
-    first, second = (AdaFire(n, (1, 2), phi, ones(1), ones(1), ones(1), ones(1)) for n, phi in (("a", 2), ("b", 5)))
+    first, second = (AdaFire(n, (1, 2), phi, ones(1), ones(1), ones(1), np.ones(1)) for n, phi in (("a", 2), ("b", 5)))
     pool = MaxPool("pool", (1, 2), (2,), (2,), ((0, 0),), 9)
     netlist = Netlist(
         (source, first, second, pool, Readout("r", (1, 1), ones(1), ones(1))),
@@ -246,8 +246,8 @@ def test_no_potential_goes_further_than_a_gate_reaches(case):
 def test_a_lower_gate_would_let_a_spike_through():
     """Excitation first, inhibition in the same timestep: without one unit of the gate the neuron fires early."""
     source = Input("input", (2,), 1, False, 1.0, np.zeros(2), np.ones(2))
-    early = AdaFire("early", (2,), 2, ones(2), 0 * ones(2), 0 * ones(2), ones(2))
-    late = AdaFire("late", (1,), 1, ones(1), 0 * ones(1), 0 * ones(1), ones(1))
+    early = AdaFire("early", (2,), 2, ones(2), 0 * ones(2), 0 * ones(2), np.ones(2))
+    late = AdaFire("late", (1,), 1, ones(1), 0 * ones(1), 0 * ones(1), np.ones(1))
     netlist = Netlist(
         (source, early, late, Readout("r", (1,), ones(1), ones(1))),
         (
