@@ -168,7 +168,7 @@ def test_max_pooling_of_connections_that_overlap_is_refused():
     first, second = (AdaFire(n, (1, 2), phi, ones(1), ones(1), ones(1), np.ones(1)) for n, phi in (("a", 2), ("b", 5)))
     pool = MaxPool("pool", (1, 2), (2,), (2,), ((0, 0),), 9)
     netlist = Netlist(
-        (source, first, second, pool, Readout("r", (1, 1), ones(1), ones(1))),
+        (source, first, second, pool, Readout("r", (1, 1), ones(1), np.ones(1))),
         (
             Connection("input", "a", ()),
             Connection("input", "b", ()),
@@ -249,7 +249,7 @@ def test_a_lower_gate_would_let_a_spike_through():
     early = AdaFire("early", (2,), 2, ones(2), 0 * ones(2), 0 * ones(2), np.ones(2))
     late = AdaFire("late", (1,), 1, ones(1), 0 * ones(1), 0 * ones(1), np.ones(1))
     netlist = Netlist(
-        (source, early, late, Readout("r", (1,), ones(1), ones(1))),
+        (source, early, late, Readout("r", (1,), ones(1), np.ones(1))),
         (
             Connection("input", "early", (Linear(np.array([[2, 0], [0, 2]])),)),
             Connection("input", "late", (Linear(np.array([[0, -4]])),)),
