@@ -1,15 +1,7 @@
 """Operations of a run as exact counts, and what they cost at published prices."""
 
-from toolchain.energy.counts import (
-    ConnectionCounts,
-    Counts,
-    PopulationCounts,
-    Synapses,
-    Weights,
-    count,
-    synapses,
-    weigh,
-)
+from toolchain.energy.counting import Synapses, count, synapses, weigh
+from toolchain.energy.counts import ConnectionCounts, Counts, PopulationCounts, Weights
 from toolchain.energy.model import estimate_energy
 from toolchain.energy.neurobench import neurobench
 from toolchain.energy.on_targets import TargetEnergy, Term, price_on_targets
