@@ -11,9 +11,7 @@ from operator import add
 from typing import TYPE_CHECKING
 
 from toolchain.display import Displayed
-from toolchain.netlist import (
-    InputError,
-)
+from toolchain.netlist import InputError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
