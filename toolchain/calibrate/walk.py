@@ -17,7 +17,7 @@ from torch import Tensor
 from sim import compile_layer
 from sim.threads import one_thread
 from toolchain.display import Progress, silent
-from toolchain.netlist import AdaFire, InputError, Population, Readout, per_channel
+from toolchain.netlist import AdaFire, InputError, Population, Readout, last_reads, per_channel
 from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork, current, value_of
 from toolchain.quantize import Precision, QuantizedUnit, quantize_source, quantize_unit
 
@@ -100,14 +100,14 @@ class CalibrationWalk:
         Whatever the caller does to the unit through `spiking` before asking for the next one is
         what later units see.
         """
-        last_reader = {c.source: c.target for unit in self._ann.units for c in self._ann.inputs(unit.name)}
+        done = last_reads((unit.name for unit in self._ann.units), self._ann.connections)
         for unit in self._ann.units[1:]:
             with one_thread():
                 self._values[unit.name] = value_of(self._ann, unit, self._values)
             yield unit.name
-            if unit.name in last_reader:
+            if unit.name not in done[unit.name]:
                 self.keep(unit.name)
-            for name in [n for n in self._values if last_reader.get(n, unit.name) == unit.name]:
+            for name in done[unit.name]:
                 self._values.pop(name)
                 self._spikes.pop(name, None)
 
