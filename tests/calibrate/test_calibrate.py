@@ -5,31 +5,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from small_modules import ResidualCNN
 
 from sim import golden
 from toolchain.calibrate import CalibrationData, Thresholds, calibrate_biases, collect_histograms, fire_with
 from toolchain.calibrate.thresholds import GRID, Histogram, choose_threshold, clip_floor, histogram
-from toolchain.convert import Recipe, choose_samples, convert_network
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.frontend import read_module
-from toolchain.netlist import AdaFire, Connection, Input, InputError, Linear, Netlist, Readout
+from toolchain.netlist import AdaFire, Connection, Input, Linear, Netlist, Readout
 from toolchain.network import SpikingNetwork, activations
 from toolchain.quantize import Precision, quantize
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv1 = nn.Conv2d(2, 6, 3, padding=1)
-        self.conv2 = nn.Conv2d(6, 6, 3, padding=1)
-        self.fc = nn.Linear(6, 4)
-
-    def forward(self, x):
-        x = torch.relu(self.conv1(x))
-        x = torch.relu(self.conv2(x) + x)
-        return self.fc(x.mean((2, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +25,7 @@ def data() -> Dataset:
 
 @pytest.fixture(scope="module")
 def network():
-    return read_module(Net().eval(), (2, 8, 8))
+    return read_module(ResidualCNN().eval(), (2, 8, 8))
 
 
 @settings(max_examples=60, deadline=None)
@@ -125,61 +110,3 @@ def test_light_calibration_removes_the_mean_error_of_every_channel(network, data
 
     assert error(calibrated) < 0.05 * error(spiking) + 1e-3
     assert error(spiking) > 1e-3
-
-
-def test_one_sample_is_enough_to_calibrate_and_none_is_refused(network, data):
-    convert_network(network, data.select(np.arange(1)), Recipe(timesteps=2))
-    with pytest.raises(InputError, match="no samples"):
-        convert_network(network, data.select(np.arange(0)), Recipe(timesteps=2))
-
-
-def test_data_of_another_shape_or_with_nan_are_refused(network):
-    small = Dataset("small.npz", np.zeros((2, 2, 4, 4), np.uint8), None)
-    with pytest.raises(InputError, match=r"small.npz: samples of shape \(2, 4, 4\) found"):
-        convert_network(network, small, Recipe())
-    broken = Dataset("nan.npz", np.full((2, 2, 8, 8), np.nan), None)
-    with pytest.raises(InputError, match="NaN"):
-        convert_network(network, broken, Recipe())
-
-
-def test_the_calibration_set_is_drawn_by_the_seed(data):
-    one, same, other = (choose_samples(data, 10, seed).values for seed in (0, 0, 1))
-    assert np.array_equal(one, same)
-    assert not np.array_equal(one, other)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_same_inputs_give_the_same_netlist(network, data, threads):
-    recipe = Recipe(timesteps=4, phi=3, normalize="0.5/0.25")
-    expected = convert_network(network, data, recipe).content_hash
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        again = convert_network(network, data, recipe)
-    finally:
-        torch.set_num_threads(before)
-    assert again.content_hash == expected
-
-
-def test_provenance_tells_how_the_netlist_came_about(network, data):
-    provenance = convert_network(network, data, Recipe(timesteps=2, seed=3)).provenance
-    assert provenance.recipe["seed"] == 3
-    assert len(provenance.calibration_data) == 64
-    assert provenance.network.name
-    assert provenance.notes == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "found"), [("cifar", "cifar"), ("0.5", "0.5"), ("0.5/0", "0.5/0"), ("1,2/1", "1,2/1"), ("nan/1", "nan/1")]
-)
-def test_normalizations_that_are_none_are_refused(text, found):
-    with pytest.raises(InputError, match=f"normalize: '{found}' found"):
-        parse_normalization(text, 3)
-
-
-def test_pictures_taken_as_numbers_become_their_own_payload(network):
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 2, 8, 8)).astype(np.uint8)
-    data = Dataset("p.npz", pictures, None)
-    netlist = convert_network(network, data, Recipe(timesteps=2))
-    assert not netlist.input.signed
-    assert np.array_equal(data.payloads(netlist.input), pictures)

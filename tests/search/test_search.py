@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from small_modules import ResidualCNN
 
 from hw_targets.lava_runtime import run_on_lava
 from sim import golden, simulate
@@ -41,23 +41,9 @@ from toolchain.search import executor as executor_module
 NORMALIZATION = parse_normalization("0.5/0.25", 2)
 
 
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.conv1 = nn.Conv2d(2, 6, 3, padding=1)
-        self.conv2 = nn.Conv2d(6, 6, 3, padding=1)
-        self.fc = nn.Linear(6, 4)
-
-    def forward(self, x):
-        x = torch.relu(self.conv1(x))
-        x = torch.relu(self.conv2(x) + x)
-        return 8 * self.fc(x.mean((2, 3)))
-
-
 @pytest.fixture(scope="module")
 def network():
-    return read_module(Net().eval(), (2, 8, 8))
+    return read_module(ResidualCNN(seed=3, gain=8).eval(), (2, 8, 8))
 
 
 @pytest.fixture(scope="module")
