@@ -59,7 +59,12 @@ def start(folder, arguments, before="", **options):
         "import os, resource, signal, sys, warnings\nwarnings.simplefilter('ignore')\n"
         f"from toolchain.cli import commands, main\ncommands()\n{before}\nmain(sys.argv[1:])"
     )
-    return subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=folder, **options)
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=folder, preexec_fn=hears_ctrl_c, **options)
+
+
+def hears_ctrl_c():
+    """Undo what a shell does to what it starts in the background: a Ctrl-C that is ignored proves nothing."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -184,7 +189,14 @@ def wait():
 
 cli.main(["wait"])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+        preexec_fn=hears_ctrl_c,
+    )
     assert (done.returncode, done.stderr.strip()) == (130, "interrupted")
 
 
