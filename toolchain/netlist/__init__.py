@@ -1,4 +1,4 @@
-"""The netlist: types, arithmetic definitions, bounds and file formats (numpy and h5py only)."""
+"""The netlist: types, arithmetic definitions, bounds, synapses, provenance and errors (numpy only)."""
 
 from toolchain.netlist.bounds import (
     Incoming,
