@@ -30,6 +30,7 @@ from toolchain.frontend.expression import MAX_VALUES, Expression, Pooled, Refusa
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
+from toolchain.frontend.from_torch.weights import check_weights, tensors
 from toolchain.frontend.operations import Operation, refusals
 from toolchain.netlist import InputError, UnsupportedError
 from toolchain.network import FloatNetwork
@@ -81,18 +82,11 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
 def state_hash(module: nn.Module) -> str:
     """Return SHA-256 (hex) over the state_dict: sorted names, dtypes, shapes and little-endian bytes."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors(module.state_dict()).items()):
         array = tensor.detach().cpu().contiguous()
         digest.update(f"{name}:{array.dtype}:{tuple(array.shape)}\n".encode())
         digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def check_weights(module: nn.Module) -> None:
-    """Raise `InputError` when a tensor of the state_dict is not finite."""
-    for name, tensor in module.state_dict().items():
-        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise InputError(name, "the weights hold NaN or infinite values", "load or train the module again")
 
 
 @contextmanager
