@@ -1,6 +1,9 @@
 """ONNX files that torch.onnx.export does not write: other spellings, refusals, and files that lie."""
 
 import hashlib
+import os
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -321,16 +324,107 @@ def plain():
     return model([CONV, ("Relu", "c", "y", {})], w=W, b=B)
 
 
-def test_weights_in_another_file_are_refused(tmp_path):
-    secret = tmp_path / "weights.bin"
-    secret.write_bytes(W.tobytes())
-    proto = plain()
+def beside(proto, **entries):
+    """Say of the first weights that they lie in another file."""
     tensor = proto.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="weights.bin")
-    with pytest.raises(UnsupportedError, match="keeps the weights 'w' in another file"):
+    for key, value in entries.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return proto
+
+
+def test_weights_in_a_file_beside_it_are_read(tmp_path):
+    x = torch.from_numpy(RNG.standard_normal((2, 3, 8, 8)))
+    inside = convert_model(plain(), tmp_path)
+    onnx.save(plain(), tmp_path / "split.onnx", save_as_external_data=True, size_threshold=0)
+    assert len(list(tmp_path.iterdir())) == 3
+    split = read_onnx(tmp_path / "split.onnx")
+    assert torch.equal(outputs(split, x)[0], outputs(inside, x)[0])
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "w.bin").write_bytes(b"1234" + W.tobytes() + b"rest")
+    entries = {"location": "below/w.bin", "offset": 4, "length": W.nbytes}
+    assert torch.equal(outputs(convert_model(beside(plain(), **entries), tmp_path), x)[0], outputs(inside, x)[0])
+
+
+def test_the_hash_of_the_weights_covers_the_file_beside_it(tmp_path):
+    hashes = set()
+    for factor in (1, 2):
+        (tmp_path / "w.bin").write_bytes((factor * W).tobytes())
+        hashes.add(convert_model(beside(plain(), location="w.bin"), tmp_path).origin)
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"location": "ABSOLUTE"}, "outside its folder"),
+        ({"location": "../w.bin"}, "outside its folder"),
+        ({"location": "below/../../w.bin"}, "outside its folder"),
+        ({}, "outside its folder"),
+        ({"location": "link.bin"}, "a link or no file"),
+        ({"location": "linked/w.bin"}, "a link or no file"),
+        ({"location": "loop"}, "in 'loop'"),
+        ({"location": "huge.bin"}, "more than 2 GiB"),
+        ({"location": "pipe"}, "a link or no file"),
+        ({"location": "."}, "a link or no file"),
+        ({"location": "missing.bin"}, "cannot read the weights 'w' in 'missing.bin'"),
+        ({"location": "short.bin"}, "expected 432"),
+        ({"location": "w.bin", "offset": 1}, "expected 432"),
+        ({"location": "w.bin", "offset": -4, "length": 432}, "expected 432"),
+        ({"location": "w.bin", "length": -1}, "expected 432"),
+        ({"location": "w.bin", "length": 2**60}, "expected 432"),
+        ({"location": "w.bin", "offset": "zero"}, "has no place"),
+    ],
+)
+def test_weights_in_files_that_are_not_theirs_are_refused(tmp_path, entries, words):
+    folder = tmp_path / "net"
+    folder.mkdir()
+    for place in (tmp_path / "w.bin", folder / "w.bin"):
+        place.write_bytes(W.tobytes())
+    (folder / "short.bin").write_bytes(W.tobytes()[:-1])
+    (folder / "link.bin").symlink_to(tmp_path / "w.bin")
+    (folder / "linked").symlink_to(tmp_path)
+    (folder / "loop").symlink_to("loop")
+    os.mkfifo(folder / "pipe")
+    with (folder / "huge.bin").open("wb") as huge:
+        huge.truncate(2**31 + 1)
+    entries = {k: str(tmp_path / "w.bin") if v == "ABSOLUTE" else v for k, v in entries.items()}
+    with pytest.raises(AdafireError, match=words):
+        convert_model(beside(plain(), **entries), folder)
+
+
+def test_one_file_is_not_asked_for_its_bytes_twice(tmp_path):
+    (tmp_path / "w.bin").write_bytes(W.tobytes())
+    proto = beside(plain(), location="w.bin")
+    for k in range(3):
+        proto.graph.initializer.add().CopyFrom(proto.graph.initializer[0])
+        proto.graph.initializer[-1].name = f"more{k}"
+    with pytest.raises(FormatError, match="'more0' is bytes 0 to 432 of 432"):
         convert_model(proto, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_export_of_the_page(tmp_path, monkeypatch):
+    """The line of docs/layers.md, run as it stands there."""
+    pytest.importorskip("onnxscript", reason="torch.onnx.export needs it")
+    page = (Path(__file__).parents[2] / "docs" / "layers.md").read_text()
+    line = re.search(r"`(torch\.onnx\.export\(.*\))`", page)[1]
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Dropout(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(128, 5),
+    )
+    x = torch.randn(2, 3, 8, 8)
+    monkeypatch.chdir(tmp_path)
+    exec(line, {"torch": torch, "model": model, "x": x})  # noqa: S102 - our own page
+    assert (tmp_path / "net.onnx.data").exists()
+    torch.testing.assert_close(outputs(read_onnx("net.onnx"), x)[0], model(x).detach(), rtol=1e-4, atol=1e-4)
 
 
 def test_operators_of_another_domain_are_refused(tmp_path):

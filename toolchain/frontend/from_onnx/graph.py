@@ -1,7 +1,7 @@
 """From an ONNX file to a float network: the same expressions, read from another graph.
 
-The file is checked (`onnx.checker`, shape inference included) before anything is computed, weights in
-other files are refused, and nothing of the file is executed: nodes are interpreted here, those that
+The file is checked (`onnx.checker`, shape inference included) before anything is computed, weights are read
+from its own folder only, and nothing of the file is executed: nodes are interpreted here, those that
 depend on constants alone by ONNX's reference evaluator, from a short list of operations.
 """
 
@@ -23,6 +23,7 @@ from onnx.reference import ReferenceEvaluator
 from toolchain.frontend.advice import onnx_advice
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Expression, Pooled, Refusal
+from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
 from toolchain.frontend.from_onnx.node import OnnxNode
@@ -77,23 +78,25 @@ def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> F
         data = path.read_bytes()
     except OSError as error:
         raise InputError(str(path), f"cannot read the graph: {error.strerror}") from None
-    model = _checked(str(path), data)
+    model = _parsed(str(path), data)
+    beside = take_in(path, _tensors(model.graph))
+    _check(str(path), model)
     argument, axes = _input_axes(str(path), model.graph)
     shape, batch = settle_input(str(path), axes, input_shape, argument)
     name = f"onnx:{model.graph.name or path.stem}"
-    return _Interpreter(str(path), model, shape, batch).network(name, hashlib.sha256(data).hexdigest())
+    return _Interpreter(str(path), model, shape, batch).network(
+        name, hashlib.sha256(b"".join([data, *beside])).hexdigest()
+    )
 
 
-def _checked(where: str, data: bytes) -> onnx.ModelProto:
+def _parsed(where: str, data: bytes) -> onnx.ModelProto:
     try:
-        model = onnx.load_model_from_string(data)
+        return onnx.load_model_from_string(data)
     except DecodeError:
         raise FormatError(where, "is no ONNX file", "export it again with torch.onnx.export") from None
-    for tensor in _tensors(model.graph):
-        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-            raise UnsupportedError(
-                where, f"keeps the weights {tensor.name!r} in another file", "save the model with its weights inside"
-            )
+
+
+def _check(where: str, model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
@@ -114,7 +117,6 @@ def _checked(where: str, data: bytes) -> onnx.ModelProto:
             f"is of operator set {version}, expected {OPSETS.start} to {OPSETS.stop - 1}",
             "export it with opset_version=17",
         )
-    return model
 
 
 def _names(graph: onnx.GraphProto) -> Iterator[object]:
