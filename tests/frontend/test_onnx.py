@@ -16,6 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from toolchain.frontend import read_module, read_onnx
+from toolchain.frontend.from_onnx import ONNX, OPSETS
+from toolchain.frontend.from_onnx import layers as onnx_layers
+from toolchain.frontend.from_onnx import moves as onnx_moves
 from toolchain.netlist import AdafireError, FormatError, InputError, Origin, UnsupportedError
 from toolchain.network import outputs
 
@@ -198,6 +201,56 @@ SPELLINGS = {
         {},
         {},
     ),
+    "dropout_not_in_training": (
+        [CONV, ("Dropout", "c ratio off", "y mask", {})],
+        {"ratio": np.float32(0.5), "off": np.bool_(False)},
+        {},
+    ),
+    "dropout_of_nothing": (
+        [CONV, ("Dropout", "c ratio on", "y", {})],
+        {"ratio": np.float32(0), "on": np.bool_(True)},
+        {},
+    ),
+    "resize_some_axes": (
+        [CONV, ("Resize", "c  s", "y", {"mode": "nearest", "axes": [3, 2]})],
+        {"s": np.float32([3, 2])},
+        {"version": 19},
+    ),
+    "resize_some_axes_to_sizes": (
+        [CONV, ("Resize", "c   s", "y", {"mode": "linear", "axes": [3]})],
+        {"s": i64(12)},
+        {"version": 18},
+    ),
+    "resize_one_pixel_in_one_axis": (
+        [
+            CONV,
+            ("ReduceMean", "c", "m", {"axes": [2]}),
+            ("Resize", "m  s", "y", {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}),
+        ],
+        {"s": np.float32([1, 1, 1, 2])},
+        {},
+    ),
+    "reduce_no_axes": (
+        [CONV, ("ReduceSum", "c axes", "y", {"noop_with_empty_axes": 1})],
+        {"axes": np.zeros(0, dtype=np.int64)},
+        {},
+    ),
+    "squeeze_all_of_a_batch_of_one": (
+        [CONV, ("GlobalAveragePool", "c", "g", {}), ("Squeeze", "g", "s", {}), ("MatMul", "s v", "y", {})],
+        {"v": array(4, 2)},
+        {"shape": (1, 3, 8, 8)},
+    ),
+    "casts_between_floats": (
+        [CONV, ("Cast", "c", "d", {"to": TensorProto.DOUBLE}), ("Cast", "d", "y", {"to": TensorProto.FLOAT})],
+        {},
+        {},
+    ),
+    "kernel_shape": ([("Conv", "x w b", "y", {"kernel_shape": [3, 3]})], {}, {}),
+    "ceil_mode": (
+        [CONV, RELU, ("MaxPool", "r", "y", {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1})],
+        {},
+        {},
+    ),
     "fixed_batch": ([CONV, ("Reshape", "c s", "y", {})], {"s": i64(2, -1)}, {"shape": (2, 3, 8, 8)}),
 }
 
@@ -279,6 +332,79 @@ REFUSED = {
         {},
         ["Resize", "whole-number"],
     ),
+    "cast_to_whole_numbers": (
+        [CONV, ("Cast", "c", "i", {"to": TensorProto.INT64}), ("Cast", "i", "y", {"to": TensorProto.FLOAT})],
+        {},
+        {},
+        ["node1", "Cast", "INT64", "floating point"],
+    ),
+    "cast_to_truth": (
+        [CONV, ("Cast", "c", "i", {"to": TensorProto.BOOL}), ("Cast", "i", "y", {"to": TensorProto.FLOAT})],
+        {},
+        {},
+        ["node1", "Cast", "BOOL"],
+    ),
+    "cast_to_8_bits": (
+        [CONV, ("Cast", "c", "i", {"to": TensorProto.FLOAT8E4M3FN}), ("Cast", "i", "y", {"to": TensorProto.FLOAT})],
+        {},
+        {"version": 19},
+        ["node1", "Cast", "FLOAT8E4M3FN"],
+    ),
+    "dropout_in_training": (
+        [CONV, ("Dropout", "c ratio on", "y", {})],
+        {"ratio": np.float32(0.5), "on": np.bool_(True)},
+        {},
+        ["node1", "Dropout", "at random", "eval mode"],
+    ),
+    "dropout_mask": (
+        [CONV, ("Dropout", "c", "d mask", {}), ("Cast", "mask", "m", {"to": 1}), ("Mul", "d m", "y", {})],
+        {},
+        {},
+        ["node2", "Cast", "'mask'", "eval mode"],
+    ),
+    "statistics_of_the_batch": (
+        [CONV, ("BatchNormalization", "c g h m v", "y p q", {"training_mode": 1})],
+        {"g": array(4), "h": array(4), "m": array(4), "v": np.abs(array(4)) + 0.1},
+        {},
+        ["node1", "BatchNormalization", "statistics of the batch"],
+    ),
+    "statistics_of_the_batch_before_14": (
+        [CONV, ("BatchNormalization", "c g h m v", "y p q r s", {})],
+        {"g": array(4), "h": array(4), "m": array(4), "v": np.abs(array(4)) + 0.1},
+        {"version": 9},
+        ["node1", "BatchNormalization", "statistics of the batch"],
+    ),
+    "reduce_all_by_no_axes": (
+        [CONV, ("ReduceSum", "c axes", "y", {})],
+        {"axes": np.zeros(0, dtype=np.int64)},
+        {},
+        ["node1", "ReduceSum", "batch"],
+    ),
+    "resize_keeps_the_ratio": (
+        [CONV, ("Resize", "c   s", "y", {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"})],
+        {"s": i64(12, 18)},
+        {"version": 18},
+        ["node1", "Resize", "not_larger"],
+    ),
+    "squeeze_the_batch_of_one": (
+        [
+            CONV,
+            ("ReduceMean", "c", "g", {"axes": [3]}),
+            ("Squeeze", "g", "s", {}),
+            ("ReduceMean", "s", "y", {"axes": [1]}),
+        ],
+        {},
+        {"shape": (1, 3, 8, 8)},
+        ["node2", "Squeeze", "batch of one"],
+    ),
+    "window_in_the_padding": (
+        [CONV, RELU, ("MaxPool", "r", "y", {"kernel_shape": [1, 1], "strides": [2, 2], "ceil_mode": 1})],
+        {},
+        {},
+        ["node2", "MaxPool", "ceil_mode"],
+    ),
+    "matrix_on_the_left": ([("MatMul", "a x", "y", {})], {"a": array(5, 8)}, {}, ["MatMul", "from the left", "A.T"]),
+    "random": ([CONV, ("RandomNormalLike", "c", "n", {}), ("Add", "c n", "y", {})], {}, {}, ["RandomNormalLike"]),
     "weights_from_input": ([CONV, ("Conv", "w c", "y", {})], {}, {}, ["Conv", "fixed weights"]),
     "batch": ([CONV, ("ReduceMean", "c", "y", {"axes": [0]})], {}, {}, ["ReduceMean", "batch"]),
     "everything": ([CONV, ("ReduceMean", "c", "y", {})], {}, {}, ["ReduceMean", "batch"]),
@@ -309,6 +435,67 @@ def test_refusal(name, tmp_path):
     assert all(word in message for word in words), message
     assert "\n" not in message
     assert caught.value.fix
+
+
+#: Attributes that mean nothing where an operator is accepted: of training, of other modes, of results that are refused.
+MEANINGLESS = {
+    "BatchNormalization": {"momentum"},
+    "Cast": {"saturate", "round_mode"},
+    "Dropout": {"ratio", "seed"},
+    "MaxPool": {"storage_order"},
+    "Resize": {"antialias", "cubic_coeff_a", "exclude_outside", "extrapolation_value"},
+    "Split": {"num_outputs"},
+}
+
+
+@pytest.mark.parametrize("operator", sorted(ONNX))
+def test_every_attribute_of_every_operator_set_is_read_or_means_nothing(operator):
+    known = {}
+    for version in OPSETS:
+        try:
+            known.update(onnx.defs.get_schema(operator, version).attributes)
+        except onnx.defs.SchemaError:
+            continue
+    source = "".join(Path(module.__file__).read_text() for module in (onnx_layers, onnx_moves))
+    unread = {name for name in known if f'"{name}"' not in source}
+    assert unread <= MEANINGLESS.get(operator, set())
+
+
+def uint8_input(*nodes):
+    proto = model(nodes, w=W, b=B)
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    return proto
+
+
+def test_an_input_of_whole_numbers_is_cast_before_it_is_computed_with(tmp_path):
+    turn, cast = ("Transpose", "x", "t", {"perm": [0, 1, 3, 2]}), ("Cast", "t", "f", {"to": TensorProto.FLOAT})
+    network = convert_model(uint8_input(turn, cast, ("Conv", "f w b", "y", {})), tmp_path)
+    x = torch.from_numpy(RNG.integers(0, 255, (2, 3, 8, 8))).double()
+    expected = F.conv2d(x.mT, torch.from_numpy(W).double(), torch.from_numpy(B).double())
+    torch.testing.assert_close(outputs(network, x)[0], expected)
+    with pytest.raises(UnsupportedError, match="Add computes with whole numbers"):
+        convert_model(
+            uint8_input(turn, ("Add", "t t", "s", {}), ("Cast", "s", "y", {"to": TensorProto.FLOAT})), tmp_path
+        )
+
+
+def test_weights_of_bfloat16_are_widened(tmp_path):
+    proto = plain()
+    for tensor in proto.graph.initializer:
+        exact = torch.from_numpy(numpy_helper.to_array(tensor).copy()).bfloat16()
+        bits = exact.view(torch.int16).numpy().tobytes()
+        tensor.CopyFrom(helper.make_tensor(tensor.name, TensorProto.BFLOAT16, tensor.dims, bits, raw=True))
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.BFLOAT16
+    proto.opset_import[0].version = 22
+    x = torch.from_numpy(RNG.standard_normal((2, 3, 8, 8)))
+    w, b = (torch.from_numpy(a).bfloat16().double() for a in (W, B))
+    torch.testing.assert_close(outputs(convert_model(proto, tmp_path), x)[0], F.relu(F.conv2d(x, w, b)))
+
+
+def test_a_kernel_shape_that_is_not_the_weights_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="kernel_shape"):
+        convert_model(model([("Conv", "x w b", "y", {"kernel_shape": [1, 1]})], w=W, b=B), tmp_path)
 
 
 def test_max_pool_with_asymmetric_padding(tmp_path):

@@ -26,7 +26,7 @@ from toolchain.frontend.expression import Expression, Pooled, Refusal
 from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
-from toolchain.frontend.from_onnx.node import OnnxNode
+from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
 from toolchain.frontend.input_shape import settle_input
 from toolchain.frontend.operations import refusals
 from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
@@ -40,6 +40,12 @@ ONNX = {**LAYERS, **MOVES}
 
 #: No constant that a node makes may hold more values (256 MiB as float64).
 _MAX_CONSTANT = 2**25 - 1
+
+#: Kinds of arrays that hold real numbers: "V" are those of 16 bits and fewer that numpy does not know.
+_REAL = "fV"
+
+#: What leaves whole numbers what they are. A graph that takes some has to cast them before it computes.
+_MOVING = (MOVES.keys() | {"Shape"}) - {"Resize", "Upsample"}
 
 #: What is computed when all operands are constant.
 FOLDED = frozenset(
@@ -165,6 +171,8 @@ class _Interpreter:
             self.values[tensor.name] = self._array(tensor)
         (self.input,) = (i.name for i in self.graph.input if i.name not in self.values)
         self.values[self.input] = self.builder.source
+        (given,) = (i.type.tensor_type.elem_type for i in self.graph.input if i.name == self.input)
+        self.whole = set() if given in FLOATING else {self.input}
 
     def network(self, name: str, weights_sha256: str) -> FloatNetwork:
         """Interpret every node and close the results into outputs."""
@@ -187,7 +195,7 @@ class _Interpreter:
             raise FormatError(
                 self.where, f"the weights {tensor.name!r} are damaged: {error}", "export it again"
             ) from None
-        if array.dtype.kind == "f":
+        if array.dtype.kind in _REAL:
             with np.errstate(invalid="ignore"):  # a signalling NaN is found below
                 array = array.astype(np.float64)
             if not np.isfinite(array).all():
@@ -197,6 +205,12 @@ class _Interpreter:
     def _step(self, position: int, proto: onnx.NodeProto) -> None:
         self.builder.path = _path(proto)
         with self._refusals(self.builder.path or proto.op_type, proto.op_type):
+            if by_product := next((name for name in proto.input if name not in self.values), None):
+                raise Refusal(f"reads {by_product!r}, a mask or statistics of training", "export it in eval mode")
+            if self.whole.intersection(proto.input):
+                if proto.op_type not in _MOVING:
+                    raise Refusal("computes with whole numbers", "export a network whose input is float32")
+                self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape") else ())
             inputs = [self.values[name] for name in proto.input]
             depends = any(isinstance(v, Expression | Pooled) for v in inputs)
             if proto.op_type == "Shape" and depends:
@@ -236,7 +250,7 @@ class _Interpreter:
         model = helper.make_model(graph, opset_imports=self.opsets)
         feeds = {n: v for n, v in zip(proto.input, inputs, strict=True) if n}
         results = [np.asarray(r) for r in ReferenceEvaluator(model).run(None, feeds)]
-        return tuple(r.astype(np.float64) if r.dtype.kind == "f" else r for r in results)
+        return tuple(r.astype(np.float64) if r.dtype.kind in _REAL else r for r in results)
 
     @contextmanager
     def _refusals(self, node: str, operation: str) -> Iterator[None]:
