@@ -1,5 +1,7 @@
 """What cannot be expressed is refused by one error: module path, operation, what would work instead."""
 
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -288,6 +290,16 @@ def test_an_input_that_does_not_fit_is_refused(make, shape, words):
     with pytest.raises(InputError) as caught:
         read_module(make(), shape)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_forward_that_ends_the_program_is_refused(capsys):
+    def forward(m, x):
+        print("hello")
+        sys.exit(0)
+
+    with pytest.raises(InputError, match=r"forward fails .* SystemExit\(0\)"):
+        read_module(Function(forward), IMAGE)
+    assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_weights_that_are_not_finite_are_refused():

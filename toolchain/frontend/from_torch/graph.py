@@ -15,9 +15,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import operator
+import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import torch
@@ -66,10 +67,10 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
     dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
     example = torch.zeros(BATCH, *input_shape, dtype=dtypes[0] if dtypes else torch.float32)
     where = type(module).__name__
-    with _eval_mode(module), torch.no_grad():
+    with _eval_mode(module), torch.no_grad(), redirect_stdout(sys.stderr):  # results alone belong to stdout
         try:
             module(example)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(
                 where,
                 f"forward fails on a batch of inputs of shape {input_shape}: {_first_line(error)}",
@@ -127,9 +128,9 @@ def export(module: nn.Module, example: Tensor, where: str) -> torch.export.Expor
     return program
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0] if lines and isinstance(error, Exception) else repr(error)
 
 
 def interpret(
