@@ -378,6 +378,13 @@ def test_a_module_of_neighbours_is_read(tmp_path):
     assert len(read_network(f"{tmp_path}/net.py:Block", None, (3,)).activations) == 1
 
 
+def test_a_forward_that_imports_a_neighbour_is_told_where_to(tmp_path):
+    net = "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        import late\n"
+    write(tmp_path, net=net, late="")
+    with pytest.raises(InputError, match="No module named 'late'; import it at the top of the file"):
+        read_network(f"{tmp_path}/net.py:Net", None, (3,))
+
+
 def test_a_module_that_is_there_is_taken_as_it_is(tmp_path):
     write(tmp_path, net="from torch import nn\nmodel = nn.Linear(6, 1)\nmodels = type('M', (), {'small': model})\n")
     assert load_module(f"{tmp_path}/net.py:model").in_features == 6
@@ -502,3 +509,12 @@ def test_a_module_without_plain_weights_is_refused(to, words):
     module.weight = nn.Parameter(module.weight.to("meta") if to == "meta" else module.weight.detach().to_sparse())
     with pytest.raises(InputError, match=f"weight: the weights hold .*{words}"):
         read_module(module, (3,))
+
+
+def test_a_constant_of_whole_numbers_is_cut():
+    class Net(nn.Module):
+        def forward(self, x):
+            return (x + torch.full_like(x, 2.7, dtype=torch.int64)).relu()
+
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(outputs(read_module(Net(), (3,)), x)[0], Net()(x))

@@ -121,6 +121,12 @@ REFUSED = {
         "forward",
         ["einsum", "nn.Linear"],
     ),
+    "sum_of_whole_numbers": (
+        lambda: functional(lambda x: x.sum((2, 3), dtype=torch.int64).float()),
+        IMAGE,
+        "forward",
+        ["sum", "int64", "floating point"],
+    ),
     "cast_to_8_bits": (
         lambda: functional(lambda x: x.to(torch.float8_e4m3fn).float()),
         IMAGE,

@@ -74,7 +74,9 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
             raise InputError(
                 where,
                 f"forward fails on a batch of inputs of shape {input_shape}: {_first_line(error)}",
-                "check the input shape, or pass a module that takes one tensor",
+                "import it at the top of the file, where its neighbours are found"
+                if isinstance(error, ImportError)
+                else "check the input shape, or pass a module that takes one tensor",
             ) from error
         program = export(module, example, where)
     return interpret(program, input_shape, type(module).__qualname__, state_hash(module))

@@ -13,6 +13,7 @@ from toolchain.frontend import layers
 from toolchain.frontend.advice import ACTIVE_DROPOUT
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
+from toolchain.frontend.from_torch.arguments import stay_floating
 from toolchain.frontend.operations import OperationTable, join, permute, reshape, sample_axis, squeeze, take, unsqueeze
 from toolchain.netlist import Permute
 
@@ -43,7 +44,9 @@ def _ones_like(builder: NetworkBuilder, x: Value, size: Sequence[int] | None = N
 
 @MOVES.operation("full_like")
 def _full_like(builder: NetworkBuilder, x: Value, fill: float, **options: Any) -> Tensor:
-    return torch.full((builder.batch, *x.shape), fill, dtype=torch.float64)
+    dtype = options.get("dtype") or torch.float64
+    wide = torch.float64 if dtype.is_floating_point else dtype  # whole numbers cut the fill
+    return torch.full((builder.batch, *x.shape), fill, dtype=wide).double()
 
 
 @MOVES.operation("_assert_tensor_metadata")
@@ -53,9 +56,7 @@ def _nothing(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> None:
 
 @MOVES.operation("_to_copy", "to")
 def _to_copy(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
-    dtype = options.get("dtype") or next((r for r in rest if isinstance(r, torch.dtype)), torch.float32)
-    if not dtype.is_floating_point or dtype.itemsize < 2:
-        raise Refusal(f"casts activations to {dtype}", "keep them floating point")
+    stay_floating(options.get("dtype") or next((r for r in rest if isinstance(r, torch.dtype)), None))
     return x
 
 
