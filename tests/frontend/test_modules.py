@@ -1,7 +1,9 @@
 """Modules by name and weights from files: strict, safe, and one clear error."""
 
+import argparse
 import hashlib
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -263,3 +265,256 @@ def test_one_network_read_in_every_way(file, tmp_path):
             read_network(f"{tmp_path}/{name}", tmp_path / "w.safetensors", (3,))
         with pytest.raises(InputError, match="was given"):
             read_network(f"{tmp_path}/{name}", None, (4,))
+
+
+# The user's code runs as a program would -------------------------------------------------------------
+
+
+def write(folder, **files):
+    """Write ``net="..."`` as net.py, ``pkg__net`` as pkg/net.py."""
+    for name, text in files.items():
+        path = folder / (name.replace("__", "/").replace("INIT", "__init__") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+MAKE = "from torch import nn\ndef make(): return nn.Linear(WIDTH, 1)\n"
+PARSE = "import argparse\np = argparse.ArgumentParser()\np.add_argument('--width', type=int, {})\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import sys\nsys.exit(0)\n", ["net.py:make", "ended the program while it was imported", "SystemExit(0)"]),
+        ("quit('done')\n", ["SystemExit('done')"]),
+        (PARSE.format("required=True") + "p.parse_args()\n", ["SystemExit(2)", "required: --width"]),
+        ("def make():\n    raise SystemExit\n", ["ended the program when make() was called", "SystemExit(None)"]),
+    ],
+)
+def test_a_file_that_ends_the_program_is_refused_in_one_line(tmp_path, capsys, source, words):
+    write(tmp_path, net=source)
+    with pytest.raises(InputError, match="__main__") as caught:
+        load_module(f"{tmp_path}/net.py:make")
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("place", ["at import", "in the factory"])
+def test_a_file_sees_no_arguments_but_its_name(tmp_path, monkeypatch, place):
+    arguments = ["adafire", "convert", "--width", "7"]
+    monkeypatch.setattr("sys.argv", arguments)
+    parse = PARSE.format("default=3") + "import sys\nassert sys.argv == [__file__]\n"
+    read = "width = p.parse_args().width\n"
+    factory = read if place == "in the factory" else ""
+    source = f"{parse}{'' if factory else read}from torch import nn\n"
+    write(tmp_path, net=f"{source}def make():\n    {factory}    return nn.Linear(width, 1)\n")
+    assert load_module(f"{tmp_path}/net.py:make").in_features == 3
+    assert sys.argv is arguments
+
+
+def test_what_a_file_prints_is_no_result(tmp_path, capsys):
+    write(tmp_path, net="import sys\nprint('hello')\nprint('careful', file=sys.stderr)\n" + MAKE.replace("WIDTH", "2"))
+    load_module(f"{tmp_path}/net.py:make")
+    assert capsys.readouterr() == ("", "hello\ncareful\n")
+
+
+def test_neighbours_are_imported_and_not_mixed_up(tmp_path):
+    source = "import widths\nfrom torch import nn\ndef make():\n    from late import ONE\n"
+    source += "    return nn.Linear(widths.WIDTH, ONE)\n"
+    for folder, width in (("a", 3), ("b", 5)):
+        write(tmp_path / folder, net=source, widths=f"WIDTH = {width}\n", late="ONE = 1\n")
+    path, modules = list(sys.path), set(sys.modules)
+    for folder, width in (("a", 3), ("b", 5), ("a", 3)):
+        assert load_module(f"{tmp_path}/{folder}/net.py:make").in_features == width
+    assert sys.path == path
+    assert set(sys.modules) == modules
+    write(tmp_path / "a", widths="WIDTH = 11\n")
+    assert load_module(f"{tmp_path}/a/net.py:make").in_features == 11
+
+
+def test_neighbours_named_like_parts_of_adafire_are_the_files_own(tmp_path):
+    ours = {name: sys.modules[name] for name in ("sim", "toolchain", "toolchain.netlist")}
+    write(tmp_path, sim="WIDTH = 4\n", toolchain__INIT="WIDTH = 5\n", torchaudio="")
+    write(
+        tmp_path,
+        net="from sim import WIDTH\nfrom toolchain import WIDTH as OTHER\n" + MAKE.replace("WIDTH", "WIDTH + OTHER"),
+    )
+    assert load_module(f"{tmp_path}/net.py:make").in_features == 9
+    assert all(sys.modules[name] is module for name, module in ours.items())
+
+
+def test_folders_that_a_file_adds_are_forgotten_too(tmp_path):
+    source = (
+        "import os, sys\nsys.path.insert(0, os.path.join(os.path.dirname(__file__), 'lib'))\nfrom widths import WIDTH\n"
+    )
+    for folder, width in (("a", 3), ("b", 5)):
+        write(tmp_path / folder, net=source + MAKE, lib__widths=f"WIDTH = {width}\n")
+        assert load_module(f"{tmp_path}/{folder}/net.py:make").in_features == width
+    assert "widths" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "spec", ["net:make", "pkg.net:make", "pkg/net.py:make", "pkg/sub/net.py:make", "pkg.sub.net:make"]
+)
+def test_modules_of_the_current_folder_and_relative_imports(tmp_path, monkeypatch, spec):
+    write(tmp_path, net="WIDTH = 2\n" + MAKE)
+    write(tmp_path, pkg__INIT="", pkg__net="from .widths import WIDTH\n" + MAKE, pkg__widths="WIDTH = 3\n")
+    write(
+        tmp_path,
+        pkg__sub__INIT="",
+        pkg__sub__net="from ..widths import WIDTH as A\nfrom . import more\n" + MAKE.replace("WIDTH", "A + more.B"),
+    )
+    write(tmp_path, pkg__sub__more="B = 4\n")
+    monkeypatch.chdir(tmp_path)
+    wanted = 2 if spec == "net:make" else 7 if "sub" in spec else 3
+    assert load_module(spec).in_features == wanted
+    assert not {"net", "pkg", "pkg.net"} & sys.modules.keys()
+
+
+def test_a_module_of_neighbours_is_read(tmp_path):
+    block = "from torch import nn\nclass Block(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    block += "        self.fc = nn.Linear(3, 2)\n    def forward(self, x): return self.fc(x).relu()\n"
+    write(tmp_path, block=block, net="from block import Block\n")
+    assert len(read_network(f"{tmp_path}/net.py:Block", None, (3,)).activations) == 1
+
+
+def test_a_forward_that_imports_a_neighbour_is_told_where_to(tmp_path):
+    net = "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        import late\n"
+    write(tmp_path, net=net, late="")
+    with pytest.raises(InputError, match="No module named 'late'; import it at the top of the file"):
+        read_network(f"{tmp_path}/net.py:Net", None, (3,))
+
+
+def test_a_module_that_is_there_is_taken_as_it_is(tmp_path):
+    write(tmp_path, net="from torch import nn\nmodel = nn.Linear(6, 1)\nmodels = type('M', (), {'small': model})\n")
+    assert load_module(f"{tmp_path}/net.py:model").in_features == 6
+    assert load_module(f"{tmp_path}/net.py:models.small").in_features == 6
+
+
+# Checkpoints -----------------------------------------------------------------------------------------
+
+
+def prefixed(prefix, weights=None):
+    return {f"{prefix}{name}": tensor for name, tensor in (weights or state()).items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        prefixed("_orig_mod."),
+        prefixed("module._orig_mod."),
+        prefixed("_orig_mod.module."),
+        {name.replace("0.", "0._orig_mod."): tensor for name, tensor in state().items()},
+        {"state_dict": prefixed("model."), "epoch": 3, "hyper_parameters": {"lr": 0.1}, "optimizer_states": []},
+        {"state_dict": prefixed("net._orig_mod."), "pytorch-lightning_version": "2.4"},
+        {"model_state_dict": state(), "optimizer_state_dict": {"state": {}, "param_groups": []}},
+        {"net": state(), "acc": 91.2},
+        {"model": {"state_dict": prefixed("module.model.")}},
+        {"state_dict_ema": state()},
+        {"state_dict": prefixed("model.", {"other": torch.zeros(1)}), "model": state()},
+    ],
+)
+def test_checkpoints_are_read_where_one_reading_fits(tmp_path, content):
+    write_torch(tmp_path / "w.pt", content)
+    module = network()
+    load_weights(module, tmp_path / "w.pt")
+    assert all(torch.equal(v, state()[k]) for k, v in module.state_dict().items())
+
+
+def test_a_module_with_such_a_name_of_its_own_keeps_it(tmp_path):
+    module = nn.ModuleDict({"model": network()})
+    for content in (prefixed("model."), prefixed("net.model."), {"model": prefixed("model.")}):
+        write_torch(tmp_path / "w.pt", content)
+        load_weights(module, tmp_path / "w.pt")
+        assert torch.equal(module["model"][3].bias, state()["3.bias"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            {"state_dict": state(), "state_dict_ema": state()},
+            ["several weights", "state_dict, state_dict_ema", "alone"],
+        ),
+        ({"generator": state(), "epoch": 3}, ["dict of generator, epoch", "expected names and tensors"]),
+        ({"model_state_dict": changed(extra=torch.zeros(1))}, ["'model_state_dict' do not fit", "unexpected extra"]),
+        (prefixed("backbone."), ["missing 0.bias", "unexpected backbone.0.bias"]),
+    ],
+)
+def test_checkpoints_that_are_not_clear_are_refused(tmp_path, content, words):
+    write_torch(tmp_path / "w.pt", content)
+    with pytest.raises(InputError) as caught:
+        load_weights(network(), tmp_path / "w.pt")
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("key", "make", "words"),
+    [
+        ("0_weight", lambda w: w.to_sparse(), "0.weight holds a sparse"),
+        ("0_weight", lambda w: w.to_sparse_csr(), "0.weight holds a sparse"),
+        ("0_weight", lambda w: w.to("meta"), "0.weight holds no values"),
+        ("0_weight", lambda w: torch.quantize_per_tensor(w, 1, 0, torch.qint8), "0.weight holds quantised values"),
+        ("0_weight", lambda w: w.to(torch.complex64), "0.weight holds complex values"),
+        ("1_num_batches_tracked", lambda w: w + 0.5, "expected whole numbers"),
+    ],
+)
+def test_weights_that_are_no_plain_values_are_refused(tmp_path, key, make, words):
+    write_torch(tmp_path / "w.pt", changed(**{key: make(state()[key.replace("_", ".", 1)])}))
+    with pytest.raises(InputError, match=words):
+        load_weights(network(), tmp_path / "w.pt")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (argparse.Namespace(lr=0.1), "it holds argparse.Namespace"),
+        ({"state_dict": {}, "acc": np.float64(91)}, "it holds numpy"),
+        (nn.Linear(3, 2), "it holds torch.nn.modules.linear.Linear"),
+    ],
+)
+def test_the_forbidden_type_is_named(tmp_path, content, words):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=f"{words}.*; save the state_dict alone"):
+        load_weights(network(), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_truncated_file_is_refused(tmp_path, zipped):
+    torch.save(state(), tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
+    data = (tmp_path / "w.pt").read_bytes()
+    for size in range(0, len(data) - 1, 97):
+        (tmp_path / "w.pt").write_bytes(data[:size])
+        with pytest.raises(InputError, match=r"w\.pt: is no (intact weights file|weights file that is safe)"):
+            load_weights(network(), tmp_path / "w.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_lazy_layers_that_never_ran_are_refused(tmp_path):
+    write_torch(tmp_path / "w.pt", state())
+    lazy = nn.Sequential(nn.Linear(3, 4), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(2))
+    for read in (lambda: read_module(lazy, (3,)), lambda: load_weights(lazy, tmp_path / "w.pt")):
+        with pytest.raises(InputError, match=r"Lazy layer that never ran.*run the module once"):
+            read()
+    lazy.eval()(torch.zeros(1, 3))
+    load_weights(lazy, tmp_path / "w.pt")
+    assert len(read_module(lazy, (3,)).activations) == 1
+
+
+@pytest.mark.parametrize(("to", "words"), [("meta", "no values"), ("sparse", "sparse")])
+def test_a_module_without_plain_weights_is_refused(to, words):
+    module = nn.Linear(3, 2)
+    module.weight = nn.Parameter(module.weight.to("meta") if to == "meta" else module.weight.detach().to_sparse())
+    with pytest.raises(InputError, match=f"weight: the weights hold .*{words}"):
+        read_module(module, (3,))
+
+
+def test_a_constant_of_whole_numbers_is_cut():
+    class Net(nn.Module):
+        def forward(self, x):
+            return (x + torch.full_like(x, 2.7, dtype=torch.int64)).relu()
+
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(outputs(read_module(Net(), (3,)), x)[0], Net()(x))

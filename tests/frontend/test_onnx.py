@@ -1,6 +1,9 @@
 """ONNX files that torch.onnx.export does not write: other spellings, refusals, and files that lie."""
 
 import hashlib
+import os
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,6 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from toolchain.frontend import read_module, read_onnx
+from toolchain.frontend.from_onnx import ONNX, OPSETS
+from toolchain.frontend.from_onnx import layers as onnx_layers
+from toolchain.frontend.from_onnx import moves as onnx_moves
 from toolchain.netlist import AdafireError, FormatError, InputError, Origin, UnsupportedError
 from toolchain.network import outputs
 
@@ -195,6 +201,56 @@ SPELLINGS = {
         {},
         {},
     ),
+    "dropout_not_in_training": (
+        [CONV, ("Dropout", "c ratio off", "y mask", {})],
+        {"ratio": np.float32(0.5), "off": np.bool_(False)},
+        {},
+    ),
+    "dropout_of_nothing": (
+        [CONV, ("Dropout", "c ratio on", "y", {})],
+        {"ratio": np.float32(0), "on": np.bool_(True)},
+        {},
+    ),
+    "resize_some_axes": (
+        [CONV, ("Resize", "c  s", "y", {"mode": "nearest", "axes": [3, 2]})],
+        {"s": np.float32([3, 2])},
+        {"version": 19},
+    ),
+    "resize_some_axes_to_sizes": (
+        [CONV, ("Resize", "c   s", "y", {"mode": "linear", "axes": [3]})],
+        {"s": i64(12)},
+        {"version": 18},
+    ),
+    "resize_one_pixel_in_one_axis": (
+        [
+            CONV,
+            ("ReduceMean", "c", "m", {"axes": [2]}),
+            ("Resize", "m  s", "y", {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}),
+        ],
+        {"s": np.float32([1, 1, 1, 2])},
+        {},
+    ),
+    "reduce_no_axes": (
+        [CONV, ("ReduceSum", "c axes", "y", {"noop_with_empty_axes": 1})],
+        {"axes": np.zeros(0, dtype=np.int64)},
+        {},
+    ),
+    "squeeze_all_of_a_batch_of_one": (
+        [CONV, ("GlobalAveragePool", "c", "g", {}), ("Squeeze", "g", "s", {}), ("MatMul", "s v", "y", {})],
+        {"v": array(4, 2)},
+        {"shape": (1, 3, 8, 8)},
+    ),
+    "casts_between_floats": (
+        [CONV, ("Cast", "c", "d", {"to": TensorProto.DOUBLE}), ("Cast", "d", "y", {"to": TensorProto.FLOAT})],
+        {},
+        {},
+    ),
+    "kernel_shape": ([("Conv", "x w b", "y", {"kernel_shape": [3, 3]})], {}, {}),
+    "ceil_mode": (
+        [CONV, RELU, ("MaxPool", "r", "y", {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1})],
+        {},
+        {},
+    ),
     "fixed_batch": ([CONV, ("Reshape", "c s", "y", {})], {"s": i64(2, -1)}, {"shape": (2, 3, 8, 8)}),
 }
 
@@ -276,6 +332,79 @@ REFUSED = {
         {},
         ["Resize", "whole-number"],
     ),
+    "cast_to_whole_numbers": (
+        [CONV, ("Cast", "c", "i", {"to": TensorProto.INT64}), ("Cast", "i", "y", {"to": TensorProto.FLOAT})],
+        {},
+        {},
+        ["node1", "Cast", "INT64", "floating point"],
+    ),
+    "cast_to_truth": (
+        [CONV, ("Cast", "c", "i", {"to": TensorProto.BOOL}), ("Cast", "i", "y", {"to": TensorProto.FLOAT})],
+        {},
+        {},
+        ["node1", "Cast", "BOOL"],
+    ),
+    "cast_to_8_bits": (
+        [CONV, ("Cast", "c", "i", {"to": TensorProto.FLOAT8E4M3FN}), ("Cast", "i", "y", {"to": TensorProto.FLOAT})],
+        {},
+        {"version": 19},
+        ["node1", "Cast", "FLOAT8E4M3FN"],
+    ),
+    "dropout_in_training": (
+        [CONV, ("Dropout", "c ratio on", "y", {})],
+        {"ratio": np.float32(0.5), "on": np.bool_(True)},
+        {},
+        ["node1", "Dropout", "at random", "eval mode"],
+    ),
+    "dropout_mask": (
+        [CONV, ("Dropout", "c", "d mask", {}), ("Cast", "mask", "m", {"to": 1}), ("Mul", "d m", "y", {})],
+        {},
+        {},
+        ["node2", "Cast", "'mask'", "eval mode"],
+    ),
+    "statistics_of_the_batch": (
+        [CONV, ("BatchNormalization", "c g h m v", "y p q", {"training_mode": 1})],
+        {"g": array(4), "h": array(4), "m": array(4), "v": np.abs(array(4)) + 0.1},
+        {},
+        ["node1", "BatchNormalization", "statistics of the batch"],
+    ),
+    "statistics_of_the_batch_before_14": (
+        [CONV, ("BatchNormalization", "c g h m v", "y p q r s", {})],
+        {"g": array(4), "h": array(4), "m": array(4), "v": np.abs(array(4)) + 0.1},
+        {"version": 9},
+        ["node1", "BatchNormalization", "statistics of the batch"],
+    ),
+    "reduce_all_by_no_axes": (
+        [CONV, ("ReduceSum", "c axes", "y", {})],
+        {"axes": np.zeros(0, dtype=np.int64)},
+        {},
+        ["node1", "ReduceSum", "batch"],
+    ),
+    "resize_keeps_the_ratio": (
+        [CONV, ("Resize", "c   s", "y", {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"})],
+        {"s": i64(12, 18)},
+        {"version": 18},
+        ["node1", "Resize", "not_larger"],
+    ),
+    "squeeze_the_batch_of_one": (
+        [
+            CONV,
+            ("ReduceMean", "c", "g", {"axes": [3]}),
+            ("Squeeze", "g", "s", {}),
+            ("ReduceMean", "s", "y", {"axes": [1]}),
+        ],
+        {},
+        {"shape": (1, 3, 8, 8)},
+        ["node2", "Squeeze", "batch of one"],
+    ),
+    "window_in_the_padding": (
+        [CONV, RELU, ("MaxPool", "r", "y", {"kernel_shape": [1, 1], "strides": [2, 2], "ceil_mode": 1})],
+        {},
+        {},
+        ["node2", "MaxPool", "ceil_mode"],
+    ),
+    "matrix_on_the_left": ([("MatMul", "a x", "y", {})], {"a": array(5, 8)}, {}, ["MatMul", "from the left", "A.T"]),
+    "random": ([CONV, ("RandomNormalLike", "c", "n", {}), ("Add", "c n", "y", {})], {}, {}, ["RandomNormalLike"]),
     "weights_from_input": ([CONV, ("Conv", "w c", "y", {})], {}, {}, ["Conv", "fixed weights"]),
     "batch": ([CONV, ("ReduceMean", "c", "y", {"axes": [0]})], {}, {}, ["ReduceMean", "batch"]),
     "everything": ([CONV, ("ReduceMean", "c", "y", {})], {}, {}, ["ReduceMean", "batch"]),
@@ -308,6 +437,67 @@ def test_refusal(name, tmp_path):
     assert caught.value.fix
 
 
+#: Attributes that mean nothing where an operator is accepted: of training, of other modes, of results that are refused.
+MEANINGLESS = {
+    "BatchNormalization": {"momentum"},
+    "Cast": {"saturate", "round_mode"},
+    "Dropout": {"ratio", "seed"},
+    "MaxPool": {"storage_order"},
+    "Resize": {"antialias", "cubic_coeff_a", "exclude_outside", "extrapolation_value"},
+    "Split": {"num_outputs"},
+}
+
+
+@pytest.mark.parametrize("operator", sorted(ONNX))
+def test_every_attribute_of_every_operator_set_is_read_or_means_nothing(operator):
+    known = {}
+    for version in OPSETS:
+        try:
+            known.update(onnx.defs.get_schema(operator, version).attributes)
+        except onnx.defs.SchemaError:
+            continue
+    source = "".join(Path(module.__file__).read_text() for module in (onnx_layers, onnx_moves))
+    unread = {name for name in known if f'"{name}"' not in source}
+    assert unread <= MEANINGLESS.get(operator, set())
+
+
+def uint8_input(*nodes):
+    proto = model(nodes, w=W, b=B)
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    return proto
+
+
+def test_an_input_of_whole_numbers_is_cast_before_it_is_computed_with(tmp_path):
+    turn, cast = ("Transpose", "x", "t", {"perm": [0, 1, 3, 2]}), ("Cast", "t", "f", {"to": TensorProto.FLOAT})
+    network = convert_model(uint8_input(turn, cast, ("Conv", "f w b", "y", {})), tmp_path)
+    x = torch.from_numpy(RNG.integers(0, 255, (2, 3, 8, 8))).double()
+    expected = F.conv2d(x.mT, torch.from_numpy(W).double(), torch.from_numpy(B).double())
+    torch.testing.assert_close(outputs(network, x)[0], expected)
+    with pytest.raises(UnsupportedError, match="Add computes with whole numbers"):
+        convert_model(
+            uint8_input(turn, ("Add", "t t", "s", {}), ("Cast", "s", "y", {"to": TensorProto.FLOAT})), tmp_path
+        )
+
+
+def test_weights_of_bfloat16_are_widened(tmp_path):
+    proto = plain()
+    for tensor in proto.graph.initializer:
+        exact = torch.from_numpy(numpy_helper.to_array(tensor).copy()).bfloat16()
+        bits = exact.view(torch.int16).numpy().tobytes()
+        tensor.CopyFrom(helper.make_tensor(tensor.name, TensorProto.BFLOAT16, tensor.dims, bits, raw=True))
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.BFLOAT16
+    proto.opset_import[0].version = 22
+    x = torch.from_numpy(RNG.standard_normal((2, 3, 8, 8)))
+    w, b = (torch.from_numpy(a).bfloat16().double() for a in (W, B))
+    torch.testing.assert_close(outputs(convert_model(proto, tmp_path), x)[0], F.relu(F.conv2d(x, w, b)))
+
+
+def test_a_kernel_shape_that_is_not_the_weights_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="kernel_shape"):
+        convert_model(model([("Conv", "x w b", "y", {"kernel_shape": [1, 1]})], w=W, b=B), tmp_path)
+
+
 def test_max_pool_with_asymmetric_padding(tmp_path):
     # onnx.reference swaps the axes' pads here, so PyTorch says what is right.
     pool = ("MaxPool", "r", "y", {"kernel_shape": [3, 3], "pads": [1, 0, 2, 1]})
@@ -321,16 +511,107 @@ def plain():
     return model([CONV, ("Relu", "c", "y", {})], w=W, b=B)
 
 
-def test_weights_in_another_file_are_refused(tmp_path):
-    secret = tmp_path / "weights.bin"
-    secret.write_bytes(W.tobytes())
-    proto = plain()
+def beside(proto, **entries):
+    """Say of the first weights that they lie in another file."""
     tensor = proto.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="weights.bin")
-    with pytest.raises(UnsupportedError, match="keeps the weights 'w' in another file"):
+    for key, value in entries.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return proto
+
+
+def test_weights_in_a_file_beside_it_are_read(tmp_path):
+    x = torch.from_numpy(RNG.standard_normal((2, 3, 8, 8)))
+    inside = convert_model(plain(), tmp_path)
+    onnx.save(plain(), tmp_path / "split.onnx", save_as_external_data=True, size_threshold=0)
+    assert len(list(tmp_path.iterdir())) == 3
+    split = read_onnx(tmp_path / "split.onnx")
+    assert torch.equal(outputs(split, x)[0], outputs(inside, x)[0])
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "w.bin").write_bytes(b"1234" + W.tobytes() + b"rest")
+    entries = {"location": "below/w.bin", "offset": 4, "length": W.nbytes}
+    assert torch.equal(outputs(convert_model(beside(plain(), **entries), tmp_path), x)[0], outputs(inside, x)[0])
+
+
+def test_the_hash_of_the_weights_covers_the_file_beside_it(tmp_path):
+    hashes = set()
+    for factor in (1, 2):
+        (tmp_path / "w.bin").write_bytes((factor * W).tobytes())
+        hashes.add(convert_model(beside(plain(), location="w.bin"), tmp_path).origin)
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"location": "ABSOLUTE"}, "outside its folder"),
+        ({"location": "../w.bin"}, "outside its folder"),
+        ({"location": "below/../../w.bin"}, "outside its folder"),
+        ({}, "outside its folder"),
+        ({"location": "link.bin"}, "a link or no file"),
+        ({"location": "linked/w.bin"}, "a link or no file"),
+        ({"location": "loop"}, "in 'loop'"),
+        ({"location": "huge.bin"}, "more than 2 GiB"),
+        ({"location": "pipe"}, "a link or no file"),
+        ({"location": "."}, "a link or no file"),
+        ({"location": "missing.bin"}, "cannot read the weights 'w' in 'missing.bin'"),
+        ({"location": "short.bin"}, "expected 432"),
+        ({"location": "w.bin", "offset": 1}, "expected 432"),
+        ({"location": "w.bin", "offset": -4, "length": 432}, "expected 432"),
+        ({"location": "w.bin", "length": -1}, "expected 432"),
+        ({"location": "w.bin", "length": 2**60}, "expected 432"),
+        ({"location": "w.bin", "offset": "zero"}, "has no place"),
+    ],
+)
+def test_weights_in_files_that_are_not_theirs_are_refused(tmp_path, entries, words):
+    folder = tmp_path / "net"
+    folder.mkdir()
+    for place in (tmp_path / "w.bin", folder / "w.bin"):
+        place.write_bytes(W.tobytes())
+    (folder / "short.bin").write_bytes(W.tobytes()[:-1])
+    (folder / "link.bin").symlink_to(tmp_path / "w.bin")
+    (folder / "linked").symlink_to(tmp_path)
+    (folder / "loop").symlink_to("loop")
+    os.mkfifo(folder / "pipe")
+    with (folder / "huge.bin").open("wb") as huge:
+        huge.truncate(2**31 + 1)
+    entries = {k: str(tmp_path / "w.bin") if v == "ABSOLUTE" else v for k, v in entries.items()}
+    with pytest.raises(AdafireError, match=words):
+        convert_model(beside(plain(), **entries), folder)
+
+
+def test_one_file_is_not_asked_for_its_bytes_twice(tmp_path):
+    (tmp_path / "w.bin").write_bytes(W.tobytes())
+    proto = beside(plain(), location="w.bin")
+    for k in range(3):
+        proto.graph.initializer.add().CopyFrom(proto.graph.initializer[0])
+        proto.graph.initializer[-1].name = f"more{k}"
+    with pytest.raises(FormatError, match="'more0' is bytes 0 to 432 of 432"):
         convert_model(proto, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_export_of_the_page(tmp_path, monkeypatch):
+    """The line of docs/layers.md, run as it stands there."""
+    pytest.importorskip("onnxscript", reason="torch.onnx.export needs it")
+    page = (Path(__file__).parents[2] / "docs" / "layers.md").read_text()
+    line = re.search(r"`(torch\.onnx\.export\(.*\))`", page)[1]
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Dropout(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(128, 5),
+    )
+    x = torch.randn(2, 3, 8, 8)
+    monkeypatch.chdir(tmp_path)
+    exec(line, {"torch": torch, "model": model, "x": x})  # noqa: S102 - our own page
+    assert (tmp_path / "net.onnx.data").exists()
+    torch.testing.assert_close(outputs(read_onnx("net.onnx"), x)[0], model(x).detach(), rtol=1e-4, atol=1e-4)
 
 
 def test_operators_of_another_domain_are_refused(tmp_path):

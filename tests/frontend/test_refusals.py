@@ -1,5 +1,7 @@
 """What cannot be expressed is refused by one error: module path, operation, what would work instead."""
 
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -76,6 +78,60 @@ REFUSED = {
         IMAGE,
         "forward",
         ["mul", "multiplies two activations", "gate"],
+    ),
+    "active_dropout": (
+        lambda: functional(lambda x: F.dropout(x)),
+        IMAGE,
+        "forward",
+        ["dropout", "in eval mode", "F.dropout(x, training=self.training)"],
+    ),
+    "active_channel_dropout": (
+        lambda: functional(lambda x: F.dropout2d(x)),
+        IMAGE,
+        "forward",
+        ["F.dropout2d", "in eval mode", "training=self.training"],
+    ),
+    "active_alpha_dropout": (
+        lambda: functional(lambda x: F.alpha_dropout(x, training=True)),
+        IMAGE,
+        "forward",
+        ["F.dropout2d or the like", "in eval mode", "training=self.training"],
+    ),
+    "noise": (
+        lambda: functional(lambda x: x + torch.randn_like(x)),
+        IMAGE,
+        "forward",
+        ["randn_like", "random numbers"],
+    ),
+    "matrix_on_the_left": (
+        lambda: functional(lambda x: torch.ones(5, 6) @ x),
+        IMAGE,
+        "forward",
+        ["matmul", "fixed matrix from the left", "(x.mT @ A.T).mT"],
+    ),
+    "product_of_activations": (
+        lambda: functional(lambda x: x @ x.mT),
+        IMAGE,
+        "forward",
+        ["matmul", "two activations", "nn.Linear"],
+    ),
+    "einsum": (
+        lambda: functional(lambda x: torch.einsum("ij,ncjk->ncik", torch.ones(5, 6), x)),
+        IMAGE,
+        "forward",
+        ["einsum", "nn.Linear"],
+    ),
+    "sum_of_whole_numbers": (
+        lambda: functional(lambda x: x.sum((2, 3), dtype=torch.int64).float()),
+        IMAGE,
+        "forward",
+        ["sum", "int64", "floating point"],
+    ),
+    "cast_to_8_bits": (
+        lambda: functional(lambda x: x.to(torch.float8_e4m3fn).float()),
+        IMAGE,
+        "forward",
+        ["float8_e4m3fn", "floating point"],
     ),
     "square": (lambda: functional(lambda x: x**2), IMAGE, "forward", ["pow", "not supported"]),
     "constant_over_activation": (
@@ -240,6 +296,16 @@ def test_an_input_that_does_not_fit_is_refused(make, shape, words):
     with pytest.raises(InputError) as caught:
         read_module(make(), shape)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_forward_that_ends_the_program_is_refused(capsys):
+    def forward(m, x):
+        print("hello")
+        sys.exit(0)
+
+    with pytest.raises(InputError, match=r"forward fails .* SystemExit\(0\)"):
+        read_module(Function(forward), IMAGE)
+    assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_weights_that_are_not_finite_are_refused():

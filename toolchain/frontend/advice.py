@@ -3,6 +3,8 @@
 #: Where to look when nothing better is known.
 LIST = "docs/layers.md lists what converts"
 
+ACTIVE_DROPOUT = "it drops values in eval mode, too: write F.dropout(x, training=self.training), or use nn.Dropout"
+_RANDOM = "if it is of F.dropout2d or the like, that is active in eval mode, too: pass training=self.training"
 _RELU = "use ReLU or ReLU6 and train again"
 _ADVICE = {
     "leaky_relu": _RELU,
@@ -31,7 +33,14 @@ _ADVICE = {
     "_native_batch_norm_legit": "use BatchNorm with running statistics",
     "argmax": "return the logits; every report takes the argmax itself",
     "scaled_dot_product_attention": "attention multiplies activations; use convolutions and ReLU",
-    "bmm": "it multiplies two activations; use fixed weights",
+    "bmm": "it multiplies two activations, or has a matrix per sample; use fixed weights (nn.Linear)",
+    "einsum": "it multiplies along axes of its own; use a linear layer (nn.Linear) on the last axis",
+    "native_dropout": ACTIVE_DROPOUT,
+    "new_empty": _RANDOM,  # F.dropout2d and F.alpha_dropout begin with an empty mask
+    "empty_like": _RANDOM,
+    "bernoulli": _RANDOM,
+    "rand_like": "random numbers make no fixed network; draw them in training alone",
+    "randn_like": "random numbers make no fixed network; draw them in training alone",
     "embedding": "feed real-valued inputs",
     "max_pool2d_with_indices": "return_indices is not supported; use the maxima alone",
 }
@@ -76,7 +85,10 @@ _ONNX_AS_ATEN = {
     "GroupNormalization": "group_norm",
     "InstanceNormalization": "instance_norm",
     "ArgMax": "argmax",
-    "Einsum": "bmm",
+    "Einsum": "einsum",
+    "Bernoulli": "bernoulli",
+    "RandomNormalLike": "randn_like",
+    "RandomUniformLike": "rand_like",
 }
 
 

@@ -88,9 +88,9 @@ def sample_axis(x: Value, dim: int) -> int:
 
 def sample_axes(x: Value, dims: int | Sequence[int] | None) -> tuple[int, ...]:
     """Return the axes without the batch axis, sorted."""
-    if dims is None or dims == []:
-        raise Refusal("reduces over the whole batch", "name the axes to reduce over, without the batch axis")
     dims = [dims] if isinstance(dims, int) else dims
+    if not dims:
+        raise Refusal("reduces over the whole batch", "name the axes to reduce over, without the batch axis")
     return tuple(sorted({sample_axis(x, d) for d in dims}))
 
 
@@ -157,8 +157,15 @@ def divide(x: Any, y: Any) -> Value:
 
 def matrix_product(x: Any, matrix: Any, alpha: float = 1) -> Value:
     """Return ``alpha * x @ matrix`` for a constant matrix (in, out)."""
-    if not is_value(x) or is_value(matrix) or matrix.ndim != 2:
-        raise Refusal("multiplies activations by something other than a fixed matrix", "use a linear layer (nn.Linear)")
+    if is_value(x) and is_value(matrix):
+        raise Refusal("multiplies two activations (attention)", "use fixed weights: a linear layer (nn.Linear)")
+    if not is_value(x):
+        raise Refusal(
+            "multiplies by a fixed matrix from the left, which weighs the last axis but one",
+            "let it weigh the last axis, by a linear layer: A @ x is (x.mT @ A.T).mT",
+        )
+    if matrix.ndim != 2:
+        raise Refusal(f"multiplies by a constant of shape {matrix.shape}", "use one fixed matrix (nn.Linear)")
     return layers.linear(x, np.ascontiguousarray(alpha * np.asarray(matrix).T), None)
 
 
@@ -184,6 +191,14 @@ def unsqueeze(x: Value, dims: Sequence[int]) -> Value:
             raise Refusal("adds an axis before the batch", "keep the batch axis first")
         shape.insert(dim, 1)
     return layers.reshape(x, tuple(shape[1:]))
+
+
+def squeeze(x: Value, axes: Sequence[int] | None, batch: int) -> Value:
+    """Drop axes of extent 1: those of `axes` (without the batch axis), or all."""
+    kept = tuple(n for a, n in enumerate(x.shape) if n != 1 or (axes is not None and a not in axes))
+    if axes is None and batch == 1 and len(kept) > 1:
+        raise Refusal("drops the batch axis of a batch of one, too", "name the axes to squeeze, or use flatten(1)")
+    return layers.reshape(x, kept)
 
 
 def permute(x: Value, dims: Sequence[int]) -> Value:

@@ -1,7 +1,7 @@
 """From an ONNX file to a float network: the same expressions, read from another graph.
 
-The file is checked (`onnx.checker`, shape inference included) before anything is computed, weights in
-other files are refused, and nothing of the file is executed: nodes are interpreted here, those that
+The file is checked (`onnx.checker`, shape inference included) before anything is computed, weights are read
+from its own folder only, and nothing of the file is executed: nodes are interpreted here, those that
 depend on constants alone by ONNX's reference evaluator, from a short list of operations.
 """
 
@@ -23,9 +23,10 @@ from onnx.reference import ReferenceEvaluator
 from toolchain.frontend.advice import onnx_advice
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Expression, Pooled, Refusal
+from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
-from toolchain.frontend.from_onnx.node import OnnxNode
+from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
 from toolchain.frontend.input_shape import settle_input
 from toolchain.frontend.operations import refusals
 from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
@@ -39,6 +40,12 @@ ONNX = {**LAYERS, **MOVES}
 
 #: No constant that a node makes may hold more values (256 MiB as float64).
 _MAX_CONSTANT = 2**25 - 1
+
+#: Kinds of arrays that hold real numbers: "V" are those of 16 bits and fewer that numpy does not know.
+_REAL = "fV"
+
+#: What leaves whole numbers what they are. A graph that takes some has to cast them before it computes.
+_MOVING = (MOVES.keys() | {"Shape"}) - {"Resize", "Upsample"}
 
 #: What is computed when all operands are constant.
 FOLDED = frozenset(
@@ -77,23 +84,25 @@ def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> F
         data = path.read_bytes()
     except OSError as error:
         raise InputError(str(path), f"cannot read the graph: {error.strerror}") from None
-    model = _checked(str(path), data)
+    model = _parsed(str(path), data)
+    beside = take_in(path, _tensors(model.graph))
+    _check(str(path), model)
     argument, axes = _input_axes(str(path), model.graph)
     shape, batch = settle_input(str(path), axes, input_shape, argument)
     name = f"onnx:{model.graph.name or path.stem}"
-    return _Interpreter(str(path), model, shape, batch).network(name, hashlib.sha256(data).hexdigest())
+    return _Interpreter(str(path), model, shape, batch).network(
+        name, hashlib.sha256(b"".join([data, *beside])).hexdigest()
+    )
 
 
-def _checked(where: str, data: bytes) -> onnx.ModelProto:
+def _parsed(where: str, data: bytes) -> onnx.ModelProto:
     try:
-        model = onnx.load_model_from_string(data)
+        return onnx.load_model_from_string(data)
     except DecodeError:
         raise FormatError(where, "is no ONNX file", "export it again with torch.onnx.export") from None
-    for tensor in _tensors(model.graph):
-        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-            raise UnsupportedError(
-                where, f"keeps the weights {tensor.name!r} in another file", "save the model with its weights inside"
-            )
+
+
+def _check(where: str, model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
@@ -114,7 +123,6 @@ def _checked(where: str, data: bytes) -> onnx.ModelProto:
             f"is of operator set {version}, expected {OPSETS.start} to {OPSETS.stop - 1}",
             "export it with opset_version=17",
         )
-    return model
 
 
 def _names(graph: onnx.GraphProto) -> Iterator[object]:
@@ -163,6 +171,8 @@ class _Interpreter:
             self.values[tensor.name] = self._array(tensor)
         (self.input,) = (i.name for i in self.graph.input if i.name not in self.values)
         self.values[self.input] = self.builder.source
+        (given,) = (i.type.tensor_type.elem_type for i in self.graph.input if i.name == self.input)
+        self.whole = set() if given in FLOATING else {self.input}
 
     def network(self, name: str, weights_sha256: str) -> FloatNetwork:
         """Interpret every node and close the results into outputs."""
@@ -185,7 +195,7 @@ class _Interpreter:
             raise FormatError(
                 self.where, f"the weights {tensor.name!r} are damaged: {error}", "export it again"
             ) from None
-        if array.dtype.kind == "f":
+        if array.dtype.kind in _REAL:
             with np.errstate(invalid="ignore"):  # a signalling NaN is found below
                 array = array.astype(np.float64)
             if not np.isfinite(array).all():
@@ -195,6 +205,12 @@ class _Interpreter:
     def _step(self, position: int, proto: onnx.NodeProto) -> None:
         self.builder.path = _path(proto)
         with self._refusals(self.builder.path or proto.op_type, proto.op_type):
+            if by_product := next((name for name in proto.input if name not in self.values), None):
+                raise Refusal(f"reads {by_product!r}, a mask or statistics of training", "export it in eval mode")
+            if self.whole.intersection(proto.input):
+                if proto.op_type not in _MOVING:
+                    raise Refusal("computes with whole numbers", "export a network whose input is float32")
+                self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape") else ())
             inputs = [self.values[name] for name in proto.input]
             depends = any(isinstance(v, Expression | Pooled) for v in inputs)
             if proto.op_type == "Shape" and depends:
@@ -234,7 +250,7 @@ class _Interpreter:
         model = helper.make_model(graph, opset_imports=self.opsets)
         feeds = {n: v for n, v in zip(proto.input, inputs, strict=True) if n}
         results = [np.asarray(r) for r in ReferenceEvaluator(model).run(None, feeds)]
-        return tuple(r.astype(np.float64) if r.dtype.kind == "f" else r for r in results)
+        return tuple(r.astype(np.float64) if r.dtype.kind in _REAL else r for r in results)
 
     @contextmanager
     def _refusals(self, node: str, operation: str) -> Iterator[None]:

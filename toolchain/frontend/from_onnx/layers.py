@@ -31,6 +31,8 @@ LAYERS = OperationTable()
 def _windows(node: OnnxNode, spatial: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[tuple[int, ...], Pairs, Any]:
     """Return stride, padding and dilation of a convolution or pool."""
     n = len(kernel)
+    if node.attribute("kernel_shape", kernel) != kernel:
+        raise ValueError(f"its kernel_shape is {node.attribute('kernel_shape')}, its weights have {kernel}")
     stride, dilation = node.attribute("strides", (1,) * n), node.attribute("dilations", (1,) * n)
     pads = node.attribute("pads", (0,) * 2 * n)
     pairs: Pairs = tuple((pads[i], pads[i + n]) for i in range(n))
@@ -86,7 +88,7 @@ def _matmul(_: NetworkBuilder, node: OnnxNode) -> Value:
 
 @LAYERS.operation("BatchNormalization", role="affine")
 def _batch_norm(_: NetworkBuilder, node: OnnxNode) -> Value:
-    if node.attribute("training_mode", 0):
+    if node.attribute("training_mode", 0) or node.outputs > 1:  # before operator set 14, more results say so
         raise Refusal("uses the statistics of the batch", "export the network in eval mode")
     gain, bias, mean, variance = (node.required(i) for i in range(1, 5))
     return layers.normalization(node.value, gain, bias, mean, variance, node.attribute("epsilon", 1e-5))
@@ -151,13 +153,25 @@ def _with_constant(node: OnnxNode) -> tuple[Value, float]:
     return value, limit(bound)
 
 
+def _ceil_mode(node: OnnxNode, kernel: tuple[int, ...], stride: tuple[int, ...], pairs: Pairs) -> bool:
+    """Return whether partial windows count; before operator set 22 those that lie in the padding would, too."""
+    ceil_mode = bool(node.attribute("ceil_mode", 0))
+    for n, k, s, (before, after) in zip(node.value.shape[1:], kernel, stride, pairs, strict=True):
+        last = -(-(n + before + after - k) // s) * s
+        if ceil_mode and last >= n + before and node.version < 22:
+            raise Refusal(
+                "has ceil_mode with a window that lies in the padding", "choose a size that the stride divides"
+            )
+    return ceil_mode
+
+
 @LAYERS.operation("AveragePool")
 def _average_pool(_: NetworkBuilder, node: OnnxNode) -> Value:
     kernel = node.attribute("kernel_shape")
     stride, pairs, dilation = _windows(node, node.value.shape[1:], kernel)
     if set(dilation) != {1}:
         raise Refusal(f"has dilations {dilation}", "use a pool without dilation")
-    ceil_mode, count_padding = (bool(node.attribute(name, 0)) for name in ("ceil_mode", "count_include_pad"))
+    ceil_mode, count_padding = _ceil_mode(node, kernel, stride, pairs), bool(node.attribute("count_include_pad", 0))
     return layers.average_pool(node.value, kernel, stride, pairs, ceil_mode=ceil_mode, count_padding=count_padding)
 
 
@@ -167,7 +181,8 @@ def _max_pool(builder: NetworkBuilder, node: OnnxNode) -> Value:
     stride, pairs, dilation = _windows(node, node.value.shape[1:], kernel)
     if node.outputs > 1:
         raise Refusal("returns indices", "use the maxima alone")
-    return layers.max_pool(builder, node.value, kernel, stride, pairs, dilation, bool(node.attribute("ceil_mode", 0)))
+    ceil_mode = _ceil_mode(node, kernel, stride, pairs)
+    return layers.max_pool(builder, node.value, kernel, stride, pairs, dilation, ceil_mode)
 
 
 @LAYERS.operation("GlobalAveragePool")
@@ -182,7 +197,7 @@ def _global_max(builder: NetworkBuilder, node: OnnxNode) -> Value:
 
 def _reduce(kind: str, builder: NetworkBuilder, node: OnnxNode) -> Value:
     axes = node.ints("axes", 1)
-    if axes is None and node.attribute("noop_with_empty_axes", 0):
+    if not axes and node.attribute("noop_with_empty_axes", 0):
         return node.value
     return layers.reduce_axes(
         builder, node.value, sample_axes(node.value, axes), kind, bool(node.attribute("keepdims", 1))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from onnx import TensorProto
+
 from toolchain.frontend import layers
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
-from toolchain.frontend.from_onnx.node import OnnxNode
+from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
 from toolchain.frontend.operations import (
     OperationTable,
     join,
@@ -16,6 +18,7 @@ from toolchain.frontend.operations import (
     reshape,
     sample_axes,
     sample_axis,
+    squeeze,
     take,
     unsqueeze,
 )
@@ -26,15 +29,21 @@ MOVES = OperationTable()
 @MOVES.operation("Resize", "Upsample")
 def _resize(_: NetworkBuilder, node: OnnxNode) -> Value:
     x = node.value
-    old = len(node.inputs) == 2  # Upsample, and Resize of operator set 10: (X, scales)
+    old = node.version < 11  # Upsample, and Resize of operator set 10: (X, scales)
     sizes, scales = (None, node.constant(1)) if old else (node.constant(3), node.constant(2))
+    full = [node.batch, *x.shape]
+    axes = [a % len(full) for a in node.attribute("axes", range(len(full)))]
+    policy = node.attribute("keep_aspect_ratio_policy", "stretch")
+    if sizes is not None and policy != "stretch":
+        raise Refusal(f"chooses its size by {policy}", "give the size that results")
     if sizes is not None:
-        target = tuple(int(n) for n in sizes)
+        wanted = {a: int(n) for a, n in zip(axes, sizes, strict=True)}
     elif scales is not None and all(f == int(f) for f in scales):
-        target = tuple(n * int(f) for n, f in zip((node.batch, *x.shape), scales, strict=True))
+        wanted = {a: full[a] * int(f) for a, f in zip(axes, scales, strict=True)}
     else:
         raise Refusal("resamples by a fraction", "use a whole-number scale factor")
-    if len(target) != len(x.shape) + 1 or target[:2] != (node.batch, x.shape[0]):
+    target = tuple(wanted.get(a, n) for a, n in enumerate(full))
+    if target[:2] != (node.batch, x.shape[0]):
         raise Refusal("resamples other axes than the spatial ones", "resample space alone")
     mode = node.attribute("mode", "nearest")
     place = node.attribute("coordinate_transformation_mode", "asymmetric" if old else "half_pixel")
@@ -48,13 +57,28 @@ def _resize(_: NetworkBuilder, node: OnnxNode) -> Value:
         return layers.upsample_nearest(x, target[2:])
     if mode != "linear" or place not in ("half_pixel", "pytorch_half_pixel"):
         raise Refusal(f"interpolates by {mode}, {place}", "use bilinear upsampling with align_corners=False")
-    if any(n == 1 for n in target[2:]) and place == "pytorch_half_pixel":
+    if all(n == 1 for n in target[2:]) and place == "pytorch_half_pixel":
         return x
     return layers.upsample_linear(x, target[2:])
 
 
-@MOVES.operation("Identity", "Dropout", "Cast")
+@MOVES.operation("Identity")
 def _same(_: NetworkBuilder, node: OnnxNode) -> Value:
+    return node.value
+
+
+@MOVES.operation("Dropout")
+def _dropout(_: NetworkBuilder, node: OnnxNode) -> Value:
+    ratio, training = node.constant(1), node.constant(2)
+    if training is not None and training.any() and (ratio is None or ratio.any()):
+        raise Refusal("drops values at random (training_mode)", "export the network in eval mode")
+    return node.value
+
+
+@MOVES.operation("Cast")
+def _cast(_: NetworkBuilder, node: OnnxNode) -> Value:
+    if (to := node.attribute("to")) not in FLOATING:
+        raise Refusal(f"casts activations to {TensorProto.DataType.Name(to)}", "keep them floating point")
     return node.value
 
 
@@ -82,8 +106,7 @@ def _transpose(_: NetworkBuilder, node: OnnxNode) -> Value:
 @MOVES.operation("Squeeze")
 def _squeeze(_: NetworkBuilder, node: OnnxNode) -> Value:
     x, axes = node.value, node.ints("axes", 1)
-    dropped = sample_axes(x, axes) if axes else tuple(a for a, n in enumerate(x.shape) if n == 1)
-    return layers.reshape(x, tuple(n for a, n in enumerate(x.shape) if a not in dropped))
+    return squeeze(x, sample_axes(x, axes) if axes else None, node.batch)
 
 
 @MOVES.operation("Unsqueeze")

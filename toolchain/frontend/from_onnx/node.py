@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto
 
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.operations import is_value
+
+#: Types that hold real numbers, to a rounding that a network bears.
+FLOATING = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 
 
 class OnnxNode:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from toolchain.frontend.expression import Refusal
 from toolchain.frontend.operations import is_value
@@ -29,6 +30,12 @@ def fixed(tensor: Any) -> np.ndarray:
         raise Refusal("has weights that depend on the input", "use fixed weights")
     array: np.ndarray = tensor.numpy()
     return array
+
+
+def stay_floating(dtype: torch.dtype | None) -> None:
+    """Raise when a result is to have a type that holds no real numbers, or hardly any (float8)."""
+    if dtype is not None and (not dtype.is_floating_point or dtype.itemsize < 2):
+        raise Refusal(f"casts activations to {dtype}", "keep them floating point")
 
 
 def optional_fixed(tensor: Any) -> np.ndarray | None:

@@ -15,9 +15,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import operator
+import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from toolchain.frontend.expression import MAX_VALUES, Expression, Pooled, Refusa
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
+from toolchain.frontend.from_torch.weights import check_weights, tensors
 from toolchain.frontend.operations import Operation, refusals
 from toolchain.netlist import InputError, UnsupportedError
 from toolchain.network import FloatNetwork
@@ -65,14 +67,16 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
     dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
     example = torch.zeros(BATCH, *input_shape, dtype=dtypes[0] if dtypes else torch.float32)
     where = type(module).__name__
-    with _eval_mode(module), torch.no_grad():
+    with _eval_mode(module), torch.no_grad(), redirect_stdout(sys.stderr):  # results alone belong to stdout
         try:
             module(example)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(
                 where,
                 f"forward fails on a batch of inputs of shape {input_shape}: {_first_line(error)}",
-                "check the input shape, or pass a module that takes one tensor",
+                "import it at the top of the file, where its neighbours are found"
+                if isinstance(error, ImportError)
+                else "check the input shape, or pass a module that takes one tensor",
             ) from error
         program = export(module, example, where)
     return interpret(program, input_shape, type(module).__qualname__, state_hash(module))
@@ -81,18 +85,11 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
 def state_hash(module: nn.Module) -> str:
     """Return SHA-256 (hex) over the state_dict: sorted names, dtypes, shapes and little-endian bytes."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors(module.state_dict()).items()):
         array = tensor.detach().cpu().contiguous()
         digest.update(f"{name}:{array.dtype}:{tuple(array.shape)}\n".encode())
         digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def check_weights(module: nn.Module) -> None:
-    """Raise `InputError` when a tensor of the state_dict is not finite."""
-    for name, tensor in module.state_dict().items():
-        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise InputError(name, "the weights hold NaN or infinite values", "load or train the module again")
 
 
 @contextmanager
@@ -133,9 +130,9 @@ def export(module: nn.Module, example: Tensor, where: str) -> torch.export.Expor
     return program
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0] if lines and isinstance(error, Exception) else repr(error)
 
 
 def interpret(

@@ -1,20 +1,19 @@
-"""Loading modules by name and weights from files that need no trust."""
+"""Loading modules by name: the user's own code, run as ``python file.py`` would run it."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import importlib.util
-import pickle
+import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from torch import Tensor, nn
+from torch import nn
 
 from toolchain.netlist import InputError
 
@@ -22,142 +21,118 @@ _SPELLING = "write package.module:callable or path/to/file.py:callable"
 
 
 def load_module(spec: str) -> nn.Module:
-    """Call what `spec` names and return the nn.Module it makes.
+    """Return the nn.Module that `spec` names, or that what it names makes.
 
     Parameters
     ----------
     spec : str
         ``package.module:callable`` or ``path/to/file.py:callable``. The callable (a function or the
-        class itself) takes no arguments. Its code is run.
+        class itself) takes no arguments; an nn.Module that is there already is taken as it is. The code is run:
+        it can import its neighbours (the current folder's modules for a package), and sees no arguments.
 
     Raises
     ------
     InputError
-        When there is no such module or callable, or it makes something else.
+        When there is no such module or callable, it ends the program, or it makes something else.
     """
     place, _, name = spec.rpartition(":")
     if not place or not name:
         raise InputError(spec, "names no callable", _SPELLING)
-    try:
-        module = _import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(spec, f"cannot import {place}: {type(error).__name__}: {error}", _SPELLING) from error
-    factory: Any = module
-    for part in name.split("."):
-        factory = getattr(factory, part, None)
-    if not callable(factory):
-        public = ", ".join(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
-        raise InputError(spec, f"{place} has no callable {name!r}", f"it has {public}" if public else None)
-    try:
-        made = factory()
-    except Exception as error:
-        raise InputError(spec, f"calling {name}() failed: {type(error).__name__}: {error}") from error
+    path = Path(place) if place.endswith(".py") else None
+    if path is not None and not path.is_file():
+        raise InputError(place, "no such file", _SPELLING)
+    package, folders = ("", [Path.cwd()]) if path is None else _package(path.resolve())
+    with _as_program(place, folders):
+        with _failures(spec, f"cannot import {place}", _SPELLING, "while it was imported"):
+            module = importlib.import_module(place) if path is None else _import_file(path, package)
+        found: Any = module
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if isinstance(found, nn.Module):
+            return found
+        if not callable(found):
+            public = ", ".join(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
+            raise InputError(spec, f"{place} has no callable {name!r}", f"it has {public}" if public else None)
+        with _failures(spec, f"calling {name}() failed", None, f"when {name}() was called"):
+            made = found()
     if not isinstance(made, nn.Module):
         raise InputError(spec, f"{name}() returned {type(made).__name__}, expected an nn.Module")
     return made
 
 
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(str(path), "no such file", _SPELLING)
+@contextmanager
+def _failures(spec: str, what: str, fix: str | None, when: str) -> Iterator[None]:
+    """Turn whatever the user's code raises into one error; what it said before it left is part of that."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    except SystemExit as stop:
+        words, said = said.getvalue().strip().splitlines(), io.StringIO()
+        raise InputError(
+            spec,
+            f"ended the program {when}: SystemExit({stop.code!r})" + (f", saying {words[-1]!r}" if words else ""),
+            'put what it does as a program under `if __name__ == "__main__":`',
+        ) from None
+    except Exception as error:
+        raise InputError(spec, f"{what}: {type(error).__name__}: {error}", fix) from error
+    finally:
+        sys.stderr.write(said.getvalue())
+
+
+def _package(path: Path) -> tuple[str, list[Path]]:
+    """Return the package that a file is in ("" for none), and the folders that its imports start from."""
+    folder = path.parent
+    names: list[str] = []
+    while folder.name.isidentifier() and (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(names), list(dict.fromkeys([path.parent, folder]))
+
+
+@contextmanager
+def _as_program(name: str, folders: list[Path]) -> Iterator[None]:
+    """Let code import what is in `folders` and see only its own name as argument, and leave no trace of that.
+
+    Modules of these folders go before others of the same name, which are set aside meanwhile; afterwards they are
+    forgotten, so that the next network finds its own neighbours. Results alone belong to stdout.
+    """
+    before, path, arguments = set(sys.modules), list(sys.path), sys.argv
+    names = {m.name for m in iter_modules(map(str, folders))} - sys.stdlib_module_names
+    others = {n for n in names & before if not _lies_in(n, folders)}
+    aside = {n: sys.modules.pop(n) for n in before if n.partition(".")[0] in others}
+    sys.path[:0] = map(str, folders)
+    sys.argv = [name]
+    importlib.invalidate_caches()
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        own = [*folders, *(Path(p).resolve() for p in sys.path if p not in path)]  # the code may have added some
+        new = (sys.modules.keys() - before) | aside.keys()
+        for neighbour in [n for n in new if _lies_in(n.partition(".")[0], own)]:
+            sys.modules.pop(neighbour, None)
+        sys.modules.update(aside)
+        sys.path[:], sys.argv = path, arguments
+
+
+def _lies_in(name: str, folders: list[Path]) -> bool:
+    """Return whether a loaded top-level module or package is a neighbour: directly in one of the folders."""
+    specification = getattr(sys.modules.get(name), "__spec__", None)
+    if specification is None:
+        return False
+    places = list(specification.submodule_search_locations or ()) or [specification.origin or ""]
+    return any(Path(place).resolve().parent in folders for place in places)
+
+
+def _import_file(path: Path, package: str) -> Any:
     # A name of its own per file: two networks in files of the same name do not replace each other.
     name = f"_adafire_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    name = f"{package}.{name}" if package else name
     specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None or specification.loader is None:
-        raise InputError(str(path), "is no Python file", _SPELLING)
+    assert specification is not None
+    assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
-    try:
-        specification.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
+    specification.loader.exec_module(module)
     return module
-
-
-def load_weights(module: nn.Module, path: str | Path) -> str:
-    """Load a weights file into `module`, strictly; values are cast to the module's types.
-
-    Parameters
-    ----------
-    module : nn.Module
-    path : str or Path
-        ``.safetensors``, or a file of torch.save that holds tensors only (``weights_only=True``).
-        A state_dict under the key "state_dict" or "model" and the prefix "module." of DataParallel
-        are recognised.
-
-    Returns
-    -------
-    str
-        SHA-256 (hex) of the file.
-
-    Raises
-    ------
-    InputError
-        When the file cannot be read, or its names, shapes or values do not fit. The module is then
-        unchanged.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(str(path), f"cannot read the weights: {error.strerror}") from None
-    state = _unwrap(path, _read(path, data))
-    problems = _problems(module.state_dict(), state)
-    if problems:
-        raise InputError(str(path), f"weights do not fit {type(module).__name__}: " + "; ".join(problems))
-    module.load_state_dict(state, strict=False)
-    return hashlib.sha256(data).hexdigest()
-
-
-def _read(path: Path, data: bytes) -> Any:
-    if path.suffix == ".safetensors":
-        try:
-            return load_safetensors(data)
-        except SafetensorError as error:
-            raise InputError(str(path), f"is no valid safetensors file: {error}") from None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        first = (str(error).strip().splitlines() or ["unreadable"])[0]
-        raise InputError(
-            str(path),
-            f"is no weights file that is safe to load: {first}",
-            "save the state_dict alone: safetensors.torch.save_file or torch.save(module.state_dict(), ...)",
-        ) from None
-
-
-def _unwrap(path: Path, state: Any) -> dict[str, Tensor]:
-    for key in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(
-            str(path), f"holds {type(state).__name__}, expected names and tensors", "save the module's state_dict"
-        )
-    prefix = "module."
-    if state and all(str(k).startswith(prefix) for k in state):
-        return {str(k)[len(prefix) :]: v for k, v in state.items()}
-    return {str(k): v for k, v in state.items()}
-
-
-def _problems(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    # Files written by old versions of PyTorch have no batch counters; eval mode does not use them.
-    counters = {k for k in expected if k.endswith("num_batches_tracked")}
-    problems = []
-    for what, names in (
-        ("missing", sorted(expected.keys() - found.keys() - counters)),
-        ("unexpected", sorted(found.keys() - expected.keys())),
-    ):
-        if names:
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            problems.append(f"{what} {', '.join(names[:5])}{more}")
-    for name in sorted(expected.keys() & found.keys()):
-        tensor = found[name]
-        if tensor.shape != expected[name].shape:
-            problems.append(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}")
-        elif tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            problems.append(f"{name} holds NaN or infinite values")
-    return problems[:8] + ([f"{len(problems) - 8} more problems"] if len(problems) > 8 else [])

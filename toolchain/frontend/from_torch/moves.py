@@ -10,25 +10,24 @@ import torch
 from torch import Tensor
 
 from toolchain.frontend import layers
+from toolchain.frontend.advice import ACTIVE_DROPOUT
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
-from toolchain.frontend.operations import OperationTable, join, permute, reshape, sample_axis, take, unsqueeze
+from toolchain.frontend.from_torch.arguments import stay_floating
+from toolchain.frontend.operations import OperationTable, join, permute, reshape, sample_axis, squeeze, take, unsqueeze
 from toolchain.netlist import Permute
 
 MOVES = OperationTable()
 
 
-@MOVES.operation(
-    "dropout",
-    "clone",
-    "contiguous",
-    "alias",
-    "detach",
-    "feature_dropout",
-    "alpha_dropout",
-    "feature_alpha_dropout",
-    "lift_fresh_copy",
-)
+@MOVES.operation("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+def _dropout(_: NetworkBuilder, x: Value, p: float, train: bool) -> Value:
+    if train and p:
+        raise Refusal("is active", ACTIVE_DROPOUT)
+    return x
+
+
+@MOVES.operation("clone", "contiguous", "alias", "detach", "lift_fresh_copy")
 def _same(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
     return x
 
@@ -45,7 +44,9 @@ def _ones_like(builder: NetworkBuilder, x: Value, size: Sequence[int] | None = N
 
 @MOVES.operation("full_like")
 def _full_like(builder: NetworkBuilder, x: Value, fill: float, **options: Any) -> Tensor:
-    return torch.full((builder.batch, *x.shape), fill, dtype=torch.float64)
+    dtype = options.get("dtype") or torch.float64
+    wide = torch.float64 if dtype.is_floating_point else dtype  # whole numbers cut the fill
+    return torch.full((builder.batch, *x.shape), fill, dtype=wide).double()
 
 
 @MOVES.operation("_assert_tensor_metadata")
@@ -55,9 +56,7 @@ def _nothing(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> None:
 
 @MOVES.operation("_to_copy", "to")
 def _to_copy(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
-    dtype = options.get("dtype") or next((r for r in rest if isinstance(r, torch.dtype)), torch.float32)
-    if not dtype.is_floating_point:
-        raise Refusal(f"casts activations to {dtype}", "keep them floating point")
+    stay_floating(options.get("dtype") or next((r for r in rest if isinstance(r, torch.dtype)), None))
     return x
 
 
@@ -80,10 +79,10 @@ def _unflatten(_: NetworkBuilder, x: Value, dim: int, sizes: Sequence[int]) -> V
 
 
 @MOVES.operation("squeeze")
-def _squeeze(_: NetworkBuilder, x: Value, dim: Any = None) -> Value:
+def _squeeze(builder: NetworkBuilder, x: Value, dim: Any = None) -> Value:
     rank = len(x.shape) + 1
-    dims = range(1, rank) if dim is None else [d % rank for d in ([dim] if isinstance(dim, int) else dim)]
-    return layers.reshape(x, tuple(n for a, n in enumerate(x.shape, start=1) if n != 1 or a not in dims))
+    dims = None if dim is None else [d % rank - 1 for d in ([dim] if isinstance(dim, int) else dim)]
+    return squeeze(x, dims, builder.batch)
 
 
 @MOVES.operation("unsqueeze")

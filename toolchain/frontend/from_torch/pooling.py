@@ -7,7 +7,7 @@ from typing import Any
 from toolchain.frontend import layers
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
-from toolchain.frontend.from_torch.arguments import per_axis, per_side
+from toolchain.frontend.from_torch.arguments import per_axis, per_side, stay_floating
 from toolchain.frontend.operations import OperationTable, is_value, sample_axes
 from toolchain.netlist import Pairs
 
@@ -66,12 +66,14 @@ def _adaptive_max_pool(builder: NetworkBuilder, x: Value, output: Any) -> Any:
 
 
 @POOLING.operation("mean")
-def _mean(builder: NetworkBuilder, x: Value, dim: Any = None, keepdim: bool = False, **_: Any) -> Value:
+def _mean(builder: NetworkBuilder, x: Value, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+    stay_floating(dtype)
     return layers.reduce_axes(builder, x, sample_axes(x, dim), "mean", keepdim)
 
 
 @POOLING.operation("sum")
-def _sum(builder: NetworkBuilder, x: Value, dim: Any = None, keepdim: bool = False, **_: Any) -> Value:
+def _sum(builder: NetworkBuilder, x: Value, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+    stay_floating(dtype)
     return layers.reduce_axes(builder, x, sample_axes(x, dim), "sum", keepdim)
 
 

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.frontend.advice import advice
-from toolchain.frontend.from_torch.graph import ATEN, check_weights, export, interpret, state_hash
+from toolchain.frontend.from_torch.graph import ATEN, export, interpret, state_hash
+from toolchain.frontend.from_torch.weights import check_weights
 from toolchain.frontend.input_shape import settle_input
 from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
 from toolchain.network import FloatNetwork
