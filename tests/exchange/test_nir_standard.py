@@ -209,6 +209,90 @@ def test_binary_fractions_are_exact(save):
     assert not any("rounded by" in loss.what for loss in imported.report.losses)
 
 
+def floating(nodes, edges, payloads, timesteps):
+    """What the neurons of a graph emit in real numbers, (T, *shape) each: currents add up, spikes subtract at >=."""
+    potential, found = {}, {name: [] for name, node in nodes.items() if isinstance(node, nir.IF)}
+    for _ in range(timesteps):
+        values = {"input": payloads.astype(float)}
+        for name, node in list(nodes.items())[1:]:
+            current = sum(values[a] for a, b in edges if b == name)
+            match node:
+                case nir.IF():
+                    potential[name] = potential.get(name, 0.0) + current
+                    values[name] = (potential[name] >= node.v_threshold - 1e-9).astype(float)
+                    potential[name] -= values[name] * node.v_threshold
+                    found[name].append(values[name])
+                case nir.SumPool2d():
+                    c, h, w = current.shape
+                    values[name] = current.reshape(c, h // 2, 2, w // 2, 2).sum((2, 4))
+                case nir.Scale():
+                    values[name] = current * node.scale
+                case nir.Linear():
+                    values[name] = node.weight @ current
+                case _:
+                    values[name] = current
+    return {name: np.array(spikes) for name, spikes in found.items()}
+
+
+def pool_of_two():
+    return nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))
+
+
+WITHOUT_WEIGHTS = {
+    "identity": ({"n": (3,)}, [("input", "n"), ("n", "output")]),
+    "sum": ({"pool": pool_of_two(), "n": (2, 2, 2)}, [("input", "pool"), ("pool", "n"), ("n", "output")]),
+    "neurons behind neurons": ({"m": (3,), "n": (3,)}, [("input", "m"), ("m", "n"), ("n", "output")]),
+    "beside a factor": (
+        {"f": nir.Scale(np.array([0.37, -0.21, 2.6])), "n": (3,)},
+        [("input", "f"), ("f", "n"), ("input", "n"), ("n", "output")],
+    ),
+    "beside a matrix": (
+        {"w": nir.Linear(np.random.default_rng(3).normal(size=(3, 3))), "n": (3,)},
+        [("input", "w"), ("w", "n"), ("input", "n"), ("n", "output")],
+    ),
+    "two of them": (
+        {"m": (3,), "n": (3,)},
+        [("input", "m"), ("m", "n"), ("input", "n"), ("n", "output")],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("threshold", [0.3, 1.3, 1.4, 2.5, 7.77, 1 / 3])
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_a_path_without_weights_keeps_its_thresholds_ratio(name, threshold, kind, save):
+    """Against the graph in real numbers; where paths have weights too, they are rounded to 16 bits."""
+    made, edges = WITHOUT_WEIGHTS[name]
+    shape = (2, 4, 4) if "pool" in made else (3,)
+    nodes = {"input": nir.Input(np.array(shape)), **made, "output": nir.Output(np.array(shape))}
+    for node in [n for n in nodes if isinstance(nodes[n], tuple)]:
+        nodes[node] = if_node(*nodes[node], threshold=threshold)
+        nodes[node].v_threshold = nodes[node].v_threshold.astype(kind)
+    payloads = np.random.default_rng(5).integers(-1, 3, shape)
+    expected = floating(nodes, edges, payloads, 50)
+    bits = 16 if "beside" in name else 8
+    netlist = import_nir(
+        save(nir.NIRGraph(nodes, edges, type_check=False), check=False), timesteps=50, weight_bits=bits
+    )
+    found = simulate(netlist.netlist, payloads[np.newaxis])
+    for node, spikes in expected.items():
+        assert spikes.any()
+        np.testing.assert_array_equal(found.spikes[node][:, 0], spikes)
+
+
+def test_a_path_of_integers_takes_no_factor(save):
+    nodes = {"input": nir.Input(np.array([3])), "n": if_node(3, threshold=7.0), "output": nir.Output(np.array([3]))}
+    imported = import_nir(save(chain(**nodes), check=False))
+    assert [c.operators for c in imported.netlist.connections] == [(), ()]
+    assert imported.netlist["n"].threshold.tolist() == [7, 7, 7]
+
+
+def test_a_threshold_too_small_for_the_weights_is_refused(save):
+    nodes = {"input": nir.Input(np.array([3])), "n": if_node(3, threshold=1e-4), "output": nir.Output(np.array([3]))}
+    with pytest.raises(FormatError, match="n: a threshold is not positive, or vanishes beside the weights"):
+        import_nir(save(chain(**nodes), check=False))
+
+
 def conv(weight=(2, 4, 3, 3), bias=2, groups=1, padding=(1, 1)):
     return nir.Conv2d((5, 5), np.ones(weight), (1, 1), padding, (1, 1), groups, np.zeros(bias))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -66,6 +67,8 @@ class IntegerCurrent:
 def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False) -> IntegerCurrent:
     """Round one population's numbers to integers on a common scale.
 
+    A path without weights delivers integers as they are; on another scale than 1 it takes a factor.
+
     Parameters
     ----------
     current : RealCurrent
@@ -79,13 +82,21 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
         When a number must be exact and is not, or a threshold would vanish.
     """
     top = 2 ** (weight_bits - 1) - 1
-    paths = [(source, _merge_factors(operators)) for source, operators in current.paths]
+    channels = current.shape[0]
+    bare = [(source, _merge_factors(operators)) for source, operators in current.paths]
+    paths = [(source, o if _has_weights(o) else (*o, Scale(np.ones(channels)))) for source, o in bare]
     numbers = [o.weight for _, operators in paths for o in operators if isinstance(o, Weighted)]
     constants = {name: getattr(current, name) for name in ("bias", "threshold", "initial")}
     constants = {name: values for name, values in constants.items() if values is not None}
-    channels = current.shape[0]
     common = 1.0 if exactly else _common_power([*numbers, *constants.values()], numbers, top)
-    scale = _coarsest(paths, channels, top) if common is None else np.full(channels, common)
+    if common == 1.0:
+        paths = bare
+    if common is not None:
+        scale = np.full(channels, common)
+    elif current.threshold is not None and not any(_has_weights(operators) for _, operators in bare):
+        scale = _closest(current.threshold, top)
+    else:
+        scale = _coarsest(paths, channels, top)
     wide = per_channel(scale, current.shape)
     losses: list[Loss] = []
     connections = []
@@ -115,6 +126,19 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
         scale,
         tuple(losses),
     )
+
+
+def _has_weights(operators: tuple[Operator, ...]) -> bool:
+    return any(isinstance(o, Weighted) for o in operators)
+
+
+def _closest(threshold: np.ndarray, top: int) -> np.ndarray:
+    """Return the scale on which a factor of 1, at most `top`, and a channel's threshold are integers best, (C,).
+
+    No other weight needs to be rounded beside it: the threshold becomes the closest fraction with such a denominator.
+    """
+    firsts = threshold.reshape(threshold.shape[0], -1)[:, 0]
+    return np.array([1 / Fraction(float(t)).limit_denominator(top).denominator for t in firsts])
 
 
 def _coarsest(paths: Sequence[tuple[str, tuple[Operator, ...]]], channels: int, top: int) -> np.ndarray:
