@@ -124,6 +124,10 @@ def if_node(*shape, threshold=10.0, r=1.0, reset=0.0):
     return nir.IF(r=np.full(shape, r), v_threshold=np.full(shape, threshold), v_reset=np.full(shape, reset))
 
 
+def leaky(tau):
+    return nir.LIF(np.array(tau), np.full(len(tau), 2.0), np.full(len(tau), -1.0), np.ones(len(tau)))
+
+
 def chain(**nodes):
     names = list(nodes)
     return nir.NIRGraph(nodes, list(itertools.pairwise(names)), type_check=False)
@@ -287,6 +291,13 @@ def test_a_path_of_integers_takes_no_factor(save):
     assert imported.netlist["n"].threshold.tolist() == [7, 7, 7]
 
 
+def test_a_bias_alone_keeps_its_ratio_to_the_threshold(save):
+    affine = nir.Affine(np.zeros((3, 4)), np.array([0.3, 0.7, 1.1]))
+    imported = import_nir(save(small(w=affine, neurons=if_node(3, threshold=1.3))), timesteps=20)
+    trace = simulate(imported.netlist, np.zeros((1, 4), int))
+    assert trace.spikes["neurons"].sum(axis=(0, 1)).tolist() == [4, 10, 16]
+
+
 def test_a_threshold_too_small_for_the_weights_is_refused(save):
     nodes = {"input": nir.Input(np.array([3])), "n": if_node(3, threshold=1e-4), "output": nir.Output(np.array([3]))}
     with pytest.raises(FormatError, match="n: a threshold is not positive, or vanishes beside the weights"):
@@ -322,6 +333,10 @@ def edges(*extra, without=()):
 FAULTS = {
     "LI": (lambda: small(neurons=nir.LI(*[np.ones(3)] * 3)), "node 'neurons': LI leaks"),
     "CubaLI": (lambda: small(neurons=nir.CubaLI(*[np.ones(3)] * 4)), "node 'neurons': CubaLI leaks"),
+    "LIF": (lambda: small(neurons=leaky([0.01, 0.5, 0.1])), r"LIF leaks \(tau 0.01 to 0.5, r 2, v_leak -1\), and"),
+    "LIF for ever": (lambda: small(neurons=leaky([np.inf] * 3)), "LIF with tau inf neither leaks nor integrates"),
+    "LIF of no time": (lambda: small(neurons=leaky([np.nan] * 3)), "LIF: its tau is no positive time"),
+    "LIF of nothing": (lambda: small(neurons=leaky([])), "LIF: its tau is no positive time"),
     "Delay": (lambda: small(neurons=nir.Delay(np.ones(3))), "node 'neurons': Delay"),
     "Threshold": (lambda: small(neurons=nir.Threshold(np.ones(3))), "node 'neurons': Threshold"),
     "integrator inside": (
@@ -334,6 +349,20 @@ FAULTS = {
     "negative r": (lambda: small(neurons=if_node(3, r=-1.0)), r"net\.nir:neurons: r -1"),
     "zero threshold": (lambda: small(neurons=if_node(3, threshold=0.0)), "neurons: v_threshold 0 found"),
     "NaN threshold": (lambda: small(neurons=if_node(3, threshold=np.nan)), "neurons/v_threshold: holds NaN"),
+    "huge threshold": (lambda: small(neurons=if_node(3, threshold=1e30)), r"threshold 1e\+30 is too large beside"),
+    "tiny weights": (
+        lambda: small(w=nir.Linear(np.full((3, 4), 1e-200))),
+        "neurons: threshold 10 is too large beside the weights",
+    ),
+    "no weights": (lambda: small(w=nir.Linear(np.ones((0, 4)))), r"w/weight: is empty, of shape \(0, 4\)"),
+    "pooling of a vector": (
+        lambda: small(w=nir.AvgPool2d(*[np.array([2, 2])] * 2, np.array([0, 0]))),
+        r"net\.nir:w: AvgPool2d: input of shape \(4,\) found",
+    ),
+    "flattened beyond": (
+        lambda: small(w=nir.Flatten({"input": np.array([4])}, 0, 1)),
+        r"net\.nir:w: flattens axes 0 to 1 of \(4,\), whose axes are 0 to 0",
+    ),
     "infinite weight": (lambda: small(w=nir.Linear(np.full((3, 4), np.inf))), "w/weight: holds NaN or infinite"),
     "bias length": (lambda: small(w=nir.Affine(np.ones((3, 4)), np.ones(4))), r"net\.nir:w: bias of shape \(4,\)"),
     "conv bias length": (lambda: conv_net(conv(bias=9)), r"net\.nir:c: bias of shape \(9,\)"),

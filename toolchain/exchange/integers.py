@@ -18,6 +18,9 @@ from toolchain.netlist import Connection, Conv, FormatError, Linear, Operator, S
 
 #: A power of two finer than this is no fixed-point scale of 8 to 16 bits.
 FINEST = 24
+#: No membrane holds more.
+LARGEST = 2**53
+RESCALE = "scale the network"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +82,7 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
     Raises
     ------
     FormatError
-        When a number must be exact and is not, or a threshold would vanish.
+        When a number must be exact and is not, is too large, or a threshold would vanish.
     """
     top = 2 ** (weight_bits - 1) - 1
     channels = current.shape[0]
@@ -96,7 +99,7 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
     elif current.threshold is not None and not any(_has_weights(operators) for _, operators in bare):
         scale = _closest(current.threshold, top)
     else:
-        scale = _coarsest(paths, channels, top)
+        scale = _coarsest(paths, channels, top, max(float(np.abs(c).max()) for c in constants.values()))
     wide = per_channel(scale, current.shape)
     losses: list[Loss] = []
     connections = []
@@ -107,6 +110,8 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
             losses.append(Loss(f"{source}->{current.name}", "adafire", f"weights rounded by up to {error:.3g}"))
     rounded: dict[str, np.ndarray] = {}
     for what, real in constants.items():
+        if float(np.abs(real / wide).max()) > LARGEST:
+            raise FormatError(current.name, f"{what} {np.abs(real).max():g} is too large beside the weights", RESCALE)
         whole = np.rint(real / wide).astype(np.int64)
         error = float(np.abs(whole * wide - real).max())
         if error > 0 and exactly:
@@ -115,9 +120,7 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
             losses.append(Loss(current.name, "adafire", f"{what} rounded by up to {error:.3g}"))
         rounded[what] = _narrow(whole)
     if "threshold" in rounded and int(rounded["threshold"].min()) < 1:
-        raise FormatError(
-            current.name, "a threshold is not positive, or vanishes beside the weights", "scale the network"
-        )
+        raise FormatError(current.name, "a threshold is not positive, or vanishes beside the weights", RESCALE)
     return IntegerCurrent(
         tuple(connections),
         rounded["bias"],
@@ -141,10 +144,13 @@ def _closest(threshold: np.ndarray, top: int) -> np.ndarray:
     return np.array([1 / Fraction(float(t)).limit_denominator(top).denominator for t in firsts])
 
 
-def _coarsest(paths: Sequence[tuple[str, tuple[Operator, ...]]], channels: int, top: int) -> np.ndarray:
+def _coarsest(
+    paths: Sequence[tuple[str, tuple[Operator, ...]]], channels: int, top: int, otherwise: float
+) -> np.ndarray:
     """Return the scale on which the largest weight of each channel is `top`, (C,).
 
-    Channels have scales of their own where every path ends in weights whose rows they are.
+    Channels have scales of their own where every path ends in weights whose rows they are. Where all weights are
+    zero, the number `otherwise` is `top`.
     """
     ends = [operators[-1] for _, operators in paths if operators]
     rows = np.zeros(channels)
@@ -153,9 +159,9 @@ def _coarsest(paths: Sequence[tuple[str, tuple[Operator, ...]]], channels: int, 
             largest = max(
                 (float(np.abs(o.weight).max()) for _, ops in paths for o in ops if isinstance(o, Weighted)), default=0
             )
-            return np.full(channels, largest / top or 1.0)
+            return np.full(channels, (largest or otherwise) / top)
         rows = np.maximum(rows, np.abs(end.weight).reshape(channels, -1).max(axis=1))
-    rows[rows == 0] = rows.max() or top
+    rows[rows == 0] = rows.max() or otherwise
     return rows / top
 
 
