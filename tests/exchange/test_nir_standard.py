@@ -242,7 +242,7 @@ def pool_of_two():
     return nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))
 
 
-WITHOUT_WEIGHTS = {
+PATHS = {
     "identity": ({"n": (3,)}, [("input", "n"), ("n", "output")]),
     "sum": ({"pool": pool_of_two(), "n": (2, 2, 2)}, [("input", "pool"), ("pool", "n"), ("n", "output")]),
     "neurons behind neurons": ({"m": (3,), "n": (3,)}, [("input", "m"), ("m", "n"), ("n", "output")]),
@@ -254,6 +254,18 @@ WITHOUT_WEIGHTS = {
         {"w": nir.Linear(np.random.default_rng(3).normal(size=(3, 3))), "n": (3,)},
         [("input", "w"), ("w", "n"), ("input", "n"), ("n", "output")],
     ),
+    "two factors in a row": (
+        {"f": nir.Scale(np.array([0.3, 0.5, 0.7])), "g": nir.Scale(np.array([2.31, 1.71, 1.13])), "n": (3,)},
+        [("input", "f"), ("f", "g"), ("g", "n"), ("n", "output")],
+    ),
+    "a factor before a matrix": (
+        {"f": nir.Scale(np.array([0.3, 0.5, 0.7])), "w": nir.Linear(np.eye(3) + 0.37), "n": (3,)},
+        [("input", "f"), ("f", "w"), ("w", "n"), ("n", "output")],
+    ),
+    "two matrices in a row": (
+        {"v": nir.Linear(np.eye(3) * 1.117 - 0.131), "w": nir.Linear(np.eye(3) + 0.37), "n": (3,)},
+        [("input", "v"), ("v", "w"), ("w", "n"), ("n", "output")],
+    ),
     "two of them": (
         {"m": (3,), "n": (3,)},
         [("input", "m"), ("m", "n"), ("input", "n"), ("n", "output")],
@@ -263,20 +275,21 @@ WITHOUT_WEIGHTS = {
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 @pytest.mark.parametrize("threshold", [0.3, 1.3, 1.4, 2.5, 7.77, 1 / 3])
-@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
-def test_a_path_without_weights_keeps_its_thresholds_ratio(name, threshold, kind, save):
-    """Against the graph in real numbers; where paths have weights too, they are rounded to 16 bits."""
-    made, edges = WITHOUT_WEIGHTS[name]
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_keeps_its_thresholds_ratio(name, threshold, kind, save):
+    """Against the graph in real numbers, paths without weights at 8 bits and others at more, for they are rounded."""
+    made, edges = PATHS[name]
     shape = (2, 4, 4) if "pool" in made else (3,)
     nodes = {"input": nir.Input(np.array(shape)), **made, "output": nir.Output(np.array(shape))}
     for node in [n for n in nodes if isinstance(nodes[n], tuple)]:
         nodes[node] = if_node(*nodes[node], threshold=threshold)
         nodes[node].v_threshold = nodes[node].v_threshold.astype(kind)
     payloads = np.random.default_rng(5).integers(-1, 3, shape)
-    expected = floating(nodes, edges, payloads, 50)
-    bits = 16 if "beside" in name else 8
+    timesteps = 20 if "row" in name else 50
+    expected = floating(nodes, edges, payloads, timesteps)
+    bits = 16 if "beside" in name else 12 if "row" in name or "before" in name else 8
     netlist = import_nir(
-        save(nir.NIRGraph(nodes, edges, type_check=False), check=False), timesteps=50, weight_bits=bits
+        save(nir.NIRGraph(nodes, edges, type_check=False), check=False), timesteps=timesteps, weight_bits=bits
     )
     found = simulate(netlist.netlist, payloads[np.newaxis])
     for node, spikes in expected.items():
