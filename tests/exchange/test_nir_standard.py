@@ -363,6 +363,10 @@ FAULTS = {
     "zero threshold": (lambda: small(neurons=if_node(3, threshold=0.0)), "neurons: v_threshold 0 found"),
     "NaN threshold": (lambda: small(neurons=if_node(3, threshold=np.nan)), "neurons/v_threshold: holds NaN"),
     "huge threshold": (lambda: small(neurons=if_node(3, threshold=1e30)), r"threshold 1e\+30 is too large beside"),
+    "readout shape": (
+        lambda: small(neurons=nir.I(np.ones(5))),
+        r"net\.nir:neurons/r: shape \(5,\) found, but \(3,\) arrives",
+    ),
     "tiny weights": (
         lambda: small(w=nir.Linear(np.full((3, 4), 1e-200))),
         "neurons: threshold 10 is too large beside the weights",

@@ -73,9 +73,9 @@ def neuron(where: str, node: Any, shape: Shape, unit: float = 1.0) -> Neuron:
     UnsupportedError
         When the neuron resets to another value than 0, or r is not positive.
     """
-    r = _full(f"{where}/r", node.r, shape) / unit
-    threshold = _full(f"{where}/v_threshold", node.v_threshold, shape)
-    reset = _full(f"{where}/v_reset", node.v_reset, shape)
+    r = every_neuron(f"{where}/r", node.r, shape) / unit
+    threshold = every_neuron(f"{where}/v_threshold", node.v_threshold, shape)
+    reset = every_neuron(f"{where}/v_reset", node.v_reset, shape)
     if not np.all(r > 0):
         raise UnsupportedError(where, f"r {float(r.min()):g} found, expected positive values")
     if not np.all(threshold > 0):
@@ -92,11 +92,11 @@ def neuron(where: str, node: Any, shape: Shape, unit: float = 1.0) -> Neuron:
         raise FormatError(f"{where}/adafire/phi", f"{phi!r:.40} found, expected 1 to {MAX_PHI}")
     if metadata.get("reset") != "subtract" or metadata.get("compare") != ">=":
         raise UnsupportedError(where, "reset other than 'subtract' or compare other than '>=' found")
-    initial = _full(f"{where}/adafire/v_init", metadata.get("v_init"), shape)
+    initial = every_neuron(f"{where}/adafire/v_init", metadata.get("v_init"), shape)
     return Neuron(threshold / r, initial / r, phi, ())
 
 
-def _full(where: str, values: Any, shape: Shape) -> np.ndarray:
+def every_neuron(where: str, values: Any, shape: Shape) -> np.ndarray:
     """Return a parameter for every neuron: given in full, per channel, or once."""
     if values is None:
         raise FormatError(where, "is missing")
