@@ -20,10 +20,14 @@ from toolchain.netlist import (
     Netlist,
     Resample,
     Scale,
+    SumPool,
     Weighted,
+    apply_chain,
     fan_in,
+    per_channel,
 )
 from toolchain.netlist.shapes import Shape
+from toolchain.netlist.synapses import structure
 
 #: The resources of a core, in the order that tables show them.
 RESOURCES = ("neurons", "synapse_bytes", "memory_bytes", "in_axons", "out_axons")
@@ -64,7 +68,7 @@ class ConnectionFootprint:
         """Count the weights that a core holding `box` stores."""
         every = int(self.fan_in[index(box)].sum())
         if shared and self.kernel is not None:
-            # Fewer positions than the kernel has copies need no more than their own synapses.
+            # Few positions, or those at a border, need no more than their own synapses.
             return min(int(self.kernel[slice(*box[0])].sum()), every)
         return every
 
@@ -82,34 +86,44 @@ class ConnectionFootprint:
         return receptive_box(self.connection.operators, self.source_shape, box)
 
 
-def _kernels(connection: Connection, shape: Shape) -> int | None:
-    """Return how many kernels positions alternate between; None when weights are not shared at all.
+def _kernel_sizes(connection: Connection, shape: Shape) -> np.ndarray | None:
+    """Count the weights of each channel's kernel, (C,); None when weights are not shared at all.
 
-    A convolution has one. Upsampling by f before it aligns the same taps with the source in f ways per
-    axis, so that there are f sums of them. Of a transposed convolution an output position sees every
-    stride-th tap only: a kernel for each remainder of its position by the stride.
+    Counted as if no map had a border: on a map smaller than the kernel no position sees all of it, yet together
+    they do. Pooling before a convolution gives every tap as many synapses as the window has. Upsampling by f aligns
+    the taps with the source in f ways per axis, each a kernel of its own. Where a pad adds a channel there is none.
     """
-    kernels, last = 1, None
+    sizes, last = np.ones(shape, np.int64), None
     for operator in connection.operators:
-        if isinstance(operator, Linear):
-            return None
-        if isinstance(operator, Resample):
-            kernels *= math.prod(-(-m.shape[0] // m.shape[1]) for m in operator.matrices)
-        if isinstance(operator, ConvTranspose):
-            kernels *= math.prod(operator.stride)
+        out = operator.output_shape(shape)
+        channels = sizes.reshape(shape[0], -1).max(axis=1)
+        match operator:
+            case Linear():
+                return None
+            case Conv(weight, groups=groups) | ConvTranspose(weight, groups=groups):
+                taps = channels.reshape(groups, -1).sum(axis=1) * math.prod(weight.shape[2:])
+                sizes = _in_full(taps.repeat(out[0] // groups), out)
+            case SumPool(kernel):
+                sizes = _in_full(channels * math.prod(kernel), out)
+            case Resample(matrices):
+                ways = (int(np.count_nonzero(m, axis=1).max()) * -(-m.shape[0] // m.shape[1]) for m in matrices)
+                sizes = _in_full(channels * math.prod(ways), out)
+            case _:
+                sizes = apply_chain((structure(operator),), sizes[np.newaxis], shape)[0]
         if isinstance(operator, Weighted):
             last = operator
-        shape = operator.output_shape(shape)
-    return kernels if isinstance(last, Conv | ConvTranspose | Scale) and len(shape) > 1 else None
+        shape = out
+    shared = isinstance(last, Conv | ConvTranspose | Scale) and len(shape) > 1
+    return sizes.reshape(shape[0], -1).max(axis=1) if shared else None
+
+
+def _in_full(channels: np.ndarray, shape: Shape) -> np.ndarray:
+    return np.broadcast_to(per_channel(channels, shape), shape)
 
 
 def _measure(connection: Connection, source_shape: Shape) -> ConnectionFootprint:
     count = fan_in(connection.operators, source_shape)
-    kernels = _kernels(connection, source_shape)
-    # Borders see part of a kernel, the position with most synapses all of it. (Not on a map smaller than the
-    # kernel: there its positions together see more than any of them, and this is too little.)
-    kernel = None if kernels is None else count.reshape(count.shape[0], -1).max(axis=1) * kernels
-    return ConnectionFootprint(connection, source_shape, count, kernel)
+    return ConnectionFootprint(connection, source_shape, count, _kernel_sizes(connection, source_shape))
 
 
 @lru_cache(maxsize=4)

@@ -62,13 +62,8 @@ def excess(used: Mapping[str, int], target: Target) -> tuple[str, int, int] | No
 
 
 def _blocks(n: int) -> list[int]:
-    """Return block sizes that each cut an axis of n into another number of parts, longest first.
-
-    For few parts the least size that makes so many; for many parts, of which most numbers have no size,
-    every size up to the root of n: below it, one more means fewer parts. About two roots in all.
-    """
-    sizes = {-(-n // parts) for parts in range(1, math.isqrt(n) + 1)} | set(range(1, math.isqrt(n) + 1))
-    return sorted(sizes, reverse=True)
+    """Return the block sizes that each cut an axis of n into another number of parts, longest first."""
+    return sorted({-(-n // parts) for parts in range(1, n + 1)}, reverse=True)
 
 
 def _candidates(shape: Shape) -> Iterator[tuple[int, Shape]]:

@@ -148,4 +148,4 @@ def test_a_population_without_inputs_still_gets_its_bias(source, target):
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4)])
 def test_an_identity_carries_a_bias(shape):
     x = np.random.default_rng(0).integers(-9, 9, (2, *shape))
-    np.testing.assert_array_equal(apply_chain((identity(shape).operator,), x, shape), x)
+    np.testing.assert_array_equal(apply_chain((identity("a", shape).operator,), x, shape), x)

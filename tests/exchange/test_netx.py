@@ -458,3 +458,26 @@ def test_slayer_files_that_mean_something_else(changes, message, tmp_path):
     slayer_file(tmp_path / "a.net", **changes)
     with pytest.raises((UnsupportedError, FormatError), match=message):
         read_netx(tmp_path / "a.net")
+
+
+def test_a_weight_may_be_most_of_its_file(tmp_path):
+    """What is read several times is charged once to what the file may claim."""
+    weight = np.random.default_rng(0).integers(-9, 9, (64, 1568)).astype(np.float32)
+    second = np.ones((2, 64), np.int64)
+    slayer_file(tmp_path / "a.net", layer__0__weight=weight, layer__0__shape=[64, 1, 1], layer__1__weight=second)
+    assert weight.nbytes > (tmp_path / "a.net").stat().st_size / 2
+    netlist = read_netx(tmp_path / "a.net", timesteps=1).netlist
+    np.testing.assert_array_equal(netlist.connections[0].operators[0].weight, weight)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("oxford.net", "/layer/0/neuron/vDecay: a leak of 415/4096"),
+        ("pilotnet_snn.net", "/layer/0: an input layer with neurons"),
+        ("tiny.net", "/layer/0: an input layer with neurons"),
+    ],
+)
+def test_trained_files_are_refused_for_what_they_mean(file, message, adafire_data):
+    with pytest.raises(UnsupportedError, match=message):
+        read_netx(adafire_data / "spiking_files" / file, timesteps=20)

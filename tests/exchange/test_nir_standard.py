@@ -124,6 +124,10 @@ def if_node(*shape, threshold=10.0, r=1.0, reset=0.0):
     return nir.IF(r=np.full(shape, r), v_threshold=np.full(shape, threshold), v_reset=np.full(shape, reset))
 
 
+def leaky(tau):
+    return nir.LIF(np.array(tau), np.full(len(tau), 2.0), np.full(len(tau), -1.0), np.ones(len(tau)))
+
+
 def chain(**nodes):
     names = list(nodes)
     return nir.NIRGraph(nodes, list(itertools.pairwise(names)), type_check=False)
@@ -209,6 +213,110 @@ def test_binary_fractions_are_exact(save):
     assert not any("rounded by" in loss.what for loss in imported.report.losses)
 
 
+def floating(nodes, edges, payloads, timesteps):
+    """What the neurons of a graph emit in real numbers, (T, *shape) each: currents add up, spikes subtract at >=."""
+    potential, found = {}, {name: [] for name, node in nodes.items() if isinstance(node, nir.IF)}
+    for _ in range(timesteps):
+        values = {"input": payloads.astype(float)}
+        for name, node in list(nodes.items())[1:]:
+            current = sum(values[a] for a, b in edges if b == name)
+            match node:
+                case nir.IF():
+                    potential[name] = potential.get(name, 0.0) + current
+                    values[name] = (potential[name] >= node.v_threshold - 1e-9).astype(float)
+                    potential[name] -= values[name] * node.v_threshold
+                    found[name].append(values[name])
+                case nir.SumPool2d():
+                    c, h, w = current.shape
+                    values[name] = current.reshape(c, h // 2, 2, w // 2, 2).sum((2, 4))
+                case nir.Scale():
+                    values[name] = current * node.scale
+                case nir.Linear():
+                    values[name] = node.weight @ current
+                case _:
+                    values[name] = current
+    return {name: np.array(spikes) for name, spikes in found.items()}
+
+
+def pool_of_two():
+    return nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))
+
+
+PATHS = {
+    "identity": ({"n": (3,)}, [("input", "n"), ("n", "output")]),
+    "sum": ({"pool": pool_of_two(), "n": (2, 2, 2)}, [("input", "pool"), ("pool", "n"), ("n", "output")]),
+    "neurons behind neurons": ({"m": (3,), "n": (3,)}, [("input", "m"), ("m", "n"), ("n", "output")]),
+    "beside a factor": (
+        {"f": nir.Scale(np.array([0.37, -0.21, 2.6])), "n": (3,)},
+        [("input", "f"), ("f", "n"), ("input", "n"), ("n", "output")],
+    ),
+    "beside a matrix": (
+        {"w": nir.Linear(np.random.default_rng(3).normal(size=(3, 3))), "n": (3,)},
+        [("input", "w"), ("w", "n"), ("input", "n"), ("n", "output")],
+    ),
+    "two factors in a row": (
+        {"f": nir.Scale(np.array([0.3, 0.5, 0.7])), "g": nir.Scale(np.array([2.31, 1.71, 1.13])), "n": (3,)},
+        [("input", "f"), ("f", "g"), ("g", "n"), ("n", "output")],
+    ),
+    "a factor before a matrix": (
+        {"f": nir.Scale(np.array([0.3, 0.5, 0.7])), "w": nir.Linear(np.eye(3) + 0.37), "n": (3,)},
+        [("input", "f"), ("f", "w"), ("w", "n"), ("n", "output")],
+    ),
+    "two matrices in a row": (
+        {"v": nir.Linear(np.eye(3) * 1.117 - 0.131), "w": nir.Linear(np.eye(3) + 0.37), "n": (3,)},
+        [("input", "v"), ("v", "w"), ("w", "n"), ("n", "output")],
+    ),
+    "two of them": (
+        {"m": (3,), "n": (3,)},
+        [("input", "m"), ("m", "n"), ("input", "n"), ("n", "output")],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("threshold", [0.3, 1.3, 1.4, 2.5, 7.77, 1 / 3])
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_keeps_its_thresholds_ratio(name, threshold, kind, save):
+    """Against the graph in real numbers, paths without weights at 8 bits and others at more, for they are rounded."""
+    made, edges = PATHS[name]
+    shape = (2, 4, 4) if "pool" in made else (3,)
+    nodes = {"input": nir.Input(np.array(shape)), **made, "output": nir.Output(np.array(shape))}
+    for node in [n for n in nodes if isinstance(nodes[n], tuple)]:
+        nodes[node] = if_node(*nodes[node], threshold=threshold)
+        nodes[node].v_threshold = nodes[node].v_threshold.astype(kind)
+    payloads = np.random.default_rng(5).integers(-1, 3, shape)
+    timesteps = 20 if "row" in name else 50
+    expected = floating(nodes, edges, payloads, timesteps)
+    bits = 16 if "beside" in name else 12 if "row" in name or "before" in name else 8
+    netlist = import_nir(
+        save(nir.NIRGraph(nodes, edges, type_check=False), check=False), timesteps=timesteps, weight_bits=bits
+    )
+    found = simulate(netlist.netlist, payloads[np.newaxis])
+    for node, spikes in expected.items():
+        assert spikes.any()
+        np.testing.assert_array_equal(found.spikes[node][:, 0], spikes)
+
+
+def test_a_path_of_integers_takes_no_factor(save):
+    nodes = {"input": nir.Input(np.array([3])), "n": if_node(3, threshold=7.0), "output": nir.Output(np.array([3]))}
+    imported = import_nir(save(chain(**nodes), check=False))
+    assert [c.operators for c in imported.netlist.connections] == [(), ()]
+    assert imported.netlist["n"].threshold.tolist() == [7, 7, 7]
+
+
+def test_a_bias_alone_keeps_its_ratio_to_the_threshold(save):
+    affine = nir.Affine(np.zeros((3, 4)), np.array([0.3, 0.7, 1.1]))
+    imported = import_nir(save(small(w=affine, neurons=if_node(3, threshold=1.3))), timesteps=20)
+    trace = simulate(imported.netlist, np.zeros((1, 4), int))
+    assert trace.spikes["neurons"].sum(axis=(0, 1)).tolist() == [4, 10, 16]
+
+
+def test_a_threshold_too_small_for_the_weights_is_refused(save):
+    nodes = {"input": nir.Input(np.array([3])), "n": if_node(3, threshold=1e-4), "output": nir.Output(np.array([3]))}
+    with pytest.raises(FormatError, match="n: a threshold is not positive, or vanishes beside the weights"):
+        import_nir(save(chain(**nodes), check=False))
+
+
 def conv(weight=(2, 4, 3, 3), bias=2, groups=1, padding=(1, 1)):
     return nir.Conv2d((5, 5), np.ones(weight), (1, 1), padding, (1, 1), groups, np.zeros(bias))
 
@@ -238,6 +346,10 @@ def edges(*extra, without=()):
 FAULTS = {
     "LI": (lambda: small(neurons=nir.LI(*[np.ones(3)] * 3)), "node 'neurons': LI leaks"),
     "CubaLI": (lambda: small(neurons=nir.CubaLI(*[np.ones(3)] * 4)), "node 'neurons': CubaLI leaks"),
+    "LIF": (lambda: small(neurons=leaky([0.01, 0.5, 0.1])), r"LIF leaks \(tau 0.01 to 0.5, r 2, v_leak -1\), and"),
+    "LIF for ever": (lambda: small(neurons=leaky([np.inf] * 3)), "LIF with tau inf neither leaks nor integrates"),
+    "LIF of no time": (lambda: small(neurons=leaky([np.nan] * 3)), "LIF: its tau is no positive time"),
+    "LIF of nothing": (lambda: small(neurons=leaky([])), "LIF: its tau is no positive time"),
     "Delay": (lambda: small(neurons=nir.Delay(np.ones(3))), "node 'neurons': Delay"),
     "Threshold": (lambda: small(neurons=nir.Threshold(np.ones(3))), "node 'neurons': Threshold"),
     "integrator inside": (
@@ -250,6 +362,24 @@ FAULTS = {
     "negative r": (lambda: small(neurons=if_node(3, r=-1.0)), r"net\.nir:neurons: r -1"),
     "zero threshold": (lambda: small(neurons=if_node(3, threshold=0.0)), "neurons: v_threshold 0 found"),
     "NaN threshold": (lambda: small(neurons=if_node(3, threshold=np.nan)), "neurons/v_threshold: holds NaN"),
+    "huge threshold": (lambda: small(neurons=if_node(3, threshold=1e30)), r"threshold 1e\+30 is too large beside"),
+    "readout shape": (
+        lambda: small(neurons=nir.I(np.ones(5))),
+        r"net\.nir:neurons/r: shape \(5,\) found, but \(3,\) arrives",
+    ),
+    "tiny weights": (
+        lambda: small(w=nir.Linear(np.full((3, 4), 1e-200))),
+        "neurons: threshold 10 is too large beside the weights",
+    ),
+    "no weights": (lambda: small(w=nir.Linear(np.ones((0, 4)))), r"w/weight: is empty, of shape \(0, 4\)"),
+    "pooling of a vector": (
+        lambda: small(w=nir.AvgPool2d(*[np.array([2, 2])] * 2, np.array([0, 0]))),
+        r"net\.nir:w: AvgPool2d: input of shape \(4,\) found",
+    ),
+    "flattened beyond": (
+        lambda: small(w=nir.Flatten({"input": np.array([4])}, 0, 1)),
+        r"net\.nir:w: flattens axes 0 to 1 of \(4,\), whose axes are 0 to 0",
+    ),
     "infinite weight": (lambda: small(w=nir.Linear(np.full((3, 4), np.inf))), "w/weight: holds NaN or infinite"),
     "bias length": (lambda: small(w=nir.Affine(np.ones((3, 4)), np.ones(4))), r"net\.nir:w: bias of shape \(4,\)"),
     "conv bias length": (lambda: conv_net(conv(bias=9)), r"net\.nir:c: bias of shape \(9,\)"),

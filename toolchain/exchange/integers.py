@@ -7,16 +7,33 @@ how much.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
 from toolchain.exchange.loss_report import Loss
-from toolchain.netlist import Connection, Conv, FormatError, Linear, Operator, Scale, Shape, Weighted, per_channel
+from toolchain.netlist import (
+    Connection,
+    Conv,
+    FormatError,
+    Linear,
+    Operator,
+    Scale,
+    Shape,
+    Weighted,
+    per_channel,
+)
 
 #: A power of two finer than this is no fixed-point scale of 8 to 16 bits.
 FINEST = 24
+#: No membrane holds more.
+LARGEST = 2**53
+#: Threshold and biases among weights in a row reach no more: 1/8 of a membrane of 24 bits.
+ROOM = 2**20
+RESCALE = "scale the network"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +83,8 @@ class IntegerCurrent:
 def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False) -> IntegerCurrent:
     """Round one population's numbers to integers on a common scale.
 
+    A path without weights delivers integers as they are; on another scale than 1 it takes a factor.
+
     Parameters
     ----------
     current : RealCurrent
@@ -76,16 +95,30 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
     Raises
     ------
     FormatError
-        When a number must be exact and is not, or a threshold would vanish.
+        When a number must be exact and is not, is too large, or a threshold would vanish.
     """
     top = 2 ** (weight_bits - 1) - 1
-    paths = [(source, _merge_factors(operators)) for source, operators in current.paths]
-    numbers = [o.weight for _, operators in paths for o in operators if isinstance(o, Weighted)]
+    channels = current.shape[0]
+    bare = [(source, _merge_factors(operators)) for source, operators in current.paths]
+    if not exactly:
+        bare = [(source, _fold_scales(operators)) for source, operators in bare]
+    paths = [(source, o if _has_weights(o) else (*o, Scale(np.ones(channels)))) for source, o in bare]
+    products = [_products(operators, top) for _, operators in paths]
     constants = {name: getattr(current, name) for name in ("bias", "threshold", "initial")}
     constants = {name: values for name, values in constants.items() if values is not None}
-    channels = current.shape[0]
-    common = 1.0 if exactly else _common_power([*numbers, *constants.values()], numbers, top)
-    scale = _coarsest(paths, channels, top) if common is None else np.full(channels, common)
+    common = 1.0 if exactly else _common_power([*products, *constants.values()], products, top)
+    if common == 1.0:
+        paths = bare
+    if common is not None:
+        scale = np.full(channels, common)
+    elif current.threshold is not None and not any(_has_weights(operators) for _, operators in bare):
+        scale = _closest(current.threshold, top)
+    else:
+        reach = max(float(np.abs(c).max()) for c in constants.values())
+        scale = _coarsest(paths, channels, top, reach)
+        if any(sum(isinstance(o, Weighted) for o in operators) > 1 for _, operators in paths):
+            # Weights in a row make fine products, and a membrane holds so many of them.
+            scale = np.maximum(scale, reach / ROOM)
     wide = per_channel(scale, current.shape)
     losses: list[Loss] = []
     connections = []
@@ -96,6 +129,8 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
             losses.append(Loss(f"{source}->{current.name}", "adafire", f"weights rounded by up to {error:.3g}"))
     rounded: dict[str, np.ndarray] = {}
     for what, real in constants.items():
+        if float(np.abs(real / wide).max()) > LARGEST:
+            raise FormatError(current.name, f"{what} {np.abs(real).max():g} is too large beside the weights", RESCALE)
         whole = np.rint(real / wide).astype(np.int64)
         error = float(np.abs(whole * wide - real).max())
         if error > 0 and exactly:
@@ -104,9 +139,7 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
             losses.append(Loss(current.name, "adafire", f"{what} rounded by up to {error:.3g}"))
         rounded[what] = _narrow(whole)
     if "threshold" in rounded and int(rounded["threshold"].min()) < 1:
-        raise FormatError(
-            current.name, "a threshold is not positive, or vanishes beside the weights", "scale the network"
-        )
+        raise FormatError(current.name, "a threshold is not positive, or vanishes beside the weights", RESCALE)
     return IntegerCurrent(
         tuple(connections),
         rounded["bias"],
@@ -117,22 +150,73 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
     )
 
 
-def _coarsest(paths: Sequence[tuple[str, tuple[Operator, ...]]], channels: int, top: int) -> np.ndarray:
+def _has_weights(operators: tuple[Operator, ...]) -> bool:
+    return any(isinstance(o, Weighted) for o in operators)
+
+
+def _closest(threshold: np.ndarray, top: int) -> np.ndarray:
+    """Return the scale on which a factor of 1, at most `top`, and a channel's threshold are integers best, (C,).
+
+    No other weight needs to be rounded beside it: the threshold becomes the closest fraction with such a denominator.
+    """
+    firsts = threshold.reshape(threshold.shape[0], -1)[:, 0]
+    return np.array([1 / Fraction(float(t)).limit_denominator(top).denominator for t in firsts])
+
+
+def _coarsest(
+    paths: Sequence[tuple[str, tuple[Operator, ...]]], channels: int, top: int, otherwise: float
+) -> np.ndarray:
     """Return the scale on which the largest weight of each channel is `top`, (C,).
 
-    Channels have scales of their own where every path ends in weights whose rows they are.
+    Channels have scales of their own where every path ends in weights whose rows they are. Where all weights are
+    zero, the number `otherwise` is `top`. Of weights in a row the last is on the scale of what the others leave.
     """
-    ends = [operators[-1] for _, operators in paths if operators]
-    rows = np.zeros(channels)
-    for end in ends:
-        if not isinstance(end, Conv | Linear | Scale):
-            largest = max(
-                (float(np.abs(o.weight).max()) for _, ops in paths for o in ops if isinstance(o, Weighted)), default=0
-            )
-            return np.full(channels, largest / top or 1.0)
-        rows = np.maximum(rows, np.abs(end.weight).reshape(channels, -1).max(axis=1))
-    rows[rows == 0] = rows.max() or top
+    rows, own = np.zeros(channels), True
+    for _, operators in paths:
+        largest = np.abs(_products(operators, top))
+        own = own and isinstance(operators[-1], Conv | Linear | Scale)
+        rows = np.maximum(rows, largest.reshape(channels, -1).max(axis=1) if own else largest.max())
+    if not own:
+        rows[:] = rows.max()
+    rows[rows == 0] = rows.max() or otherwise
     return rows / top
+
+
+def _step(weight: np.ndarray, top: int) -> float:
+    """Return what weights before the last of a path are rounded to: a power of two that is exact, if there is one."""
+    return _common_power([weight], [weight], top) or float(np.abs(weight).max()) / top
+
+
+def _products(operators: tuple[Operator, ...], top: int) -> np.ndarray:
+    """Return a path's last weights, times the steps of those before."""
+    *before, last = (o.weight for o in operators if isinstance(o, Weighted))
+    return np.asarray(last * math.prod(_step(weight, top) for weight in before))
+
+
+def _fold_scales(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    """Multiply factors into the weights next to them, which are then rounded once; integers before others stay."""
+    weights = [o.weight for o in operators if isinstance(o, Weighted)]
+    if all(np.array_equal(weight, np.rint(weight)) for weight in weights[:-1]):
+        return operators
+    kept: list[Operator] = []
+    for operator in operators:
+        match kept[-1] if kept else None, operator:
+            case Conv() | Linear() | Scale() as before, Scale(factor):
+                kept[-1] = replace(before, weight=before.weight * _along_rows(factor, before.weight))
+            case Scale(factor), Linear() as after:
+                kept[-1] = replace(after, weight=after.weight * factor)
+            case Scale(factor), Conv() as after:
+                inputs = factor.reshape(after.groups, -1).repeat(len(after.weight) // after.groups, axis=0)
+                kept[-1] = replace(
+                    after, weight=after.weight * inputs.reshape(*inputs.shape, *(1 for _ in after.stride))
+                )
+            case _:
+                kept.append(operator)
+    return tuple(kept)
+
+
+def _along_rows(factor: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return factor.reshape(-1, *(1 for _ in weight.shape[1:]))
 
 
 def _narrow(values: np.ndarray) -> np.ndarray:
@@ -185,10 +269,9 @@ def _rounded(
             step = 1.0
         elif i == max(weighted):
             uniform = bool(np.all(left == left[0]))
-            step = float(left[0]) if uniform else left.reshape(-1, *(1 for _ in operator.weight.shape[1:]))
+            step = float(left[0]) if uniform else _along_rows(left, operator.weight)
         else:
-            whole = np.array_equal(operator.weight, np.rint(operator.weight))
-            step = 1.0 if whole else float(np.abs(operator.weight).max()) / top
+            step = _step(operator.weight, top)
             left = left / step
         rounded = np.clip(np.rint(operator.weight / step), -top - 1, top)
         worst = max(worst, float(np.abs(rounded * step - operator.weight).max()))

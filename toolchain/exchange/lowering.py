@@ -137,9 +137,9 @@ def flattening(where: str, shape: Shape, new: Shape) -> tuple[int, int]:
     raise UnsupportedError(where, f"NIR only flattens, and {shape} to {new} is no flattening", KEEP)
 
 
-def identity(shape: Shape) -> Lowered:
-    """Return the operator that passes every value on, in a form that carries a bias."""
-    return Lowered(_Selection.identity(shape).operator("identity"))
+def identity(where: str, shape: Shape) -> Lowered:
+    """Return the operator that passes every value of the population `where` on, in a form that carries a bias."""
+    return Lowered(_Selection.identity(shape).operator(where))
 
 
 def zeros(where: str, source: Shape, target: Shape) -> tuple[Lowered, ...]:
@@ -157,7 +157,7 @@ def zeros(where: str, source: Shape, target: Shape) -> tuple[Lowered, ...]:
                 side, padding = geometry
                 weight = np.zeros((target[0], source[0], *(side for _ in target[1:])), np.int64)
                 return (Lowered(_even(weight, (step,) * len(padding), padding)),)
-    raise UnsupportedError(where, f"no connection reaches it, and no NIR node makes {target} of {source}")
+    raise UnsupportedError(where, f"no connection reaches it, and no NIR node makes {target} of {source}", KEEP)
 
 
 def _eye(n: int) -> np.ndarray:

@@ -78,15 +78,20 @@ def whole(where: str) -> Iterator[None]:
 
 @dataclass
 class _Budget:
-    """Bytes of array that the rest of the file may still claim, and where its texts are."""
+    """Bytes of array that the rest of the file may still claim, what claimed how many, and where its texts are."""
 
     left: int
     heap: TextHeap
+    claimed: dict[str, int] = field(default_factory=dict)
 
     def take(self, where: str, count: int) -> None:
-        if count > self.left:
+        """Charge what is read at `where`, once: it holds no more when it is read again."""
+        new = count - self.claimed.get(where, 0)
+        if new > self.left:
             raise FormatError(where, f"claims {count} bytes, more than the whole file may hold ({self.left} left)")
-        self.left -= count
+        if new > 0:
+            self.claimed[where] = count
+            self.left -= new
 
 
 @dataclass(frozen=True)

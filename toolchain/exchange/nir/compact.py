@@ -41,8 +41,9 @@ def write_nir(netlist: Netlist, path: Path | str) -> LossReport:
     InputError
         When the file cannot be written.
     """
-    write_graph(to_nir(netlist), path)
-    return losses(netlist)
+    graph, report = to_nir(netlist), losses(netlist)
+    write_graph(graph, path)
+    return report
 
 
 def read_nir(path: Path | str) -> Netlist:
@@ -124,17 +125,18 @@ def _add_readout(growing: GrowingGraph, population: Readout) -> int:
 
 def losses(netlist: Netlist) -> LossReport:
     """Say what an importer that does not know the profile computes from a compact file."""
-    bursts = sorted({p.phi for p in netlist.populations if isinstance(p, AdaFire)})
-    found = [
-        Loss("IF", "NIR", "reset by subtraction, '>=', bursts and the initial potential are metadata, not part of IF"),
-        Loss("graph", "NIR", "timesteps, input quantisation and the width of the membrane are metadata"),
-        Loss("IF", "norse", "resets to zero and fires at > threshold, one spike at most"),
-        Loss("IF", "spikingjelly", "resets to zero, one spike at most"),
-        Loss("IF", "sinabs", "fires without limit to a burst and holds the potential above -threshold"),
-        Loss("IF", "snntorch", "leaks by a factor 0.9 per timestep"),
-    ]
-    if bursts != [1]:
-        found.append(Loss("IF", "NIR", f"bursts of up to {bursts[-1]} need a reader that knows 'phi'"))
+    longest = max((p.phi for p in netlist.populations if isinstance(p, AdaFire)), default=0)
+    found = [Loss("graph", "NIR", "timesteps, input quantisation and the width of the membrane are metadata")]
+    if longest:
+        found += [
+            Loss("IF", "NIR", "reset by subtraction, '>=', bursts and initial potential are metadata, not part of IF"),
+            Loss("IF", "norse", "resets to zero and fires at > threshold, one spike at most"),
+            Loss("IF", "spikingjelly", "resets to zero, one spike at most"),
+            Loss("IF", "sinabs", "fires without limit to a burst and holds the potential above -threshold"),
+            Loss("IF", "snntorch", "leaks by a factor 0.9 per timestep"),
+        ]
+    if longest > 1:
+        found.append(Loss("IF", "NIR", f"bursts of up to {longest} need a reader that knows 'phi'"))
     if netlist.alpha:
         found.append(Loss("graph", "NIR", "early exit (alpha) is metadata"))
     if netlist.input.coding == "frames":

@@ -55,7 +55,7 @@ def write_nir_explicit(netlist: Netlist, path: Path | str) -> LossReport:
     InputError
         When the file cannot be written.
     """
-    write_graph(to_nir_explicit(netlist), path)
+    graph = to_nir_explicit(netlist)
     found = [
         Loss(
             "graph", "NIR", f"run it for {netlist.timesteps} timesteps on integer payloads: NIR has no place for either"
@@ -70,6 +70,7 @@ def write_nir_explicit(netlist: Netlist, path: Path | str) -> LossReport:
             )
     if netlist.alpha:
         found.append(Loss("graph", "NIR", "early exit (alpha) is metadata"))
+    write_graph(graph, path)
     return LossReport("nir-explicit", tuple(found))
 
 

@@ -117,7 +117,9 @@ def _edges(group: Guarded, name: str) -> list[tuple[str, str]]:
 def as_float(where: str, values: Any) -> np.ndarray:
     """Return a node's numbers as float64, refusing NaN, infinity and text."""
     array = np.asarray(values)
-    if array.dtype.kind not in "iuf" or array.size == 0:
+    if array.size == 0:
+        raise FormatError(where, f"is empty, of shape {array.shape}")
+    if array.dtype.kind not in "iuf":
         raise FormatError(where, f"{array.dtype} found, expected numbers")
     array = array.astype(np.float64)
     if not np.all(np.isfinite(array)):

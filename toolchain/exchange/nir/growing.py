@@ -63,11 +63,11 @@ class GrowingGraph:
             chains = [zeros(population.name, source.shape, population.shape)]
         carrier = next((i for i, chain in enumerate(chains) if carries_bias(chain)), 0)
         if not carries_bias(chains[carrier]):
-            chains[carrier] = (*chains[carrier], identity(population.shape))
+            chains[carrier] = (*chains[carrier], identity(population.name, population.shape))
         ends: list[int] = []
         for i, ((position, connection), chain) in enumerate(zip(arriving, chains, strict=True)):
             if not chain and self.place[connection.source] in ends:
-                chain = (identity(population.shape),)  # NIR has no two edges between the same nodes
+                chain = (identity(population.name, population.shape),)  # NIR has no two edges between the same nodes
             ends.append(self._add_chain(position, connection.source, chain, bias if i == carrier else None))
         return ends
 

@@ -35,14 +35,30 @@ def reason_against(node: Any) -> str | None:
     """Return why no netlist can express a node, by its type; None where one may."""
     match node:
         case nir.LIF() | nir.LI():
-            return f"{type(node).__name__} leaks (tau {float(np.max(node.tau)):g}), and AdaFire neurons do not"
+            return _leak(node, "tau")
         case nir.CubaLIF() | nir.CubaLI():
-            return f"{type(node).__name__} leaks (tau_mem {float(np.max(node.tau_mem)):g}), and AdaFire neurons do not"
+            return _leak(node, "tau_mem")
         case nir.Delay():
             return "Delay: a netlist has none beyond the balance of its paths"
         case nir.Threshold():
             return "Threshold: a netlist fires in AdaFire populations only"
     return None
+
+
+def _leak(node: Any, time: str) -> str:
+    """Say what a leaky node is by its parameters: ``dv/dt = (v_leak - v + r I) / tau``."""
+    kind, tau = type(node).__name__, np.asarray(getattr(node, time))
+    if tau.dtype.kind not in "iuf" or tau.size == 0 or not np.all(tau > 0):
+        return f"{kind}: its {time} is no positive time"
+    if np.all(np.isinf(tau)):
+        return f"{kind} with {time} inf neither leaks nor integrates what arrives"
+    parameters = ", ".join(f"{name} {_span(getattr(node, name))}" for name in (time, "r", "v_leak"))
+    return f"{kind} leaks ({parameters}), and AdaFire neurons do not"
+
+
+def _span(values: Any) -> str:
+    ends = [f"{end:g}" for end in (np.min(values), np.max(values))]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def neuron(where: str, node: Any, shape: Shape, unit: float = 1.0) -> Neuron:
@@ -57,9 +73,9 @@ def neuron(where: str, node: Any, shape: Shape, unit: float = 1.0) -> Neuron:
     UnsupportedError
         When the neuron resets to another value than 0, or r is not positive.
     """
-    r = _full(f"{where}/r", node.r, shape) / unit
-    threshold = _full(f"{where}/v_threshold", node.v_threshold, shape)
-    reset = _full(f"{where}/v_reset", node.v_reset, shape)
+    r = every_neuron(f"{where}/r", node.r, shape) / unit
+    threshold = every_neuron(f"{where}/v_threshold", node.v_threshold, shape)
+    reset = every_neuron(f"{where}/v_reset", node.v_reset, shape)
     if not np.all(r > 0):
         raise UnsupportedError(where, f"r {float(r.min()):g} found, expected positive values")
     if not np.all(threshold > 0):
@@ -76,11 +92,11 @@ def neuron(where: str, node: Any, shape: Shape, unit: float = 1.0) -> Neuron:
         raise FormatError(f"{where}/adafire/phi", f"{phi!r:.40} found, expected 1 to {MAX_PHI}")
     if metadata.get("reset") != "subtract" or metadata.get("compare") != ">=":
         raise UnsupportedError(where, "reset other than 'subtract' or compare other than '>=' found")
-    initial = _full(f"{where}/adafire/v_init", metadata.get("v_init"), shape)
+    initial = every_neuron(f"{where}/adafire/v_init", metadata.get("v_init"), shape)
     return Neuron(threshold / r, initial / r, phi, ())
 
 
-def _full(where: str, values: Any, shape: Shape) -> np.ndarray:
+def every_neuron(where: str, values: Any, shape: Shape) -> np.ndarray:
     """Return a parameter for every neuron: given in full, per channel, or once."""
     if values is None:
         raise FormatError(where, "is missing")

@@ -84,7 +84,7 @@ def linear_node(where: str, node: Any, shape: Shape) -> LinearNode:
         for operator in found.operators:
             out = operator.output_shape(out)
     except NetlistError as error:
-        raise FormatError(where, f"{error.where}: {error.problem}") from None
+        raise FormatError(where, f"{type(node).__name__}: {error.problem}") from None
     if found.bias is not None and found.bias.shape not in ((out[0],), out):
         raise FormatError(where, f"bias of shape {found.bias.shape} found, expected ({out[0]},)")
     return found
@@ -161,10 +161,11 @@ def _pool(where: str, node: Any) -> SumPool:
 
 
 def _flatten(where: str, node: Any, shape: Shape) -> Reshape:
-    """Axes are counted without the batch; some writers count it in, which shows in the declared shape."""
+    """Axes are counted without the batch."""
     (first,) = _integers(where, "start_dim", node.start_dim, 1, minimum=-len(shape))
     (last,) = _integers(where, "end_dim", node.end_dim, 1, minimum=-len(shape))
-    first, last = first % len(shape), last % len(shape)
-    if first > last:
-        raise FormatError(where, f"flattens axes {first} to {last}")
+    axes = range(len(shape))
+    if first >= len(shape) or last >= len(shape) or axes[first] > axes[last]:
+        raise FormatError(where, f"flattens axes {first} to {last} of {shape}, whose axes are 0 to {len(shape) - 1}")
+    first, last = axes[first], axes[last]
     return Reshape((*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))

@@ -19,7 +19,7 @@ from toolchain.exchange.integers import IntegerCurrent, RealCurrent, to_integers
 from toolchain.exchange.loss_report import Imported, Loss, LossReport
 from toolchain.exchange.nir.file import as_float, profile_of
 from toolchain.exchange.nir.graph import FlatGraph, flatten_graph
-from toolchain.exchange.nir.neurons import neuron, reason_against
+from toolchain.exchange.nir.neurons import every_neuron, neuron, reason_against
 from toolchain.exchange.nir.nodes import LINEAR, LinearNode, linear_node
 from toolchain.netlist import (
     AdaFire,
@@ -156,7 +156,7 @@ class _GraphReader:
                 raise UnsupportedError(
                     where, "an integrator inside the network has no counterpart", "use it as a readout"
                 )
-            scale = np.broadcast_to(as_float(f"{where}/r", node.r), shape)
+            scale = every_neuron(f"{where}/r", node.r, shape)
             return self._readout(name, node, shape, scale, weight_bits)
         if isinstance(node, nir.Output):
             if any(isinstance(self.flat.nodes[s], nir.I) for s in self.flat.sources(name)):
