@@ -349,7 +349,7 @@ def report(
         baselines=baselines,
         progress=progress,
     )
-    write_bytes(Path(path), to_html(measurement).encode())
+    write_bytes(Path(path), to_html(measurement).encode(errors="replace"))
     return measurement
 
 

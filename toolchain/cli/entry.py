@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -84,7 +85,15 @@ def main(arguments: list[str] | None = None) -> None:
     installed or died; 130 interrupted. A traceback appears only when ADAFIRE_DEBUG is set.
     """
     sys.unraisablehook = _press_again
+    _replace_what_cannot_be_shown()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _replace_what_cannot_be_shown() -> None:
+    """Let output show a question mark for what its encoding lacks, a φ in latin-1 say, where it would fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def _press_again(lost: UnraisableHookArgs) -> None:

@@ -139,7 +139,7 @@ def read_pipeline(path: Path) -> tuple[Step, ...]:
         When it is no TOML, names an unknown step, or lacks something.
     """
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text("utf-8"))  # whatever the locale: TOML is UTF-8
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(str(path), f"is no readable TOML file ({error})") from None
     for name in document.keys() - STEPS.keys() - {"netlist", "data"}:
@@ -169,7 +169,7 @@ def _perform(step: Step, run: Run) -> int:
 
 def _read_done(path: Path) -> dict[str, list[Any]]:
     try:
-        done = json.loads(path.read_text())
+        done = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return done if isinstance(done, dict) else {}

@@ -95,7 +95,7 @@ def report(
         command = " ".join(["adafire report", *(p.name for p in netlists), "--data", data.name])
         command += "" if limit is None else f" --limit {limit}"
         command += "".join(f" --baseline {name}" for name in compared)
-        write_bytes(output, _written(measured, output.suffix, command).encode())
+        write_bytes(output, _written(measured, output.suffix, command).encode(errors="replace"))
         if not as_json:
             results.print(f"{output}: report of {', '.join(names)} on {len(samples)} samples", soft_wrap=True)
     if as_json:

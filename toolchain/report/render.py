@@ -130,7 +130,12 @@ def frame() -> dict[str, Any]:
 
 def download(name: str, file: str, media: str, text: str) -> dict[str, str]:
     """Return a link that carries its whole content."""
-    return {"name": name, "file": file, "media": media, "content": base64.b64encode(text.encode()).decode("ascii")}
+    return {
+        "name": name,
+        "file": file,
+        "media": media,
+        "content": base64.b64encode(text.encode(errors="replace")).decode("ascii"),
+    }
 
 
 def _charts(m: Measurement, table: Sequence[Row]) -> dict[str, str | None]:
