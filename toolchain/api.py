@@ -139,6 +139,7 @@ def simulate(
     data: Data,
     *,
     limit: int | None = None,
+    readout: str | None = None,
     batch: int = 64,
     backend: Literal["reference", "lava"] = "reference",
     early_exit: bool = False,
@@ -154,6 +155,8 @@ def simulate(
     data : Dataset, path or ndarray
     limit : int, optional
         Use the first samples only.
+    readout : str, optional
+        Name of the readout that the labels judge, where there are several.
     batch : int
         Samples in memory at a time.
     backend : {"reference", "lava"}
@@ -176,6 +179,7 @@ def simulate(
     return evaluate(
         netlist,
         samples,
+        readout=readout,
         batch=batch,
         backend=backend,
         early_exit=early_exit,
@@ -313,6 +317,7 @@ def report(
     path: str | Path,
     *,
     limit: int | None = None,
+    readout: str | None = None,
     ann: Network | None = None,
     weights: str | Path | None = None,
     target: str | Target | None = None,
@@ -330,6 +335,8 @@ def report(
         The page to write (.html).
     limit : int, optional
         Use the first samples only.
+    readout : str, optional
+        Name of the readout that the labels judge, where there are several.
     ann : nn.Module, str or Path, optional
         The network that it was converted from, to compare with.
     weights : path, optional
@@ -354,6 +361,7 @@ def report(
         netlist,
         samples,
         name=Path(path).stem,
+        readout=readout,
         ann=None if ann is None else _read_ann(ann, weights, samples),
         target=None if target is None else _target(target),
         lava=lava,

@@ -29,6 +29,7 @@ def report(
         Path | None, typer.Option("-o", "--output", help="The file to write: .html, .json, .csv or .md.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
+    readout: Annotated[str | None, typer.Option(help="Score this readout, where the netlist has several.")] = None,
     ann: Annotated[
         str | None, typer.Option(help="The network it was converted from, to compare with: as SPEC of `convert`.")
     ] = None,
@@ -84,6 +85,7 @@ def report(
                 netlist,
                 samples,
                 name=name,
+                readout=readout,
                 ann=network,
                 target=_target(netlist, target),
                 lava=lava,

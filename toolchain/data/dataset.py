@@ -71,8 +71,17 @@ class Dataset:
         -------
         ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; int8 or uint8
         """
-        payload = source.encode(self.normalized(source.mean, source.std, start, stop))
+        return self.encode(source, self.normalized(source.mean, source.std, start, stop))
+
+    def encode(self, source: Input, x: np.ndarray) -> np.ndarray:
+        """Return `payloads` of samples that are normalised."""
+        payload = source.encode(x)
         return np.ascontiguousarray(np.moveaxis(payload, 1, 0)) if self.is_frames else payload
+
+    @property
+    def unlabelled(self) -> Dataset:
+        """The same samples without labels: for runs that ask for no accuracy, whatever the labels are."""
+        return replace(self, labels=None)
 
     def batches(self, source: Input, size: int) -> Iterator[np.ndarray]:
         """Yield the payloads of all samples, `size` at a time."""
