@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from llvmlite import binding, ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
+from sim.jit import jit
 from toolchain.netlist import Conv, Shape
 
 #: Sums of int32 in a register of 512 bits.
@@ -124,7 +125,7 @@ def _emit_accumulate(typing: Any, taps: Any, count: Any, target: Any, stride: An
 _accumulate: Any = intrinsic(_emit_accumulate)
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _share_active(x: np.ndarray) -> float:
     """Return the share of channels that fire in some pixels of the first sample of `x` (N, 8, P, C).
 
@@ -142,7 +143,7 @@ def _share_active(x: np.ndarray) -> float:
     return count / (channels * len(range(0, pixels, step)))
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _list_active(x: np.ndarray, payloads: np.ndarray, listed: np.ndarray, quads: np.ndarray) -> None:
     """List, per sample and pixel, the channels of `x` (N, 8, P, C), uint8, that fire.
 
@@ -187,7 +188,7 @@ def _list_active(x: np.ndarray, payloads: np.ndarray, listed: np.ndarray, quads:
                         payloads[n, p, quad, t, i] = by_step[quad, i, t]
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _convolve(
     weight: np.ndarray,
     payloads: np.ndarray,

@@ -8,13 +8,14 @@ interpreter lock; threads come from outside (`sim.threads`). Arrays are channels
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from sim.jit import jit
 
 #: Neurons that go through all timesteps together: potentials and constants stay in first-level cache.
 TILE = 1024
 
 
-@njit(nogil=True, cache=True)
+@jit
 def fire(
     current: np.ndarray,
     skip: np.ndarray,
@@ -113,7 +114,7 @@ def fire(
     return clipped
 
 
-@njit(nogil=True, cache=True)
+@jit
 def count(payload: np.ndarray, total: np.ndarray, events: np.ndarray) -> None:
     """Add up |payload| and the number of non-zero payloads of each neuron.
 
@@ -131,7 +132,7 @@ def count(payload: np.ndarray, total: np.ndarray, events: np.ndarray) -> None:
             events[c] += value != 0
 
 
-@njit(nogil=True, cache=True)
+@jit
 def sum_windows(
     x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], before: tuple[int, int], out: np.ndarray
 ) -> None:
@@ -162,7 +163,7 @@ def sum_windows(
                             row[c] += source[c]
 
 
-@njit(nogil=True, cache=True)
+@jit
 def grow_maxima(
     x: np.ndarray,
     total: np.ndarray,

@@ -183,8 +183,21 @@ def test_options_and_data_are_checked(pictures):
         adafire.Recipe(target="loihi9")
     with pytest.raises(InputError, match="12 samples and 3 labels"):
         adafire.dataset(pictures, np.zeros(3))
+    for labels in (np.full(12, 0.5), np.full(12, np.nan), np.zeros((12, 2)), np.array(["cat"] * 12)):
+        with pytest.raises(InputError, match="expected a whole number per sample"):
+            adafire.dataset(pictures, labels)
+    for data, message in ((np.full((2, 3), np.nan), "NaN"), (np.zeros(0), "no samples"), (np.array([None]), "object")):
+        with pytest.raises(InputError, match=message):
+            adafire.dataset(data)
     with pytest.raises(InputError, match="cannot be combined with `backend` lava or `trace`"):
         adafire.simulate(None, pictures, early_exit=True, trace="trace.h5")
+
+
+def test_pictures_without_a_channel_axis_have_one_channel(tmp_path):
+    pictures = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    np.savez(tmp_path / "data.npz", images=pictures)
+    for data in (pictures, tmp_path / "data.npz"):
+        assert np.array_equal(adafire.dataset(data).values, pictures[:, np.newaxis])
 
 
 @pytest.mark.parametrize("name", ["sim.py", "toolchain.py", "hw_targets/__init__.py"])

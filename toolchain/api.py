@@ -20,7 +20,7 @@ from hw_targets.rules import CheckReport
 from hw_targets.rules import check as check_netlist
 from hw_targets.target import Target, load_target
 from toolchain.convert import Recipe, convert_network
-from toolchain.data import Dataset, read_data
+from toolchain.data import Dataset, channels_first, read_data
 from toolchain.display import Progress, silent
 from toolchain.energy import EnergyReport, estimate_energy, read_prices
 from toolchain.equivalence import EquivalenceReport
@@ -46,7 +46,7 @@ def dataset(data: Data, labels: np.ndarray | None = None, *, limit: int | None =
     Parameters
     ----------
     data : Dataset, path or ndarray
-        A .npz file; or pictures (N, H, W, C) uint8; or numbers (N, C, ...) that are taken as they are.
+        A .npz file; or pictures (N, H, W, C) or (N, H, W) uint8; or numbers (N, C, ...) that are taken as they are.
     labels : ndarray (N,), optional
         For an array.
     limit : int, optional
@@ -60,11 +60,22 @@ def dataset(data: Data, labels: np.ndarray | None = None, *, limit: int | None =
     if isinstance(data, str | Path):
         return read_data(Path(data), limit=limit)
     if isinstance(data, np.ndarray):
-        values = np.moveaxis(data, -1, 1) if data.dtype == np.uint8 and data.ndim == 4 else data
-        if labels is not None and len(labels) != len(values):
-            raise InputError("data", f"{len(values)} samples and {len(labels)} labels found, expected as many of both")
-        data = Dataset("array", values, None if labels is None else np.asarray(labels, np.int64))
+        if data.dtype.kind not in "buif":
+            raise InputError("data", f"an array of {data.dtype} found, expected numbers")
+        values = channels_first("data", "images", data)
+        data = Dataset("array", values, None if labels is None else _labels(labels, len(values)))
     return data if limit is None else data.select(np.arange(min(limit, len(data))))
+
+
+def _labels(labels: np.ndarray, samples: int) -> np.ndarray:
+    found = np.asarray(labels)
+    if found.shape[:1] != (samples,):
+        raise InputError("data", f"{samples} samples and {found.size} labels found, expected as many of both")
+    with np.errstate(invalid="ignore"):  # a NaN becomes some number, which is not equal to it
+        whole = found.astype(np.int64) if found.dtype.kind in "buif" else None
+    if whole is None or found.ndim != 1 or np.any(whole != found):
+        raise InputError("labels", f"{found.dtype} of shape {found.shape} found, expected a whole number per sample")
+    return whole
 
 
 def convert(
@@ -128,6 +139,7 @@ def simulate(
     data: Data,
     *,
     limit: int | None = None,
+    readout: str | None = None,
     batch: int = 64,
     backend: Literal["reference", "lava"] = "reference",
     early_exit: bool = False,
@@ -143,6 +155,8 @@ def simulate(
     data : Dataset, path or ndarray
     limit : int, optional
         Use the first samples only.
+    readout : str, optional
+        Name of the readout that the labels judge, where there are several.
     batch : int
         Samples in memory at a time.
     backend : {"reference", "lava"}
@@ -165,6 +179,7 @@ def simulate(
     return evaluate(
         netlist,
         samples,
+        readout=readout,
         batch=batch,
         backend=backend,
         early_exit=early_exit,
@@ -302,6 +317,7 @@ def report(
     path: str | Path,
     *,
     limit: int | None = None,
+    readout: str | None = None,
     ann: Network | None = None,
     weights: str | Path | None = None,
     target: str | Target | None = None,
@@ -319,6 +335,8 @@ def report(
         The page to write (.html).
     limit : int, optional
         Use the first samples only.
+    readout : str, optional
+        Name of the readout that the labels judge, where there are several.
     ann : nn.Module, str or Path, optional
         The network that it was converted from, to compare with.
     weights : path, optional
@@ -343,13 +361,14 @@ def report(
         netlist,
         samples,
         name=Path(path).stem,
+        readout=readout,
         ann=None if ann is None else _read_ann(ann, weights, samples),
         target=None if target is None else _target(target),
         lava=lava,
         baselines=baselines,
         progress=progress,
     )
-    write_bytes(Path(path), to_html(measurement).encode())
+    write_bytes(Path(path), to_html(measurement).encode(errors="replace"))
     return measurement
 
 

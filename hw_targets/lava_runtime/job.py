@@ -22,7 +22,10 @@ from toolchain.files import netlist_bytes, read_netlist
 from toolchain.netlist import BackendError, Input, Netlist, Readout, Shape
 
 #: What to do when there is no room for a run's files.
-MAKE_ROOM = "free some space for temporary files, or name another folder in TMPDIR"
+MAKE_ROOM = (
+    "free some space for temporary files, or name another folder in TMPDIR; what processes share lies in /dev/shm, "
+    "whatever TMPDIR says"
+)
 
 #: What each process counts: clipped membrane potentials, and nanoseconds per activity.
 COUNTERS = ("clips", "send_ns", "receive_ns", "compute_ns", "record_ns")

@@ -148,7 +148,9 @@ def _death(worker: subprocess.Popen[bytes], job: Job) -> BackendError:
     else:
         what = f"the worker died with {f'signal {-status}' if status < 0 else f'status {status}'}"
     tail = job.log.read_text(errors="replace")[-LOG_TAIL:].strip()
-    error = BackendError("lava", what, "is there enough memory?" if status in (None, -signal.SIGKILL) else None)
+    fix = "is there enough memory?" if status in (None, -signal.SIGKILL) else None
+    # What a process that maps a shared file hears when the file system has no page left for it.
+    error = BackendError("lava", what, MAKE_ROOM if status == -signal.SIGBUS else fix)
     if tail:
         error.add_note(tail)
     return error

@@ -311,3 +311,28 @@ def test_json_is_alone_on_stdout(workshop):
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_an_encoding_that_lacks_a_sign_fails_nothing(workshop, tmp_path, encoding):
+    """Tables, help, a netlist as text and errors; a file's name may even be no text at all."""
+    data = str(workshop / "data.npz")
+    odd = tmp_path / os.fsdecode(b"\xcf\x86\xff.npz")  # φ, and a byte that is no UTF-8
+    odd.write_bytes((workshop / "data.npz").read_bytes())
+    (tmp_path / "φ.toml").write_bytes('netlist = "net.h5" # φ'.encode())
+    commands = (
+        ["energy", str(workshop / "net.h5"), "--data", data],
+        ["convert", "--help"],
+        ["report", str(workshop / "net.h5"), "--data", str(odd), "--lava", "0", "-o", str(odd.with_suffix(".md"))],
+        ["run", str(tmp_path / "φ.toml")],
+        ["simulate", str(workshop / "net.h5"), "--data", str(tmp_path / "φ")],
+    )
+    program = f"import sys\nfrom toolchain.cli import main\nfor arguments in {commands!a}:\n"
+    program += "    try: main(arguments)\n    except SystemExit as stop: print(stop.code)"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    out, errors = done.stdout.decode(encoding), done.stderr.decode(encoding)
+    assert [line for line in out.splitlines() if line.isdecimal()] == ["0", "0", "0", "0", "2"], errors
+    assert "internal error" not in errors
+    assert "J" in out

@@ -1,6 +1,9 @@
 """``adafire run``: the steps of a file, each only when its inputs changed."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +72,51 @@ def test_a_second_run_does_nothing_and_a_change_redoes_what_depends_on_it(folder
 
     (folder / "all.toml").write_text(PIPELINE.replace("timesteps = 4", "timesteps = 5"))
     assert set(outcome(capsys, folder).values()) == {"done"}
+
+
+PACKAGE = """
+import json
+from pathlib import Path
+import torch
+from torch import nn
+from shop.sizes import HIDDEN
+
+def net():
+    torch.manual_seed(json.loads(Path("seed.json").read_text()))
+    return nn.Sequential(nn.Conv2d(1, HIDDEN, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36 * HIDDEN, 3))
+"""
+
+
+def test_what_the_network_imports_and_reads_counts_too(folder):
+    """In processes of their own, for a process imports a module once."""
+    (folder / "shop").mkdir()
+    (folder / "shop/net.py").write_text(PACKAGE)
+    (folder / "shop/sizes.py").write_text("HIDDEN = 4")
+    (folder / "seed.json").write_text("0")
+    (folder / "all.toml").write_text(PIPELINE.replace("model.py:net", "shop.net:net"))
+    program = "from toolchain.cli import main; main(['run', 'all.toml', '--json'])"
+
+    def done(folder: Path = folder) -> list[str]:
+        found = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+        return [step["step"] for step in json.loads(found.stdout)["steps"] if step["done"]]
+
+    assert done() == ["convert", "check", "verify", "energy"]
+    assert done() == []
+    for name, text in (("shop/sizes.py", "HIDDEN = 5"), ("seed.json", "1"), ("shop/net.py", PACKAGE + "\nDONE = 1")):
+        before = (folder / "net.h5").read_bytes()
+        (folder / name).write_text(text)
+        again = done()
+        assert again[0] == "convert", name
+        changed = (folder / "net.h5").read_bytes() != before
+        assert changed == (name != "shop/net.py")
+        assert again == (["convert", "check", "verify", "energy"] if changed else ["convert"])
+        assert done() == []
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    assert done(copy) == []
+    (copy / "shop/sizes.py").write_text("HIDDEN = 6")
+    assert done(copy)[0] == "convert"
+    assert done() == []
 
 
 def test_the_outcome_as_json(folder, capsys):

@@ -30,6 +30,15 @@ def test_pictures_turn_channels_first_and_to_the_unit_range(save):
     np.testing.assert_array_equal(data.labels, [1, 0])
 
 
+def test_pictures_without_a_channel_axis_have_one_channel(save):
+    images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    data = read_data(save(images=images))
+    assert data.shape == (1, 3, 4)
+    np.testing.assert_array_equal(data.values[:, 0], images)
+    assert read_data(save(images=images.reshape(2, 12))).shape == (12,)
+    assert read_data(save(images=images.astype(np.float32))).shape == (3, 4)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_floats_are_taken_as_they_are(save, order):
     images = np.random.default_rng(0).normal(size=(5, 3, 4, 2)).astype(np.float32)

@@ -16,9 +16,9 @@ from itertools import product
 
 import numpy as np
 import torch
-from numba import njit
 
 from sim.currents import compile_current
+from sim.jit import jit
 from sim.threads import for_each
 from toolchain.calibrate.light import shift_bias
 from toolchain.calibrate.walk import CalibrationWalk
@@ -56,7 +56,7 @@ class Goal:
     operation_cost: float
 
 
-@njit(nogil=True, cache=True)
+@jit
 def _run_candidate(
     current: np.ndarray,
     wanted: np.ndarray,

@@ -96,25 +96,33 @@ def convert(
 
 def _outcome(netlist: Netlist, output: Path) -> dict[str, Any]:
     """Return what was written as JSON values: as `adafire info`, with the file and what was measured on top."""
+    from toolchain.evaluate import interval
     from toolchain.info import summarize
 
-    accuracies = netlist.provenance.evaluation
+    measured = netlist.provenance.evaluation
     return {
         "file": str(output),
         **summarize(netlist).to_json(),
-        "evaluation": None if accuracies is None else accuracies.to_json(),
+        "evaluation": None if measured is None else measured.to_json(),
+        "interval": None if measured is None else list(interval(measured.integer_snn, measured.samples)),
+        "input_clips": None if measured is None else measured.input_clips,
     }
 
 
 def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
     """Say what was written, how accurate it is, what a search and early exit promise, and what was rounded."""
+    from toolchain.evaluate import InputClips, interval
+
     found = netlist.provenance
     yield (
         f"{output}: {len(netlist.spiking)} spiking populations, {len(netlist.connections)} connections, "
         f"T={netlist.timesteps}, hash {netlist.content_hash[:12]}"
     )
     if found.evaluation is not None:
-        yield str(found.evaluation)
+        low, high = interval(found.evaluation.integer_snn, found.evaluation.samples)
+        yield f"{found.evaluation} (95 % interval {low:.2%} to {high:.2%})"
+        if note := InputClips.of(netlist, found.evaluation.input_clips or 0, found.evaluation.samples).note:
+            yield f"note: {note}"
     if found.search is not None:
         measured = found.search.measured
         yield (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
@@ -84,7 +86,15 @@ def main(arguments: list[str] | None = None) -> None:
     installed or died; 130 interrupted. A traceback appears only when ADAFIRE_DEBUG is set.
     """
     sys.unraisablehook = _press_again
+    _replace_what_cannot_be_shown()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _replace_what_cannot_be_shown() -> None:
+    """Let output show a question mark for what its encoding lacks, a φ in latin-1 say, where it would fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def _press_again(lost: UnraisableHookArgs) -> None:
@@ -125,9 +135,18 @@ def run(arguments: list[str]) -> int:
     except MemoryError:
         _explain("error: not enough memory; use a smaller --batch or --limit")
         return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _give_up(error)
+        _explain(f"error: {error}; free some space there, in the folder of TMPDIR, or in /dev/shm")
+        return 2
     except Exception as error:  # noqa: BLE001  # whatever it is, a user gets one line
-        _explain(f"internal error: {type(error).__name__}: {error} (set ADAFIRE_DEBUG=1 for the traceback)")
-        return INTERNAL_ERROR
+        return _give_up(error)
+
+
+def _give_up(error: Exception) -> int:
+    _explain(f"internal error: {type(error).__name__}: {error} (set ADAFIRE_DEBUG=1 for the traceback)")
+    return INTERNAL_ERROR
 
 
 def flags_of(names: Sequence[str]) -> dict[str, str]:

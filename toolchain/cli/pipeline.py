@@ -24,7 +24,7 @@ steps share::
 
 An option that a command takes several times is a list. Paths are relative to the file. Results of steps that print go
 to ``STEM.STEP.json``, STEM being the netlist's. Beside the file, ``NAME.done.json`` remembers by content what each step
-was made of.
+was made of: its options, the files they name, and whatever of the user's was imported or read on the way.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ import typer
 from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, messages, results, show
 from toolchain.cli.flags import flag
+from toolchain.cli.reading import digest, reading
 from toolchain.netlist import InputError
 
 #: The steps in the order they run; whether they take the shared data; whether they write `output` themselves.
@@ -85,13 +86,13 @@ class Step:
     captured: bool
 
     def key(self) -> str:
-        """Return a hash of everything that the output depends on: the command and the files it names."""
+        """Return a hash of what is known before the step runs: the command and the files it names."""
         sha = hashlib.sha256(version("adafire").encode())
         for word in (self.name, *self.arguments):
             sha.update(b"\0" + word.encode())
             named = Path(word.rsplit(":", 1)[0] if ".py:" in word else word)
-            if named != self.output and named.is_file():
-                sha.update(hashlib.sha256(named.read_bytes()).digest())
+            if named != self.output and (content := digest(named)) is not None:
+                sha.update(content.encode())
         return sha.hexdigest()
 
 
@@ -139,7 +140,7 @@ def read_pipeline(path: Path) -> tuple[Step, ...]:
         When it is no TOML, names an unknown step, or lacks something.
     """
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text("utf-8"))  # whatever the locale: TOML is UTF-8
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(str(path), f"is no readable TOML file ({error})") from None
     for name in document.keys() - STEPS.keys() - {"netlist", "data"}:
@@ -169,10 +170,18 @@ def _perform(step: Step, run: Run) -> int:
 
 def _read_done(path: Path) -> dict[str, list[Any]]:
     try:
-        done = json.loads(path.read_text())
+        done = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return done if isinstance(done, dict) else {}
+
+
+def _up_to_date(step: Step, key: str, kept: object) -> int | None:
+    """Return the status of a step that need not run again; None where it must."""
+    match kept:
+        case [str(before), int(status), dict(read)] if step.output.is_file() and before == key:
+            return status if all(digest(path) == sha for path, sha in read.items()) else None
+    return None
 
 
 def run_steps(steps: tuple[Step, ...], memory: Path, run: Run) -> Iterator[dict[str, Any]]:
@@ -190,13 +199,18 @@ def run_steps(steps: tuple[Step, ...], memory: Path, run: Run) -> Iterator[dict[
     done = _read_done(memory)
     for step in steps:
         key = step.key()
-        kept = done.get(step.name)
-        if step.output.is_file() and isinstance(kept, list) and kept[:1] == [key]:
-            yield {"step": step.name, "output": str(step.output), "status": int(kept[1]), "done": False}
+        status = _up_to_date(step, key, done.get(step.name))
+        if status is not None:
+            yield {"step": step.name, "output": str(step.output), "status": status, "done": False}
             continue
-        status = _perform(step, run)
+        with reading(step.arguments) as read:
+            status = _perform(step, run)
         if status in (0, CHECK_FAILED):
-            done[step.name] = [key, status]
+            done[step.name] = [
+                key,
+                status,
+                {p: sha for p, sha in read.items() if Path(p).resolve() != step.output.resolve()},
+            ]
             write_bytes(memory, json.dumps(done, indent=1, sort_keys=True).encode())
         yield {"step": step.name, "output": str(step.output), "status": status, "done": True}
         if status not in (0, CHECK_FAILED):

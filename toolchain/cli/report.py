@@ -29,6 +29,7 @@ def report(
         Path | None, typer.Option("-o", "--output", help="The file to write: .html, .json, .csv or .md.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
+    readout: Annotated[str | None, typer.Option(help="Score this readout, where the netlist has several.")] = None,
     ann: Annotated[
         str | None, typer.Option(help="The network it was converted from, to compare with: as SPEC of `convert`.")
     ] = None,
@@ -84,6 +85,7 @@ def report(
                 netlist,
                 samples,
                 name=name,
+                readout=readout,
                 ann=network,
                 target=_target(netlist, target),
                 lava=lava,
@@ -95,7 +97,7 @@ def report(
         command = " ".join(["adafire report", *(p.name for p in netlists), "--data", data.name])
         command += "" if limit is None else f" --limit {limit}"
         command += "".join(f" --baseline {name}" for name in compared)
-        write_bytes(output, _written(measured, output.suffix, command).encode())
+        write_bytes(output, _written(measured, output.suffix, command).encode(errors="replace"))
         if not as_json:
             results.print(f"{output}: report of {', '.join(names)} on {len(samples)} samples", soft_wrap=True)
     if as_json:

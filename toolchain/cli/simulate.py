@@ -16,6 +16,7 @@ def simulate(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
     data: Annotated[Path, typer.Option(help="Samples, and labels for the accuracy (.npz).")],
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
+    readout: Annotated[str | None, typer.Option(help="Score this readout, where the netlist has several.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in memory at a time.")] = 64,
     backend: Annotated[Literal["reference", "lava"], typer.Option(help="What runs the netlist.")] = "reference",
     early_exit: Annotated[bool, typer.Option("--early-exit", help="Stop each sample once confident.")] = False,
@@ -40,6 +41,7 @@ def simulate(
     result = evaluate(
         network,
         samples,
+        readout=readout,
         batch=batch,
         backend=backend,
         early_exit=early_exit,

@@ -10,7 +10,7 @@ import torch
 from sim.threads import one_thread
 from toolchain.data import Dataset, check_data
 from toolchain.display import Progress, silent
-from toolchain.evaluate import evaluate
+from toolchain.evaluate import classes, decide, evaluate
 from toolchain.netlist import Accuracies, Input, InputError, Netlist
 from toolchain.network import FloatNetwork, SpikingNetwork, outputs, simulate_float
 
@@ -39,7 +39,7 @@ def check_labelled(network: FloatNetwork, data: Dataset, source: Input, timestep
     if network.classifier is None:
         shapes = ", ".join(str(u.shape) for u in network.outputs)
         raise InputError(data.name, f"outputs of shape {shapes} found, accuracy needs a single list of classes")
-    check_data(data, source, network.classifier.shape[0], timesteps)
+    check_data(data, source, classes(network.classifier.shape), timesteps)
 
 
 def measure_stages(
@@ -70,16 +70,24 @@ def measure_stages(
     ann = spikes = 0
     with one_thread(), progress("float SNN", -(-len(data) // BATCH)) as advance:
         for start in range(0, len(data), BATCH):
-            labels = torch.from_numpy(data.labels[start : start + BATCH])
+            labels = data.labels[start : start + BATCH]
             x = torch.from_numpy(data.normalized(source.mean, source.std, start, start + BATCH)).float()
             still = x[:, : netlist.timesteps].mean(dim=1) if data.is_frames else x
             (logits,) = outputs(network, still)
-            ann += int((logits.argmax(1) == labels).sum())
+            ann += int((decide(logits.numpy()) == labels).sum())
             for values in simulate_float(spiking, x):
                 last = values
-            spikes += int((last[classifier.name].argmax(1) == labels).sum())
+            spikes += int((decide(last[classifier.name].numpy()) == labels).sum())
             advance()
-    integers = evaluate(netlist, data, progress=progress).accuracy
-    assert integers is not None
+    integers = evaluate(netlist, data, progress=progress)
+    assert integers.accuracy is not None
     sha = hashlib.sha256(np.ascontiguousarray(data.values).tobytes() + data.labels.tobytes())
-    return Accuracies(data.name, sha.hexdigest(), len(data), ann / len(data), spikes / len(data), integers)
+    return Accuracies(
+        data=data.name,
+        data_sha256=sha.hexdigest(),
+        samples=len(data),
+        ann=ann / len(data),
+        float_snn=spikes / len(data),
+        integer_snn=integers.accuracy,
+        input_clips=integers.input_clips.clipped,
+    )

@@ -71,13 +71,55 @@ class Dataset:
         -------
         ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; int8 or uint8
         """
-        payload = source.encode(self.normalized(source.mean, source.std, start, stop))
+        return self.encode(source, self.normalized(source.mean, source.std, start, stop))
+
+    def encode(self, source: Input, x: np.ndarray) -> np.ndarray:
+        """Return `payloads` of samples that are normalised."""
+        payload = source.encode(x)
         return np.ascontiguousarray(np.moveaxis(payload, 1, 0)) if self.is_frames else payload
+
+    @property
+    def unlabelled(self) -> Dataset:
+        """The same samples without labels: for runs that ask for no accuracy, whatever the labels are."""
+        return replace(self, labels=None)
 
     def batches(self, source: Input, size: int) -> Iterator[np.ndarray]:
         """Yield the payloads of all samples, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.payloads(source, start, start + size)
+
+
+def channels_first(where: str, key: str, values: np.ndarray) -> np.ndarray:
+    """Return samples with the channel axis first, as a `Dataset` has them.
+
+    Parameters
+    ----------
+    where : str
+        What an error names.
+    key : {"images", "frames"}
+    values : ndarray
+        Images are uint8 (N, H, W, C), or (N, H, W) with one channel, and are turned; uint8 (N, features), numbers of
+        other types (N, C, ...) and frames (N, T, C, ...) stay as they are.
+
+    Raises
+    ------
+    InputError
+        When there are no samples, a value is not finite, or axes are missing.
+    """
+    if values.ndim == 0 or values.shape[0] == 0:
+        raise InputError(where, f"{key} holds no samples")
+    if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
+        raise InputError(where, f"{key} holds NaN or infinite values", "clean the data first")
+    if key == "frames":
+        if not 3 <= values.ndim <= 6:
+            raise InputError(where, f"frames of shape {values.shape} found, expected (N, T, C, H, W)")
+        return values
+    if not 2 <= values.ndim <= 5:
+        expected = "uint8 (N, H, W, C) or (N, H, W), or floating (N, C, H, W)"
+        raise InputError(where, f"images of shape {values.shape} found, expected {expected}")
+    if values.dtype != np.uint8 or values.ndim == 2:
+        return values
+    return values[:, np.newaxis] if values.ndim == 3 else np.moveaxis(values, -1, 1)
 
 
 def check_data(data: Dataset, source: Input, classes: int | None = None, timesteps: int | None = None) -> None:

@@ -1,6 +1,6 @@
 """The data file (.npz): pictures, signals or event frames, and labels.
 
-``images`` uint8 (N, H, W, C) or floating (N, C, H, W), or ``frames`` (N, T, C, H, W); ``labels`` (N,).
+``images`` uint8 (N, H, W, C) or (N, H, W), or floating (N, C, H, W), or ``frames`` (N, T, C, H, W); ``labels`` (N,).
 Nothing is unpickled, and of an array only the first `limit` samples are inflated.
 """
 
@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from toolchain.data.dataset import Dataset
+from toolchain.data.dataset import Dataset, channels_first
 from toolchain.netlist import FormatError, InputError, Shape
 
 #: Largest array that is read, in bytes.
@@ -85,25 +85,11 @@ def read_data(path: Path | str, *, limit: int | None = None) -> Dataset:
         raise FormatError(str(path), f"is no .npz file or a damaged one ({error})") from None
     if labels is not None and (labels.ndim != 1 or labelled != total):
         raise InputError(str(path), f"labels of shape {(labelled, *labels.shape[1:])} found, expected ({total},)")
-    return Dataset(path.name, _channels_first(path, key, values), _labels(labels), key == "frames")
+    return Dataset(path.name, channels_first(str(path), key, values), _labels(labels), key == "frames")
 
 
 def _labels(labels: np.ndarray | None) -> np.ndarray | None:
     return None if labels is None else labels.astype(np.int64)
-
-
-def _channels_first(path: Path, key: str, values: np.ndarray) -> np.ndarray:
-    if values.shape[0] == 0:
-        raise InputError(str(path), f"{key} holds no samples")
-    if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
-        raise InputError(str(path), f"{key} holds NaN or infinite values", "clean the data first")
-    if key == "frames":
-        if not 3 <= values.ndim <= 6:
-            raise InputError(str(path), f"frames of shape {values.shape} found, expected (N, T, C, H, W)")
-        return values
-    if not 2 <= values.ndim <= 5:
-        raise InputError(str(path), f"images of shape {values.shape} found, expected (N, H, W, C) or (N, C, H, W)")
-    return np.moveaxis(values, -1, 1) if values.dtype == np.uint8 and values.ndim > 2 else values
 
 
 def _read_array(path: Path, archive: zipfile.ZipFile, key: str, limit: int | None) -> tuple[np.ndarray, int]:

@@ -72,7 +72,7 @@ def _pairs(
 
 
 def _traces(backend: Backend, data: Dataset, batch: int, progress: Progress = silent) -> Iterator[Trace]:
-    return (run.trace for run in stream(backend, data, batch=batch, progress=progress))
+    return (run.trace for run in stream(backend, data.unlabelled, batch=batch, progress=progress))
 
 
 def _other(

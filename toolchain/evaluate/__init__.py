@@ -2,7 +2,8 @@
 
 from toolchain.evaluate.backends import Golden, Lava, Reference, Stopping
 from toolchain.evaluate.evaluation import Evaluation, count_operations, evaluate
-from toolchain.evaluate.observers import ByName, decide, operations, right, saturations
+from toolchain.evaluate.observers import ByName, InputClips, input_clips, operations, right, saturations
+from toolchain.evaluate.scoring import accuracy_text, classes, decide, interval, scored_readout, why_unscored
 from toolchain.evaluate.stream import Backend, BatchRun, Observer, Samples, Seen, observe, stream
 from toolchain.evaluate.traffic import measure_traffic
 
@@ -12,19 +13,26 @@ __all__ = [
     "ByName",
     "Evaluation",
     "Golden",
+    "InputClips",
     "Lava",
     "Observer",
     "Reference",
     "Samples",
     "Seen",
     "Stopping",
+    "accuracy_text",
+    "classes",
     "count_operations",
     "decide",
     "evaluate",
+    "input_clips",
+    "interval",
     "measure_traffic",
     "observe",
     "operations",
     "right",
     "saturations",
+    "scored_readout",
     "stream",
+    "why_unscored",
 ]

@@ -16,7 +16,16 @@ from toolchain.data import Dataset
 from toolchain.display import Displayed, Progress, silent
 from toolchain.energy import Counts
 from toolchain.evaluate.backends import Lava, Reference, Stopping
-from toolchain.evaluate.observers import operations, recorder, right, saturations, timings
+from toolchain.evaluate.observers import (
+    InputClips,
+    input_clips,
+    operations,
+    recorder,
+    right,
+    saturations,
+    timings,
+)
+from toolchain.evaluate.scoring import accuracy_text, interval, scored_readout, why_unscored
 from toolchain.evaluate.stream import Backend, Observer, observe
 from toolchain.files import TraceWriter
 from toolchain.netlist import InputError, Netlist
@@ -31,8 +40,10 @@ class Evaluation(Displayed):
     backend : str
     samples, timesteps : int
     accuracy : float or None
-        Share of right decisions at the last timestep (at its own exit for early exit); None without
-        labels or with a readout that is no list of classes.
+        Share of right decisions at the last timestep (at its own exit for early exit); None where `unscored` says why.
+    readout : str or None
+        Whose decisions they are.
+    unscored : str or None
     accuracy_by_timestep : tuple of float
         Decisions taken at every timestep; empty likewise, and for early exit.
     spikes_per_sample : float
@@ -44,6 +55,7 @@ class Evaluation(Displayed):
         Wall time of the run, without reading files; with writing the trace.
     saturations : mapping of str to int
         Clipped membrane potentials, of populations that had any.
+    input_clips : InputClips
     lava : LavaTiming or None
         Where the time went on Lava.
     """
@@ -52,17 +64,25 @@ class Evaluation(Displayed):
     samples: int
     timesteps: int
     accuracy: float | None
+    readout: str | None
+    unscored: str | None
     accuracy_by_timestep: tuple[float, ...]
     spikes_per_sample: float
     synaptic_operations_per_sample: float
     mean_timesteps: float
     seconds: float
     saturations: Mapping[str, int]
+    input_clips: InputClips
     lava: LavaTiming | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values; `lava` only where Lava ran."""
-        found = {**asdict(self), "accuracy_by_timestep": list(self.accuracy_by_timestep)}
+        """Return the fields as JSON values, and the interval of the accuracy; `lava` only where Lava ran."""
+        found = {
+            **asdict(self),
+            "accuracy_by_timestep": list(self.accuracy_by_timestep),
+            "interval": None if self.accuracy is None else list(interval(self.accuracy, self.samples)),
+            "input_clips": self.input_clips.clipped,
+        }
         if self.lava is None:
             del found["lava"]
         else:
@@ -75,7 +95,8 @@ class Evaluation(Displayed):
         table.add_row("backend", self.backend)
         table.add_row("samples", f"{self.samples:,}")
         table.add_row("timesteps", f"{self.timesteps}")
-        table.add_row("accuracy", "no labels" if self.accuracy is None else f"{self.accuracy:.2%}")
+        of = "" if self.readout is None else f" of {self.readout}"
+        table.add_row(f"accuracy{of}", self.unscored or accuracy_text(self.accuracy or 0.0, self.samples))
         for t, accuracy in enumerate(self.accuracy_by_timestep, start=1):
             table.add_row(f"  at timestep {t}", f"{accuracy:.2%}")
         table.add_row("mean timesteps", f"{self.mean_timesteps:.2f}")
@@ -84,6 +105,10 @@ class Evaluation(Displayed):
         table.add_row("seconds", f"{self.seconds:.2f}")
         for name, clips in self.saturations.items():
             table.add_row(f"saturations in {name}", f"{clips:,}")
+        if self.input_clips.clipped:
+            table.add_row("input clips", str(self.input_clips))
+        if self.input_clips.note is not None:
+            table.add_row("note", self.input_clips.note)
         if self.lava is not None:
             table.add_row("Lava steps", f"{self.lava.steps:,} of {1e3 * self.lava.step:.1f} ms each")
             table.add_row("Lava start-up and end", f"{self.lava.start_up:.2f} s")
@@ -94,6 +119,7 @@ def evaluate(
     netlist: Netlist,
     data: Dataset,
     *,
+    readout: str | None = None,
     batch: int = 64,
     backend: Literal["reference", "lava"] = "reference",
     early_exit: bool = False,
@@ -107,6 +133,8 @@ def evaluate(
     ----------
     netlist : Netlist
     data : Dataset
+    readout : str, optional
+        Name of the readout that is scored; by default the only one, if it is a list of classes.
     batch : int
         Samples in memory at a time.
     backend : {"reference", "lava"}
@@ -121,8 +149,8 @@ def evaluate(
     Raises
     ------
     InputError
-        When the data do not fit the netlist, it holds no confidence schedule to stop by, the executor is unknown, or
-        options exclude each other.
+        When the data do not fit the netlist, it holds no confidence schedule to stop by, the readout or the executor is
+        unknown, or options exclude each other.
     BackendError
         When Lava or the executor is not there, or died.
     """
@@ -134,25 +162,29 @@ def evaluate(
         runs = Stopping(netlist)
     else:
         runs = Lava(netlist) if backend == "lava" else Reference(netlist, spikes=trace is not None)
-    observers: list[Observer] = [right, operations, saturations, timings]
+    observers: list[Observer] = [right, operations, saturations, input_clips, timings]
     started = time.perf_counter()
     with ExitStack() as stack:
         if trace is not None:
             observers.append(recorder(stack.enter_context(TraceWriter(trace))))
-        seen = observe(runs, data, observers, batch=batch, executor=executor, progress=progress)
+        seen = observe(runs, data, observers, readout=readout, batch=batch, executor=executor, progress=progress)
     counts, times = seen[operations], seen[timings]
+    scored = scored_readout(netlist, readout)
     by_timestep = tuple((seen[right] / counts.samples).tolist())
     return Evaluation(
         backend=backend,
         samples=counts.samples,
         timesteps=netlist.timesteps,
         accuracy=by_timestep[-1] if by_timestep else None,
+        readout=scored.name if scored is not None and by_timestep else None,
+        unscored=why_unscored(netlist, data, readout),
         accuracy_by_timestep=() if early_exit else by_timestep,
         spikes_per_sample=counts.spikes / counts.samples,
         synaptic_operations_per_sample=counts.sops / counts.samples,
         mean_timesteps=counts.steps / counts.samples,
         seconds=time.perf_counter() - started,
         saturations={name: clips for name, clips in seen[saturations].items() if clips},
+        input_clips=seen[input_clips],
         lava=add_timings(times) if times else None,
     )
 
@@ -165,4 +197,4 @@ def count_operations(netlist: Netlist, data: Dataset, *, batch: int = 64, progre
     InputError
         When the data do not fit the netlist.
     """
-    return observe(Reference(netlist), data, [operations], batch=batch, progress=progress)[operations]
+    return observe(Reference(netlist), data.unlabelled, [operations], batch=batch, progress=progress)[operations]

@@ -1,18 +1,25 @@
-"""Observers that several runs share: right decisions, operations, saturations, a trace file, Lava's time."""
+"""Observers that several runs share: right decisions, operations, clips, a trace file, Lava's time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from hw_targets.lava_runtime import LavaTiming
 from toolchain.energy import Counts, count
+from toolchain.evaluate.scoring import decide
 from toolchain.evaluate.stream import BatchRun, Observer
 from toolchain.files import TraceWriter
+from toolchain.netlist import Netlist
+from toolchain.netlist.shapes import size
 
 Value = TypeVar("Value", bound=Any)
+
+#: Share of clipped input values above which there is a note.
+_STRAY = 0.01
 
 
 class ByName(dict[str, Value], Generic[Value]):
@@ -23,17 +30,45 @@ class ByName(dict[str, Value], Generic[Value]):
         return ByName({name: value + other[name] for name, value in self.items()})
 
 
-def decide(readout: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the class with the largest logit; `readout` is (..., classes), the running sum."""
-    return np.argmax(readout * scale, axis=-1)
-
-
 def right(run: BatchRun) -> np.ndarray:
     """Count the right decisions at each timestep, (T,) int64: (1,) at the exit with early exit, (0,) without labels."""
-    classifier, labels = run.netlist.classifier, run.samples.labels
-    if classifier is None or labels is None:
+    scored, labels = run.samples.scored, run.samples.labels
+    if scored is None or labels is None:
         return np.zeros(0, np.int64)
-    return np.asarray((decide(run.readouts[classifier.name], classifier.scale) == labels).sum(axis=-1))
+    return np.asarray((decide(run.readouts[scored.name], scored.scale) == labels).sum(axis=-1))
+
+
+@dataclass(frozen=True)
+class InputClips:
+    """Values that left the input's range and were clipped, of all that went in."""
+
+    clipped: int
+    values: int
+
+    def __add__(self, other: InputClips) -> InputClips:
+        """Join two batches."""
+        return InputClips(self.clipped + other.clipped, self.values + other.values)
+
+    def __str__(self) -> str:
+        return f"{self.clipped:,} of {self.values:,} values ({self.clipped / self.values:.2%})"
+
+    @classmethod
+    def of(cls, netlist: Netlist, clipped: int, samples: int) -> InputClips:
+        """Return so many clipped values of a run of so many samples."""
+        steps = netlist.timesteps if netlist.input.coding == "frames" else 1
+        return cls(clipped, samples * steps * size(netlist.input.shape))
+
+    @property
+    def note(self) -> str | None:
+        """What is to be said where it is more than stray values."""
+        if self.clipped <= _STRAY * self.values:
+            return None
+        return f"the data leave the range that the input was calibrated for: {self} were clipped"
+
+
+def input_clips(run: BatchRun) -> InputClips:
+    """Count values outside the input's range (semantics, section 3)."""
+    return InputClips.of(run.netlist, run.samples.clips, run.emitted.samples)
 
 
 def operations(run: BatchRun) -> Counts:

@@ -32,7 +32,7 @@ def measure_traffic(netlist: Netlist, data: Dataset) -> Mapping[str, np.ndarray]
         Spikes per inference, a burst of n counted as n. Input neurons count what they inject,
         once per timestep, sign aside.
     """
-    activity = observe(Reference(netlist), data, [_activity])[_activity]
+    activity = observe(Reference(netlist), data.unlabelled, [_activity])[_activity]
     sent = {**activity.payloads, netlist.input.name: activity.events[netlist.input.name]}
     return {name: total / activity.samples for name, total in sent.items()}
 

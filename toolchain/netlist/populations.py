@@ -114,6 +114,12 @@ class Input:
         low, high = self.payload_range
         return np.clip(np.rint(x / self.scale), low, high).astype(self.payload_dtype)
 
+    def clips(self, x: np.ndarray) -> int:
+        """Count the values of normalised data that `encode` clips to the payload's range."""
+        low, high = self.payload_range
+        payload = np.rint(x / self.scale)
+        return int(np.count_nonzero((payload < low) | (payload > high)))
+
 
 @dataclass(frozen=True, eq=False)
 class AdaFire:

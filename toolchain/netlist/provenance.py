@@ -70,6 +70,8 @@ class Accuracies:
         Of the spiking network at the last timestep, in real numbers (`toolchain.network.float_snn`).
     integer_snn : float
         Of the netlist at the last timestep.
+    input_clips : int or None
+        Values that left the input's range and were clipped; older versions did not count.
     """
 
     data: str
@@ -78,10 +80,13 @@ class Accuracies:
     ann: float
     float_snn: float
     integer_snn: float
+    input_clips: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""
+        counted = {} if self.input_clips is None else {"input_clips": self.input_clips}
         return {
+            **counted,
             "data": self.data,
             "data_sha256": self.data_sha256,
             "samples": self.samples,

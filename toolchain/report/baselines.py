@@ -14,7 +14,7 @@ from typing import Any
 from toolchain.data import Dataset
 from toolchain.display import Progress, silent
 from toolchain.energy import Counts, EnergyReport, paper_energy_by_timestep, sops_by_timestep
-from toolchain.evaluate import Reference, observe, operations, right
+from toolchain.evaluate import Reference, observe, operations, right, scored_readout
 from toolchain.netlist import AdaFire, InputError, Netlist
 
 #: Samples in memory at a time.
@@ -86,7 +86,9 @@ def phi_range(netlist: Netlist) -> tuple[int, int]:
     return min(found, default=0), max(found, default=0)
 
 
-def check_baselines(netlist: Netlist, data: Dataset, baselines: Mapping[str, Netlist]) -> None:
+def check_baselines(
+    netlist: Netlist, data: Dataset, baselines: Mapping[str, Netlist], readout: str | None = None
+) -> None:
     """Raise unless every baseline takes the same samples and decides on the same classes as the netlist.
 
     Raises
@@ -103,8 +105,12 @@ def check_baselines(netlist: Netlist, data: Dataset, baselines: Mapping[str, Net
             "add an array 'labels' (N,), or leave `baselines` out",
         )
     shapes = [r.shape for r in netlist.readouts]
-    if netlist.classifier is None:
-        raise InputError("baselines", f"readouts of shape {shapes} found, accuracy needs a single list of classes")
+    if scored_readout(netlist, readout) is None:
+        raise InputError(
+            "baselines",
+            f"readouts of shape {shapes} found, accuracy needs a single list of classes",
+            "name the `readout` to score" if len(shapes) > 1 else None,
+        )
     for name, baseline in baselines.items():
         for what, found, expected in (
             ("an input of shape", baseline.input.shape, netlist.input.shape),
@@ -124,6 +130,7 @@ def run_baseline(
     data: Dataset,
     *,
     name: str,
+    readout: str | None = None,
     accuracy: float,
     reported: EnergyReport,
     progress: Progress = silent,
@@ -137,6 +144,8 @@ def run_baseline(
     data : Dataset
     name : str
         How the report calls the baseline.
+    readout : str, optional
+        That is scored.
     accuracy : float
         Of the reported netlist on the same data, at its last timestep.
     reported : EnergyReport
@@ -148,7 +157,9 @@ def run_baseline(
     InputError
         When the data do not fit the baseline.
     """
-    seen = observe(Reference(netlist, spikes=True), data, (right, operations), batch=BATCH, progress=progress)
+    seen = observe(
+        Reference(netlist, spikes=True), data, (right, operations), readout=readout, batch=BATCH, progress=progress
+    )
     counts = seen[operations]
     accuracies = tuple(float(share) for share in seen[right] / counts.samples)
     return stop(netlist, counts, accuracies, name=name, accuracy=accuracy, reported=reported)

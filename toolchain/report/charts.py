@@ -109,7 +109,7 @@ class Chart:
 
 def _own_ids(text: str, label: str) -> str:
     """Make a drawing's ids its own on a page of many, and drop those that nothing refers to."""
-    prefix = "c" + hashlib.sha256(label.encode()).hexdigest()[:8]
+    prefix = "c" + hashlib.sha256(label.encode(errors="replace")).hexdigest()[:8]
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", text)
     return re.sub(r'(url\(|href=")#', rf"\1#{prefix}", text)

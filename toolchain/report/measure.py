@@ -14,7 +14,18 @@ from toolchain.data import Dataset
 from toolchain.display import Displayed, Progress, silent
 from toolchain.energy import Counts, EnergyReport, energy_text, estimate_energy, quantity
 from toolchain.equivalence import EquivalenceReport
-from toolchain.evaluate import Reference, observe, operations, right, saturations
+from toolchain.evaluate import (
+    InputClips,
+    Reference,
+    accuracy_text,
+    input_clips,
+    observe,
+    operations,
+    right,
+    saturations,
+    scored_readout,
+    why_unscored,
+)
 from toolchain.netlist import AdaFire, Netlist, membrane_bound
 from toolchain.network import FloatNetwork
 from toolchain.report.baselines import Baseline
@@ -73,7 +84,11 @@ class Measurement(Displayed):
         How the report calls the netlist and the data.
     samples : int
     accuracy_by_timestep : tuple of float
-        Empty without labels, or with a readout that is no list of classes.
+        Empty where `unscored` says why.
+    readout : str or None
+        Whose decisions they are.
+    unscored : str or None
+    input_clips : InputClips
     accuracy_without_spikes, accuracy_ann : float or None
     energy : EnergyReport
     activity : mapping of str to PopulationActivity
@@ -93,6 +108,9 @@ class Measurement(Displayed):
     data: str
     samples: int
     accuracy_by_timestep: tuple[float, ...]
+    readout: str | None
+    unscored: str | None
+    input_clips: InputClips
     accuracy_without_spikes: float | None
     accuracy_ann: float | None
     energy: EnergyReport
@@ -119,7 +137,9 @@ class Measurement(Displayed):
             ("accuracy without spikes", self.accuracy_without_spikes),
         ):
             if share is not None:
-                table.add_row(what, f"{share:.2%}")
+                table.add_row(what, accuracy_text(share, self.samples) if what == "accuracy" else f"{share:.2%}")
+        if self.input_clips.note is not None:
+            table.add_row("note", self.input_clips.note)
         table.add_row("SOPs per sample", quantity(self.energy.sops / self.samples))
         table.add_row("energy per sample", energy_text(self.energy.e_snn / self.samples))
         table.add_row("energy of the FP32 ANN", energy_text(self.energy.e_ann / self.samples))
@@ -139,6 +159,7 @@ def measure(
     data: Dataset,
     *,
     name: str,
+    readout: str | None = None,
     ann: FloatNetwork | None = None,
     equivalence: EquivalenceReport | None = None,
     placement: Placement | None = None,
@@ -154,6 +175,8 @@ def measure(
         Labels are optional.
     name : str
         How the report calls the netlist.
+    readout : str, optional
+        Name of the readout that the labels judge, where there are several.
     ann : FloatNetwork, optional
         The network that it was converted from, to compare with.
     equivalence, placement, check
@@ -166,8 +189,9 @@ def measure(
         When the data do not fit the netlist.
     """
     fidelity = Fidelity(data, ann)
-    observers = (right, operations, saturations, emitted, fidelity, exits)
-    seen = observe(Reference(netlist, spikes=True), data, observers, batch=BATCH, progress=progress)
+    observers = (right, operations, saturations, input_clips, emitted, fidelity, exits)
+    seen = observe(Reference(netlist, spikes=True), data, observers, readout=readout, batch=BATCH, progress=progress)
+    scored = scored_readout(netlist, readout)
     counts, likeness = seen[operations], seen[fidelity]
 
     def shares(found: np.ndarray) -> tuple[float, ...]:
@@ -179,6 +203,9 @@ def measure(
         data=data.name,
         samples=counts.samples,
         accuracy_by_timestep=shares(seen[right]),
+        readout=scored.name if scored is not None and seen[right].size else None,
+        unscored=why_unscored(netlist, data, readout),
+        input_clips=seen[input_clips],
         accuracy_without_spikes=next(iter(shares(likeness[WITHOUT_SPIKES].right)), None),
         accuracy_ann=next(iter(shares(likeness[ANN].right)), None) if ANN in likeness else None,
         energy=estimate_energy(counts),

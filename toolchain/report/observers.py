@@ -120,12 +120,12 @@ class Fidelity:
 
 
 def _likeness(run: BatchRun, rates: Mapping[str, Tensor], references: Iterable[tuple[str, Tensor]]) -> Likeness:
-    """Compare population by population, for each may be large; the classifier's decisions are counted on the way."""
-    classifier, labels = run.netlist.classifier, run.samples.labels
+    """Compare population by population, for each may be large; the scored decisions are counted on the way."""
+    scored, labels = run.samples.scored, run.samples.labels
     errors, right = ByName[Error](), np.zeros(0, np.int64)
     for name, reference in references:
         errors[name] = error(reference, rates[name])
-        if classifier is not None and name == classifier.name and labels is not None:
-            decisions = decide(reference.double().numpy(), classifier.scale)
+        if scored is not None and name == scored.name and labels is not None:
+            decisions = decide(reference.double().numpy(), scored.scale)
             right = np.array([np.count_nonzero(decisions == labels)])
     return Likeness(errors, right)

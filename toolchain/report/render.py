@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from toolchain.energy import energy_text, price_list, quantity, reading_groups, shown_energy
 from toolchain.equivalence import Explanation
+from toolchain.evaluate import interval
 from toolchain.netlist.shapes import size
 from toolchain.report import charts
 from toolchain.report.columns import population_table
@@ -104,6 +105,7 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         cores=() if m.placement is None else draw_cores(m.placement),
         provenance=[(term, value) for term, value in provenance if len(value) <= LONGEST],
         long_provenance=[(term, value) for term, value in provenance if len(value) > LONGEST],
+        clips=m.input_clips.note,
         notes=list(m.netlist.provenance.notes or ()),
         data=data,
         downloads=[
@@ -130,7 +132,12 @@ def frame() -> dict[str, Any]:
 
 def download(name: str, file: str, media: str, text: str) -> dict[str, str]:
     """Return a link that carries its whole content."""
-    return {"name": name, "file": file, "media": media, "content": base64.b64encode(text.encode()).decode("ascii")}
+    return {
+        "name": name,
+        "file": file,
+        "media": media,
+        "content": base64.b64encode(text.encode(errors="replace")).decode("ascii"),
+    }
 
 
 def _charts(m: Measurement, table: Sequence[Row]) -> dict[str, str | None]:
@@ -171,23 +178,25 @@ def _cards(m: Measurement) -> list[Card]:
 
 def _accuracy_card(m: Measurement) -> Card:
     if m.accuracy is None:
-        return Card("Accuracy", "not measured", "the data have no labels", "", "open")
+        return Card("Accuracy", "not measured", m.unscored or "", "", "open")
+    title = "Accuracy, integer network" if len(m.netlist.readouts) == 1 else f"Accuracy of {m.readout}"
+    low, high = interval(m.accuracy, m.samples)
+    sure = f"95 % interval {low:.2%} to {high:.2%}, {counted(m.samples, 'sample')}"
     reference, who = (
         (m.accuracy_ann, "ANN") if m.accuracy_ann is not None else (m.accuracy_without_spikes, "without spikes")
     )
     if reference is None:
-        return Card("Accuracy", f"{m.accuracy:.2%}", f"at T = {m.netlist.timesteps}", "", "open")
+        return Card(title, f"{m.accuracy:.2%}", f"at T = {m.netlist.timesteps}", sure, "open")
     difference = 100 * (m.accuracy - reference)
-    detail = f"{who} {reference:.2%}"
+    detail = f"{sure}; {who} {reference:.2%}"
     if m.accuracy_ann is not None and m.accuracy_without_spikes is not None:
         detail += f", without spikes {m.accuracy_without_spikes:.2%}"
-    return Card(
-        "Accuracy, integer network",
-        f"{m.accuracy:.2%}",
-        f"{difference:+.2f} points against {'the ANN' if who == 'ANN' else 'the network without spikes'}",
-        detail,
-        "good" if difference >= -1 else "bad",
-    )
+    verdict = f"{difference:+.2f} points against {'the ANN' if who == 'ANN' else 'the network without spikes'}"
+    if difference >= -1:
+        return Card(title, f"{m.accuracy:.2%}", verdict, detail, "good")
+    if reference <= high:  # too few samples to tell a loss from chance
+        return Card(title, f"{m.accuracy:.2%}", f"{verdict}, within the interval", detail, "open")
+    return Card(title, f"{m.accuracy:.2%}", verdict, detail, "bad")
 
 
 def _stages(m: Measurement) -> dict[str, Any] | None:

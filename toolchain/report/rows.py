@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolchain.energy import PopulationEnergy
+from toolchain.evaluate import interval
 from toolchain.netlist import AdaFire, Input, MaxPool, Population, Readout
 from toolchain.netlist.shapes import size
 from toolchain.report.baselines import Baseline, stop
@@ -155,10 +156,13 @@ def to_json(measurement: Measurement) -> dict[str, Any]:
         "data": m.data,
         "samples": m.samples,
         "timesteps": m.netlist.timesteps,
+        "readout": m.readout,
         "accuracy": m.accuracy,
+        "interval": None if m.accuracy is None else list(interval(m.accuracy, m.samples)),
         "accuracy_by_timestep": list(m.accuracy_by_timestep),
         "accuracy_without_spikes": m.accuracy_without_spikes,
         "accuracy_ann": m.accuracy_ann,
+        "input_clips": m.input_clips.clipped,
         "evaluation": None if stages is None else stages.to_json(),
         "equivalence": None if m.equivalence is None else m.equivalence.to_json(),
         "check": None if m.check is None else m.check.to_json(),

@@ -28,6 +28,7 @@ def run_report(
     data: Dataset,
     *,
     name: str,
+    readout: str | None = None,
     ann: FloatNetwork | None = None,
     target: Target | None = None,
     lava: int | None = None,
@@ -42,6 +43,8 @@ def run_report(
     data : Dataset
     name : str
         How the report calls the netlist.
+    readout : str, optional
+        Name of the readout that the labels judge, where there are several.
     ann : FloatNetwork, optional
         The network that it was converted from, to compare with.
     target : Target, optional
@@ -62,12 +65,13 @@ def run_report(
     if lava is None:
         lava = LAVA_SAMPLES if lava_is_installed() else 0
     baselines = baselines or {}
-    check_baselines(netlist, data, baselines)
+    check_baselines(netlist, data, baselines, readout)
     equivalence = _on_lava(netlist, data, lava, progress) if lava else None
     measured = measure(
         netlist,
         data,
         name=name,
+        readout=readout,
         ann=ann,
         equivalence=equivalence,
         check=None if target is None else check(netlist, target),
@@ -80,7 +84,13 @@ def run_report(
         measured,
         baselines=tuple(
             run_baseline(
-                other, data, name=other_name, accuracy=measured.accuracy, reported=measured.energy, progress=progress
+                other,
+                data,
+                name=other_name,
+                readout=readout,
+                accuracy=measured.accuracy,
+                reported=measured.energy,
+                progress=progress,
             )
             for other_name, other in baselines.items()
         ),

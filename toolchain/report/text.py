@@ -7,6 +7,7 @@ import io
 from dataclasses import asdict, fields
 
 from toolchain.energy import energy_text, quantity
+from toolchain.evaluate import accuracy_text
 from toolchain.report.baselines import Baseline, phi_range
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows, stopped_early
@@ -72,7 +73,12 @@ def to_markdown(measurement: Measurement) -> str:
         ("accuracy without spikes", m.accuracy_without_spikes),
     ):
         if accuracy is not None:
-            lines.append(f"- {what}: {accuracy:.2%}")
+            shown = accuracy_text(accuracy, samples) if what == "accuracy" else f"{accuracy:.2%}"
+            lines.append(f"- {what}: {shown}")
+    if m.unscored is not None:
+        lines.append(f"- accuracy: {m.unscored}")
+    if m.input_clips.note is not None:
+        lines.append(f"- {m.input_clips.note}")
     if (stages := m.netlist.provenance.evaluation) is not None:
         lines.append(f"- at conversion, {stages}")
     if m.equivalence is not None:

@@ -5,19 +5,28 @@ A function of something shared and of one task; what is shared travels once to a
 
 from __future__ import annotations
 
+import errno
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
 
-import joblib
 import torch
 
 from toolchain.netlist import BackendError, InputError
+
+with warnings.catch_warnings():
+    # Without room for what processes share, joblib warns here and would run all in this process; we say so if asked to.
+    warnings.filterwarnings("ignore", message=".*serial mode")
+    import joblib
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+#: What helps where processes cannot share memory.
+MAKE_ROOM = "free some space in /dev/shm, which processes share, or leave `executor` out"
 #: Tasks that are held for each worker, so that it never idles and memory stays flat.
 AHEAD = 3
 
@@ -59,7 +68,7 @@ def run_tasks(
     InputError
         When the executor is none of these.
     BackendError
-        When the scheduler does not answer, or dask is not installed.
+        When the scheduler does not answer, dask is not installed, or processes cannot be started or died.
     """
     kind, where = check_executor(executor)
     if kind == "dask":
@@ -70,10 +79,25 @@ def run_tasks(
         for index, task in enumerate(tasks):
             yield index, function(shared, task)
         return
-    parallel = joblib.Parallel(
-        n_jobs=workers, return_as="generator_unordered", pre_dispatch=AHEAD * workers, batch_size=1
-    )
-    yield from parallel(joblib.delayed(_numbered)(function, shared, i, task) for i, task in enumerate(tasks))
+    yield from _on_processes(function, shared, tasks, workers)
+
+
+def _on_processes(
+    function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task], workers: int
+) -> Iterator[tuple[int, Result]]:
+    if joblib.parallel.mp is None:
+        raise BackendError("executor", "processes cannot be started", MAKE_ROOM)
+    try:
+        parallel = joblib.Parallel(
+            n_jobs=workers, return_as="generator_unordered", pre_dispatch=AHEAD * workers, batch_size=1
+        )
+        yield from parallel(joblib.delayed(_numbered)(function, shared, i, task) for i, task in enumerate(tasks))
+    except BrokenProcessPool:
+        raise BackendError("executor", "a process died", f"is there enough memory? else {MAKE_ROOM}") from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise BackendError("executor", f"processes cannot share data ({error.strerror})", MAKE_ROOM) from None
 
 
 def _numbered(function: Callable[[Shared, Task], Result], shared: Shared, index: int, task: Task) -> tuple[int, Result]:
