@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import subprocess
 import sys
 from dataclasses import fields
@@ -150,6 +151,14 @@ def test_the_three_jobs(netlist, pictures, tmp_path):
     done = adafire.report(netlist, data, tmp_path / "net.html", target="loihi2", lava=0)
     assert done.check.passed
     assert "<h1>net</h1>" in (tmp_path / "net.html").read_text()
+
+
+def test_a_report_is_written_as_its_name_says_and_checked_on_its_own_target(netlist, pictures, tmp_path):
+    done = adafire.report(netlist, pictures, tmp_path / "net.json", limit=2, lava=0)
+    assert json.loads((tmp_path / "net.json").read_text())["hash"] == netlist.content_hash
+    assert done.check.target == "loihi2"
+    with pytest.raises(InputError, match=r"net\.pdf found, expected a name that ends in \.html, \.json, \.csv, \.md"):
+        adafire.report(netlist, pictures, tmp_path / "net.pdf")
 
 
 def test_results_print_as_tables_and_show_as_html(netlist, pictures, tmp_path):

@@ -32,7 +32,7 @@ from toolchain.frontend import read_module, read_network
 from toolchain.info import Summary, summarize
 from toolchain.netlist import InputError, Netlist
 from toolchain.network import FloatNetwork
-from toolchain.report import Measurement, run_report, to_html
+from toolchain.report import Measurement, check_report_path, converted_for, run_report, written
 
 #: Samples: a .npz file, an array (see `dataset`), or a data set.
 Data = Dataset | str | Path | np.ndarray
@@ -325,14 +325,14 @@ def report(
     baselines: Mapping[str, Netlist] | None = None,
     progress: Progress = silent,
 ) -> Measurement:
-    """Measure, verify and check a netlist, compare it with baselines, and write one self-contained page.
+    """Measure, verify and check a netlist, compare it with baselines, and write one page with everything.
 
     Parameters
     ----------
     netlist : Netlist
     data : Dataset, path or ndarray
     path : path
-        The page to write (.html).
+        The file to write: .html, .json, .csv or .md.
     limit : int, optional
         Use the first samples only.
     readout : str, optional
@@ -342,7 +342,7 @@ def report(
     weights : path, optional
         Of that network.
     target : str or Target, optional
-        What to check and place it on.
+        What to check and place it on; the one that it was converted for by default.
     lava : int, optional
         Samples to verify on Lava; by default a few where Lava is installed.
     baselines : mapping of str to Netlist, optional
@@ -356,6 +356,7 @@ def report(
     BackendError
         When Lava was asked for and is not installed, or died.
     """
+    check_report_path(Path(path))
     samples = dataset(data, limit=limit)
     measurement = run_report(
         netlist,
@@ -363,12 +364,12 @@ def report(
         name=Path(path).stem,
         readout=readout,
         ann=None if ann is None else _read_ann(ann, weights, samples),
-        target=None if target is None else _target(target),
+        target=converted_for(netlist) if target is None else _target(target),
         lava=lava,
         baselines=baselines,
         progress=progress,
     )
-    write_bytes(Path(path), to_html(measurement).encode(errors="replace"))
+    write_bytes(Path(path), written([measurement], Path(path).suffix).encode(errors="replace"))
     return measurement
 
 

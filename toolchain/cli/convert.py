@@ -111,7 +111,7 @@ def _outcome(netlist: Netlist, output: Path) -> dict[str, Any]:
 
 def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
     """Say what was written, how accurate it is, what a search and early exit promise, and what was rounded."""
-    from toolchain.evaluate import InputClips, interval
+    from toolchain.evaluate import InputClips, interval_text
 
     found = netlist.provenance
     yield (
@@ -119,8 +119,7 @@ def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
         f"T={netlist.timesteps}, hash {netlist.content_hash[:12]}"
     )
     if found.evaluation is not None:
-        low, high = interval(found.evaluation.integer_snn, found.evaluation.samples)
-        yield f"{found.evaluation} (95 % interval {low:.2%} to {high:.2%})"
+        yield f"{found.evaluation} ({interval_text(found.evaluation.integer_snn, found.evaluation.samples)})"
         if note := InputClips.of(netlist, found.evaluation.input_clips or 0, found.evaluation.samples).note:
             yield f"note: {note}"
     if found.search is not None:

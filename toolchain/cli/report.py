@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, results
-
-if TYPE_CHECKING:
-    from hw_targets.target import Target
-    from toolchain.netlist import Netlist
-    from toolchain.report import Measurement
-
-#: What a report can be written as, by the suffix of the file.
-FORMATS = (".html", ".json", ".csv", ".md")
 
 
 @app.command()
@@ -52,18 +43,16 @@ def report(
 
     Example: adafire report resnet20.h5 --data val.npz --limit 256 -o report.html
     """
+    from hw_targets.target import load_target
     from toolchain.data import read_data
-    from toolchain.files import check_writable, read_netlist, write_bytes
+    from toolchain.files import read_netlist, write_bytes
     from toolchain.netlist import InputError
-    from toolchain.report import run_report
+    from toolchain.report import check_report_path, converted_for, run_report, written
 
     if output is None and not as_json:
         raise InputError("output", "no file found", "name one with -o report.html, or print the numbers with --json")
     if output is not None:
-        formats = FORMATS if len(netlists) == 1 else FORMATS[:2]
-        if output.suffix not in formats:
-            raise InputError("output", f"{output.name} found, expected a name that ends in {', '.join(formats)}")
-        check_writable(output)
+        check_report_path(output, len(netlists))
     if baselines and len(netlists) > 1:
         raise InputError("baselines", f"{len(netlists)} netlists to report found, expected one", "report one at a time")
     samples = read_data(data, limit=limit)
@@ -87,7 +76,7 @@ def report(
                 name=name,
                 readout=readout,
                 ann=network,
-                target=_target(netlist, target),
+                target=converted_for(netlist) if target is None else load_target(target),
                 lava=lava,
                 baselines=compared,
                 progress=progress,
@@ -97,36 +86,13 @@ def report(
         command = " ".join(["adafire report", *(p.name for p in netlists), "--data", data.name])
         command += "" if limit is None else f" --limit {limit}"
         command += "".join(f" --baseline {name}" for name in compared)
-        write_bytes(output, _written(measured, output.suffix, command).encode(errors="replace"))
+        write_bytes(output, written(measured, output.suffix, command).encode(errors="replace"))
         if not as_json:
             results.print(f"{output}: report of {', '.join(names)} on {len(samples)} samples", soft_wrap=True)
     if as_json:
-        sys.stdout.write(_written(measured, ".json", ""))
+        sys.stdout.write(written(measured, ".json"))
 
 
 def _apart(names: list[str], paths: list[Path]) -> list[str]:
     """Return the short names of files, or their whole paths where two are alike."""
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
-
-
-def _target(netlist: Netlist, name: str | None) -> Target | None:
-    """Load the target that was asked for, or the one that the netlist was converted for."""
-    from hw_targets.target import available_targets, load_target
-
-    if name is not None:
-        return load_target(name)
-    found = netlist.provenance.target
-    # A target file of one's own is not known by its name alone.
-    return load_target(found) if found in available_targets() else None
-
-
-def _written(measured: list[Measurement], suffix: str, command: str) -> str:
-    from toolchain.report import compare_html, to_csv, to_html, to_json, to_markdown
-
-    first = measured[0]
-    if suffix == ".html":
-        return to_html(first, command=command) if len(measured) == 1 else compare_html(measured, command=command)
-    if suffix == ".json":
-        value = to_json(first) if len(measured) == 1 else {"reports": [to_json(m) for m in measured]}
-        return json.dumps(value, indent=2, allow_nan=False) + "\n"
-    return to_csv(first) if suffix == ".csv" else to_markdown(first)

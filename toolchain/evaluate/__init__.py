@@ -3,7 +3,15 @@
 from toolchain.evaluate.backends import Golden, Lava, Reference, Stopping
 from toolchain.evaluate.evaluation import Evaluation, count_operations, evaluate
 from toolchain.evaluate.observers import ByName, InputClips, input_clips, operations, right, saturations
-from toolchain.evaluate.scoring import accuracy_text, classes, decide, interval, scored_readout, why_unscored
+from toolchain.evaluate.scoring import (
+    accuracy_text,
+    classes,
+    decide,
+    interval,
+    interval_text,
+    scored_readout,
+    why_unscored,
+)
 from toolchain.evaluate.stream import Backend, BatchRun, Observer, Samples, Seen, observe, stream
 from toolchain.evaluate.traffic import measure_traffic
 
@@ -27,6 +35,7 @@ __all__ = [
     "evaluate",
     "input_clips",
     "interval",
+    "interval_text",
     "measure_traffic",
     "observe",
     "operations",

@@ -79,7 +79,12 @@ def interval(share: float, samples: int) -> tuple[float, float]:
     return max(0.0, (middle - reach) / (1 + spread)), min(1.0, (middle + reach) / (1 + spread))
 
 
+def interval_text(share: float, samples: int) -> str:
+    """Return the interval of an accuracy in words."""
+    low, high = interval(share, samples)
+    return f"95 % interval {low:.2%} to {high:.2%}"
+
+
 def accuracy_text(share: float, samples: int) -> str:
     """Return an accuracy with its interval."""
-    low, high = interval(share, samples)
-    return f"{share:.2%} (95 % interval {low:.2%} to {high:.2%})"
+    return f"{share:.2%} ({interval_text(share, samples)})"

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from toolchain.energy import energy_text, price_list, quantity, reading_groups, shown_energy
 from toolchain.equivalence import Explanation
-from toolchain.evaluate import interval
+from toolchain.evaluate import interval, interval_text
 from toolchain.netlist.shapes import size
 from toolchain.report import charts
 from toolchain.report.columns import population_table
@@ -180,8 +180,8 @@ def _accuracy_card(m: Measurement) -> Card:
     if m.accuracy is None:
         return Card("Accuracy", "not measured", m.unscored or "", "", "open")
     title = "Accuracy, integer network" if len(m.netlist.readouts) == 1 else f"Accuracy of {m.readout}"
-    low, high = interval(m.accuracy, m.samples)
-    sure = f"95 % interval {low:.2%} to {high:.2%}, {counted(m.samples, 'sample')}"
+    _, high = interval(m.accuracy, m.samples)
+    sure = f"{interval_text(m.accuracy, m.samples)}, {counted(m.samples, 'sample')}"
     reference, who = (
         (m.accuracy_ann, "ANN") if m.accuracy_ann is not None else (m.accuracy_without_spikes, "without spikes")
     )

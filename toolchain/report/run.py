@@ -10,7 +10,7 @@ import numpy as np
 from hw_targets.lava_runtime import lava_is_installed
 from hw_targets.rules import check
 from hw_targets.rules.capacity import placed
-from hw_targets.target import Target
+from hw_targets.target import Target, available_targets, load_target
 from toolchain.data import Dataset
 from toolchain.display import Progress, silent
 from toolchain.equivalence import EquivalenceReport, verify
@@ -21,6 +21,12 @@ from toolchain.report.measure import Measurement, measure
 
 #: Samples that a report runs on Lava by default.
 LAVA_SAMPLES = 4
+
+
+def converted_for(netlist: Netlist) -> Target | None:
+    """Return the target that a netlist was converted for; a target file of one's own is not known by its name alone."""
+    found = netlist.provenance.target
+    return load_target(found) if found in available_targets() else None
 
 
 def run_report(
