@@ -142,11 +142,6 @@ def bound_membrane(population: AdaFire | Readout, sources: Incoming, timesteps: 
     return Interval(least, most)
 
 
-def current_bound(netlist: Netlist, connection: Connection) -> Interval:
-    """Bound the current of one connection of a netlist, per target neuron."""
-    return bound_current(connection, netlist[connection.source])
-
-
 def partial_sum_bound(netlist: Netlist, connection: Connection) -> int:
     """Bound the partial sums of one connection of a netlist: see `bound_partial_sums`."""
     return bound_partial_sums(connection, netlist[connection.source])
