@@ -15,6 +15,7 @@ from toolchain.netlist.bounds import (
 from toolchain.netlist.errors import (
     AdafireError,
     BackendError,
+    CollapseError,
     FormatError,
     InputError,
     NetlistError,
@@ -51,6 +52,7 @@ __all__ = [
     "AdaFire",
     "AdafireError",
     "BackendError",
+    "CollapseError",
     "Connection",
     "Conv",
     "ConvTranspose",
