@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 
 from sim.currents import (
-    Silence,
     CompiledConnection,
     Diagonal,
     Emitting,
+    Silence,
     compile_arranged,
     compile_current,
     compile_diagonal,

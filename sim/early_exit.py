@@ -165,7 +165,9 @@ def simulate_early_exit(
 class _EarlyExitRun:
     """One batch with early exit, chunk by chunk, each on a core of its own."""
 
-    def __init__(self, simulator: Simulator, classifier: AnyReadout, alpha: np.ndarray, samples: int, block: int) -> None:
+    def __init__(
+        self, simulator: Simulator, classifier: AnyReadout, alpha: np.ndarray, samples: int, block: int
+    ) -> None:
         self._simulator = simulator
         self._netlist = simulator.netlist
         self._alpha = alpha

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sim.currents import CompiledConnection, Diagonal
 from sim.processor import exact_arithmetic
-from toolchain.netlist import AdaFire, AnyReadout, InputError, Spiking
+from toolchain.netlist import AnyReadout, InputError, Spiking
 
 
 @dataclass(frozen=True, eq=False)

@@ -200,8 +200,6 @@ def can_saturate(netlist: Netlist, name: str, timesteps: int | None = None) -> b
     """Return whether a population's membrane potential could reach the saturation limit, or a current wrap around."""
     population = netlist[name]
     if isinstance(population, CubaLif | LeakyReadout):
-        current, potential = bound_leaky(
-            population, total_current_bound(netlist, name), timesteps or netlist.timesteps
-        )
+        current, potential = bound_leaky(population, total_current_bound(netlist, name), timesteps or netlist.timesteps)
         return max(current.magnitude, potential.magnitude) >= STATE_LIMIT
     return membrane_bound(netlist, name, timesteps).magnitude > netlist.membrane_limit
