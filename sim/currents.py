@@ -308,9 +308,14 @@ class Silence:
     """The current of a population that no connection reaches: zeros (B, *shape), as many as there are payloads."""
 
     shape: Shape
-    bound: int = 0
 
-    def __call__(self, payload: Tensor, repeats: int = 1) -> Tensor:
+    @property
+    def bound(self) -> int:
+        """No sum is greater."""
+        return 0
+
+    def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
+        """Return zeros, float32."""
         return torch.zeros((payload.shape[0], *self.shape), dtype=torch.float32, device=payload.device)
 
 

@@ -32,7 +32,7 @@ def test_a_loop_needs_as_many_timesteps_as_hops(make_netlist):
     netlist = make_netlist("recurrent")
     back = next(c for c in netlist.connections if c.name == "b->a")
     hasty = replace(netlist, connections=(*(c for c in netlist.connections if c is not back), replace(back, delay=1)))
-    with pytest.raises(UnsupportedError, match="the loop .* has more hops than timesteps of delay") as error:
+    with pytest.raises(UnsupportedError, match=r"the loop .* has more hops than timesteps of delay") as error:
         schedule(hasty)
     assert "a -> b -> a" in str(error.value) or "b -> a -> b" in str(error.value)
 
