@@ -1,6 +1,6 @@
 """From a float network and calibration data to a netlist: the passes in order.
 
-thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
+silent channels -> thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
 (semantics, section 7; every network that a search weighs is calibrated first).
 """
 
@@ -16,7 +16,8 @@ import torch
 from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
 from toolchain.convert.agreement import check_agreement, measure_agreement
 from toolchain.convert.recipe import Recipe
-from toolchain.convert.stages import check_labelled, measure_stages
+from toolchain.convert.silence import silence
+from toolchain.convert.stages import check_labelled, guess_note, measure_stages
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
@@ -87,10 +88,12 @@ def convert_network(
         check_labelled(network, evaluate, source, recipe.timesteps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
+    histograms = collect_histograms(network, prepared.x, progress=progress)
+    live, silenced = silence(network, histograms, len(prepared))
     calibrator = Calibrator(
-        network,
+        live,
         source,
-        collect_histograms(network, prepared.x, progress=progress),
+        histograms,
         prepared,
         precision,
         Thresholds(recipe.timesteps, recipe.init, recipe.threshold, per_layer=recipe.threshold_per_layer),
@@ -110,11 +113,13 @@ def convert_network(
         spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in network.activations}))
     netlist = quantize(spiking, precision, provenance)
     agreement = measure_agreement(network, netlist, prepared, progress=progress)
-    notes = (*(netlist.provenance.notes or ()), *check_agreement(agreement, accept=recipe.accept_collapse))
+    notes = (*silenced, *(netlist.provenance.notes or ()), *check_agreement(agreement, accept=recipe.accept_collapse))
     netlist = replace(netlist, provenance=replace(netlist.provenance, notes=notes))
     if evaluate is not None:
         accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
-        netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies))
+        guess = guess_note(accuracies, network, evaluate, recipe.normalize)
+        notes = (*(netlist.provenance.notes or ()), *([guess] if guess else ()))
+        netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies, notes=notes))
     return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
 
 
