@@ -33,8 +33,9 @@ from toolchain.quantize.scales import channel_scales, steady
 
 #: No threshold or bias needs more units of membrane potential than this. Weights that are tiny beside their threshold
 #: would ask for a finer unit, and the membrane would run out of bits: 16 of the usual 24 leave room for 127 thresholds.
-#: A target's field may hold less.
+#: A target's field may hold less, and of a narrower membrane a threshold takes this share at most.
 _FINEST = 2**16
+_SHARE_OF_MEMBRANE = 1 / 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ def quantize_unit(
     assert isinstance(unit, Activation | Output)
     firing = spiking.firing[name] if isinstance(unit, Activation) else None
     inputs = spiking.network.inputs(name)
-    finest, greatest = _finest_scale(unit, firing, precision.target)
+    finest, greatest = _finest_scale(unit, firing, precision)
     chains = [fold_chain(c, amplitudes[c.source], finest, precision.top) for c in inputs]
 
     # Scale: the largest weight of a channel just fits, unless threshold or bias would need too many units.
@@ -132,7 +133,7 @@ def quantize_unit(
 
 
 def _finest_scale(
-    unit: Activation | Output, firing: Firing | None, target: Target | None
+    unit: Activation | Output, firing: Firing | None, precision: Precision
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the least scale of every channel, at which its threshold or bias fits, and the greater of the two.
 
@@ -147,10 +148,10 @@ def _finest_scale(
         bias = bias + firing.drift * amplitude
     greatest = np.maximum(amplitude, bias)
     # One unit less than the field holds, for a scale is rounded itself.
-    most_bias, most_threshold = (
-        min(_FINEST, limit - 1) if limit is not None else _FINEST
-        for limit in (None if target is None else largest(target) for largest in (largest_bias, largest_threshold))
-    )
+    target = precision.target
+    fields = [None if target is None else largest(target) for largest in (largest_bias, largest_threshold)]
+    room = min(_FINEST, int(precision.membrane_limit * _SHARE_OF_MEMBRANE))
+    most_bias, most_threshold = (room if limit is None else min(room, limit - 1) for limit in fields)
     least = np.maximum(amplitude / most_threshold, bias / most_bias)
     silent = greatest == 0
     return steady(np.where(silent, 1 / _FINEST, least)), np.where(silent, 1.0, greatest)
