@@ -181,11 +181,16 @@ class PreActivation(nn.Module):
         return self.head(F.relu(self.norms[3](x)).mean((2, 3)))
 
 
-def masked():
-    mask = torch.arange(64.0).reshape(8, 8) % 3 / 2
-    return Function(
-        lambda m, x: m.b(F.relu(m.a(x)) * mask.to(x)) * mask.to(x), a=C(3, 4, 3, padding=1), b=C(4, 5, 3, padding=1)
-    )
+class Masked(nn.Module):
+    """Factors of 0, 0.5 and 1 for every pixel, behind a ReLU and behind a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, padding=1)
+        self.register_buffer("mask", torch.arange(64.0).reshape(8, 8) % 3 / 2)
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(x)) * self.mask) * self.mask
 
 
 C = nn.Conv2d
@@ -208,8 +213,8 @@ NETWORKS = {
         lambda: sequential(nn.ConvTranspose2d(3, 4, 4, 2, 1), C(4, 3, 3, padding=1), nn.ReLU()),
         IMAGE,
     ),
-    "pre_activation": (PreActivation, IMAGE),
-    "masked": (masked, IMAGE),
+    "residual_sums_before_activation": (PreActivation, IMAGE),
+    "masked": (Masked, IMAGE),
     "mlp": (lambda: sequential(nn.Linear(5, 7), nn.ReLU(), nn.Dropout(), nn.Linear(7, 3)), (5,)),
     "cnn": (
         lambda: sequential(C(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)),
