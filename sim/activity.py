@@ -62,13 +62,23 @@ class Counter:
         self._payloads: dict[str, np.ndarray] = {}
         self._events: dict[str, np.ndarray] = {}
 
-    def count(self, name: str, values: Tensor, repeats: int = 1) -> None:
-        """Add payloads (T, N, *shape), each of which was emitted `repeats` times."""
+    def count(
+        self, name: str, values: Tensor, repeats: int = 1, *, digits: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> None:
+        """Add payloads (T, N, *shape), each of which was emitted `repeats` times.
+
+        With `digits`, (256 or fewer,) int32 twice, payloads are numbers that were sent digit by digit: for each number
+        the sum of its digits, and how many of them are not zero.
+        """
         # As they lie in memory, channels-last: no copy.
         flat = values.transpose(0, 1).movedim(2, -1).flatten(0, 1).cpu().numpy()
         shape = flat.shape[1:]
         payloads, events = np.zeros((2, prod(shape)), np.int32)
-        scan.count(np.ascontiguousarray(flat).reshape(len(flat), payloads.size), payloads, events)
+        rows = np.ascontiguousarray(flat).reshape(len(flat), payloads.size)
+        if digits is None:
+            scan.count(rows, payloads, events)
+        else:
+            scan.count_digits(rows, *digits, payloads, events)
         for where, counted in ((self._payloads, payloads), (self._events, events)):
             total = np.moveaxis(counted.reshape(shape), -1, 0).astype(np.int64) * repeats
             with self._lock:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sim.activity import Activity, Counter
+from sim.codes import Code, code_of
 from sim.compilation import compile_layer
 from sim.layer import Layer
 from sim.threads import for_each, workers
@@ -67,6 +68,8 @@ class Simulator:
         In topological order.
     timesteps : int
         T.
+    code : Code
+        What payloads mean: how layers run for T timesteps.
     chunk : int
         Samples that one core takes through the network together, at most.
     device : torch.device
@@ -75,6 +78,7 @@ class Simulator:
     netlist: Netlist
     layers: tuple[Layer, ...]
     timesteps: int
+    code: Code
     chunk: int
     device: torch.device
 
@@ -115,7 +119,7 @@ class Simulator:
         spikes = {self.netlist.input.name: payloads}
         recorder.spikes(self.netlist.input.name, payloads, part)
         for layer in self.layers:
-            result = layer.run(spikes, timesteps=self.timesteps)
+            result = self.code.run(layer, spikes)
             name = layer.population.name
             if layer.population.emits:
                 spikes[name] = result.output
@@ -151,9 +155,9 @@ class _Recorder:
 
     def spikes(self, name: str, values: Tensor, part: slice) -> None:
         if name in self._spikes:
-            self._spikes[name][:, part] = values.cpu().numpy()
+            self._spikes[name][:, part] = self._simulator.code.sent(name, values).cpu().numpy()
         if self._activity is not None:
-            self._activity.count(name, values, self._simulator.timesteps if values.shape[0] == 1 else 1)
+            self._simulator.code.count(self._activity, name, values)
 
     def readout(self, name: str, values: Tensor, part: slice) -> None:
         self._readouts[name][:, part] = values.cpu().numpy()
@@ -180,7 +184,7 @@ def compile_netlist(
     ----------
     netlist : Netlist
     timesteps : int, optional
-        T; the netlist's own by default.
+        T; the netlist's own by default, in radix code no other.
     chunk : int, optional
         Samples that one core takes through the network together, which bounds the memory of a run; by
         default as many as keep their payloads within `CHUNK_BYTES`.
@@ -189,21 +193,21 @@ def compile_netlist(
     Raises
     ------
     InputError
-        When `timesteps` or `chunk` is not positive.
+        When `timesteps` or `chunk` is not positive, or a window of digits would be cut.
     """
-    steps = netlist.timesteps if timesteps is None else timesteps
-    if steps < 1:
-        raise InputError("timesteps", f"{steps} found, expected at least 1")
+    length = netlist.length(timesteps)
+    code = code_of(netlist, length)
     if chunk is not None and chunk < 1:
         raise InputError("chunk", f"{chunk} found, expected at least 1")
     if chunk is None:
-        chunk = max(1, CHUNK_BYTES // (steps * sum(size(p.shape) for p in netlist.populations)))
-    sources = {p.name: p for p in netlist.populations}
+        chunk = max(1, CHUNK_BYTES // (code.steps * sum(size(p.shape) for p in netlist.populations)))
+    whole = netlist.numbers
+    sources = {p.name: p for p in whole.populations}
     layers = tuple(
-        compile_layer(p, netlist.inputs(p.name), sources, netlist.membrane_limit, steps, device)
-        for p in netlist.populations[1:]
+        compile_layer(p, whole.inputs(p.name), sources, whole.membrane_limit, code.steps, device)
+        for p in whole.populations[1:]
     )
-    return Simulator(netlist, layers, steps, chunk, torch.device(device))
+    return Simulator(netlist, layers, length, code, chunk, torch.device(device))
 
 
 def simulate(

@@ -22,6 +22,7 @@ from hw_targets.lava_runtime.processes.populations import (
     SourceProcess,
     Types,
 )
+from hw_targets.lava_runtime.processes.windows import WindowProcess
 from hw_targets.lava_runtime.task import Line, Messenger, Task
 from hw_targets.schedule import Schedule, Window
 from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Population, Readout
@@ -61,13 +62,16 @@ def build_network(
     """
     records = job.create_records(netlist, schedule, batch)
     counters = job.create_counters(netlist)
-    windows = {p.name: schedule.window(p.name, batch.rounds) for p in netlist.populations}
+    sending = {p.name: schedule.sending(p.name, batch.rounds) for p in netlist.populations if p.emits}
     processes: dict[str, PopulationProcess] = {}
     for index, population in enumerate(netlist.populations):
-        lines, bound = _lines(netlist, population, windows)
+        window = schedule.window(population.name, batch.rounds)
+        lines, bound = _lines(netlist, population, sending)
         task = Task(
             name=population.name,
-            window=windows[population.name],
+            window=window,
+            sending=sending.get(population.name, window),
+            radix=netlist.radix,
             batch=batch,
             lines=tuple(lines.values()),
             limit=netlist.membrane_limit,
@@ -98,19 +102,19 @@ def _payload_type(netlist: Netlist, source: str, port: type) -> LavaPyType:
     return LavaPyType(port, np.int8 if low < 0 else np.uint8, precision=max(-low, high).bit_length() + (low < 0))
 
 
-def _lines(netlist: Netlist, population: Population, windows: Mapping[str, Window]) -> tuple[dict[str, Line], int]:
+def _lines(netlist: Netlist, population: Population, sending: Mapping[str, Window]) -> tuple[dict[str, Line], int]:
     """Group a population's connections by source; bound its whole current."""
     lines: dict[str, Line] = {}
     bound = 0
     for connection in netlist.inputs(population.name):
         kernel, partial = build_kernel(netlist, connection)
         bound += partial
-        line = lines.setdefault(connection.source, Line(windows[connection.source], ()))
+        line = lines.setdefault(connection.source, Line(sending[connection.source], ()))
         line.kernels = (*line.kernels, kernel)
     if not lines and not isinstance(population, Input):
         # Lava runs the Processes that it can reach along ports: a population without inputs
         # hangs on a line of the input's that nothing is done with.
-        lines[netlist.input.name] = Line(windows[netlist.input.name], ())
+        lines[netlist.input.name] = Line(sending[netlist.input.name], ())
     return lines, bound
 
 
@@ -123,13 +127,19 @@ def _process(
         case Input():
             return SourceProcess(payloads=payloads, **common)
         case AdaFire():
-            reach = bound + int(np.abs(population.bias).max()) + netlist.membrane_limit
+            # Before it is clipped: what the potential was, times the base in radix code, and all that is added.
+            grown = netlist.membrane_limit * (1 if netlist.radix is None else netlist.radix.base)
+            reach = bound + int(np.abs(population.bias).max()) + int(np.abs(population.initial).max()) + grown
             width = np.int32 if reach < 2**31 else np.int64
             names = ("u", "threshold", "bias", "initial")
             types.update({n: LavaPyType(np.ndarray, width, precision=netlist.membrane_bits) for n in names})
-            return AdaFireProcess(**common)
+            if netlist.radix is None:
+                return AdaFireProcess(**common)
+            types["number"] = LavaPyType(np.ndarray, np.uint8)
+            return WindowProcess(**common)
         case MaxPool():
-            width = np.int32 if bound * netlist.timesteps < 2**31 else np.int64
+            most = netlist.timesteps if netlist.radix is None else netlist.radix.greatest
+            width = np.int32 if bound * most < 2**31 else np.int64
             types.update({n: LavaPyType(np.ndarray, width) for n in ("total", "maximum")})
             return MaxPoolProcess(**common)
         case Readout():

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from toolchain.display import Displayed
-from toolchain.files import SCHEMA
+from toolchain.files import schema_of
 from toolchain.netlist import AdaFire, Connection, Input, MaxPool, Netlist, Population, Readout, Weighted
 from toolchain.netlist.bounds import can_saturate
 
@@ -62,8 +62,10 @@ def summarize(netlist: Netlist) -> Summary:
     )
     return Summary(
         {
-            "schema": SCHEMA,
+            "schema": schema_of(netlist),
             "hash": netlist.content_hash,
+            "spike_code": netlist.spike_code,
+            "digits": None if netlist.radix is None else netlist.radix.digits,
             "timesteps": netlist.timesteps,
             "weight_bits": netlist.weight_bits,
             "membrane_bits": netlist.membrane_bits,

@@ -7,10 +7,12 @@ from toolchain.netlist.bounds import (
     bound_membrane,
     bound_partial_sums,
     bound_total_current,
+    bound_window,
     can_saturate,
     membrane_bound,
     partial_sum_bound,
     total_current_bound,
+    window_offset,
 )
 from toolchain.netlist.errors import (
     AdafireError,
@@ -41,6 +43,7 @@ from toolchain.netlist.operators import (
 from toolchain.netlist.payloads import check_payloads
 from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout
 from toolchain.netlist.provenance import Accuracies, Measured, Origin, Provenance, SensitivityTable
+from toolchain.netlist.radix import Radix, SpikeCode
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
 from toolchain.netlist.synapses import fan_in, fan_out, fan_outs
 from toolchain.netlist.trace import Trace, concatenate
@@ -70,6 +73,7 @@ __all__ = [
     "Permute",
     "Population",
     "Provenance",
+    "Radix",
     "Readout",
     "Resample",
     "Reshape",
@@ -77,6 +81,7 @@ __all__ = [
     "SensitivityTable",
     "Shape",
     "Slice",
+    "SpikeCode",
     "SumPool",
     "TargetError",
     "Trace",
@@ -89,6 +94,7 @@ __all__ = [
     "bound_membrane",
     "bound_partial_sums",
     "bound_total_current",
+    "bound_window",
     "can_saturate",
     "chain_matrix",
     "chain_shapes",
@@ -103,4 +109,5 @@ __all__ = [
     "partial_sum_bound",
     "per_channel",
     "total_current_bound",
+    "window_offset",
 ]
