@@ -15,7 +15,7 @@ import torch
 
 from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
 from toolchain.convert.recipe import Recipe
-from toolchain.convert.stages import check_labelled, measure_stages
+from toolchain.convert.stages import check_labelled, guess_note, measure_stages
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
@@ -107,7 +107,9 @@ def convert_network(
     netlist = quantize(spiking, precision, provenance)
     if evaluate is not None:
         accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
-        netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies))
+        guess = guess_note(accuracies, network, evaluate, recipe.normalize)
+        notes = (*(netlist.provenance.notes or ()), *([guess] if guess else ()))
+        netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies, notes=notes))
     return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
 
 
