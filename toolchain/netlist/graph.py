@@ -214,6 +214,11 @@ class Netlist:
             return f"T={self.timesteps}"
         return f"{self.timesteps} digits in base {self.radix.base}"
 
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """Timesteps, counted from 1, at which there is an answer: at each, or when a number is there as a whole."""
+        return tuple(range(1, self.timesteps + 1)) if self.radix is None else (self.timesteps,)
+
     def length(self, timesteps: int | None) -> int:
         """Return how many timesteps a run takes that asks for some, or for the netlist's own.
 

@@ -82,6 +82,11 @@ class Radix:
         digits: np.ndarray = numbers.astype(np.int64) // places % self.base
         return digits
 
+    def read(self, digits: np.ndarray) -> np.ndarray:
+        """Return the numbers that digits (K, ...) spell, (...) int64; a number sent whole is its last digit."""
+        numbers: np.ndarray = np.tensordot(self.places, digits.astype(np.int64), 1)
+        return numbers
+
     @cached_property
     def digit_sums(self) -> np.ndarray:
         """Sum of the digits of every number, (``B**K``,) int64: the accumulates that it costs per synapse."""
