@@ -4,7 +4,8 @@ The reference has no delay: a burst reaches its targets within the timestep that
 needs one step per hop. A population at depth d (its longest path from the input) therefore runs
 timestep t of the reference at step t + d; connections that skip depth are delayed until everything
 that meets at a population belongs to the same timestep (semantics, section 4). Samples follow each
-other without a gap: every population starts a sample at its own offset and again T steps later.
+other without a gap: every population starts a sample at its own offset and again T steps later. A connection's own
+delay is time that its payloads may use for hops: a loop is balanced where its delays are as many as its hops.
 
 In radix code (section 10) a number is there once its last digit has come: a population that fires has its own first
 digit in the step that takes the last one in, so that a hop takes a window. Max-pooling has the digit that it takes in.
@@ -125,8 +126,9 @@ class Schedule:
 def schedule(netlist: Netlist) -> Schedule:
     """Balance all paths of a netlist: offsets are longest paths, delays make shorter ones wait.
 
-    A source that sends timestep t at step t + d reaches a target that takes t in at step t + e by waiting e - d steps.
-    A path to the source, longer by the connection, is a path to the target: e >= d + 1, so that every hop has its step.
+    A source that sends timestep t at step t + d reaches a target that takes t in at step t + e by waiting e - d steps,
+    or by the connection's own delay longer still. A path to the source, longer by the connection, is a path to the
+    target: e >= d + 1, so that every hop has its step.
 
     Parameters
     ----------
@@ -135,15 +137,22 @@ def schedule(netlist: Netlist) -> Schedule:
     Returns
     -------
     Schedule
-        For every connection, delay = offset of the target - what stands for it at the source's sending.
+        For every connection, delay = offset of the target - what stands for it at the source's sending + its own least
+        delay.
+
+    Raises
+    ------
+    UnsupportedError
+        When a loop has more hops than its delays are timesteps.
     """
-    offsets: dict[str, int] = {}
-    sends: dict[str, int] = {}
     last = 0 if netlist.radix is None else netlist.radix.digits - 1
+    offsets = dict(netlist.depths) if netlist.radix is None else {}
+    sends: dict[str, int] = {}
     for population in netlist.populations:
         name = population.name
-        offsets[name] = max((sends[c.source] + 1 for c in netlist.inputs(name)), default=0)
+        if netlist.radix is not None:
+            offsets[name] = max((sends[c.source] + 1 for c in netlist.inputs(name)), default=0)
         if population.emits:
             sends[name] = offsets[name] + (last if isinstance(population, AdaFire) else 0)
-    delays = tuple(offsets[c.target] - sends[c.source] for c in netlist.connections)
+    delays = tuple(offsets[c.target] - sends[c.source] + c.least_delay for c in netlist.connections)
     return Schedule(netlist.timesteps, offsets, sends, delays, begins=last)

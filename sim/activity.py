@@ -63,24 +63,38 @@ class Counter:
         self._events: dict[str, np.ndarray] = {}
 
     def count(
-        self, name: str, values: Tensor, repeats: int = 1, *, digits: tuple[np.ndarray, np.ndarray] | None = None
+        self,
+        name: str,
+        values: Tensor,
+        steps: np.ndarray | int,
+        *,
+        digits: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
-        """Add payloads (T, N, *shape), each of which was emitted `repeats` times.
+        """Add payloads.
 
-        With `digits`, (256 or fewer,) int32 twice, payloads are numbers that were sent digit by digit: for each number
-        the sum of its digits, and how many of them are not zero.
+        Parameters
+        ----------
+        name : str
+        values : Tensor (T or 1, N, *shape)
+            With a first axis of 1 held, the same at every timestep.
+        steps : ndarray (N,), integer, or int
+            How many of the timesteps each sample ran; the others do not count.
+        digits : pair of ndarray (numbers,), int32, optional
+            Payloads are numbers that were sent digit by digit: for each number the sum of its digits, and how many of
+            them are not zero.
         """
         # As they lie in memory, channels-last: no copy.
-        flat = values.transpose(0, 1).movedim(2, -1).flatten(0, 1).cpu().numpy()
-        shape = flat.shape[1:]
+        flat = np.ascontiguousarray(values.transpose(0, 1).movedim(2, -1).cpu().numpy())
+        samples, length, *shape = flat.shape
+        ran = np.broadcast_to(steps, samples)[:, np.newaxis]
+        emitted = ran if length == 1 else ran > np.arange(length)
         payloads, events = np.zeros((2, prod(shape)), np.int32)
-        rows = np.ascontiguousarray(flat).reshape(len(flat), payloads.size)
         if digits is None:
-            scan.count(rows, payloads, events)
+            scan.count(flat.reshape(samples, length, -1), np.ascontiguousarray(emitted, np.int32), payloads, events)
         else:
-            scan.count_digits(rows, *digits, payloads, events)
+            scan.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
         for where, counted in ((self._payloads, payloads), (self._events, events)):
-            total = np.moveaxis(counted.reshape(shape), -1, 0).astype(np.int64) * repeats
+            total = np.moveaxis(counted.reshape(shape), -1, 0).astype(np.int64)
             with self._lock:
                 where[name] = where[name] + total if name in where else total
 

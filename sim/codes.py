@@ -7,7 +7,7 @@ What travels are digits all the same, and whoever records or counts a run is giv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -19,9 +19,10 @@ from torch import Tensor
 from sim.activity import Counter
 from sim.currents import CompiledConnection, Emitting, compile_current
 from sim.layer import Layer, LayerResult
+from sim.lines import LayerGroup, Lines, run_group
 from sim.processor import exact_arithmetic
 from sim.steps import constants
-from toolchain.netlist import AdaFire, Connection, Netlist, Radix, Readout, bound_current, window_offset
+from toolchain.netlist import AdaFire, Connection, LeakyReadout, Netlist, Radix, Readout, bound_current, window_offset
 
 
 class Code(Protocol):
@@ -31,8 +32,11 @@ class Code(Protocol):
     def steps(self) -> int:
         """Timesteps that layers run for."""
 
-    def run(self, layer: Layer, spikes: Mapping[str, Tensor]) -> LayerResult:
-        """Take a batch through a layer; of a `Readout` what it holds at every timestep that is sent."""
+    def run(self, group: LayerGroup, lines: Lines) -> Iterator[tuple[Layer, LayerResult]]:
+        """Take a batch through a group of layers and put what they emit on the lines.
+
+        Of a `Readout` the result has what it holds at every timestep that is sent.
+        """
 
     def sent(self, name: str, values: Tensor) -> Tensor:
         """Return what layers pass on, (T or 1, N, *shape), as it is sent, timestep by timestep."""
@@ -47,9 +51,9 @@ class RateCode:
 
     steps: int
 
-    def run(self, layer: Layer, spikes: Mapping[str, Tensor]) -> LayerResult:
+    def run(self, group: LayerGroup, lines: Lines) -> Iterator[tuple[Layer, LayerResult]]:
         """Run all timesteps."""
-        return layer.run(spikes, timesteps=self.steps)
+        return run_group(group, lines, {})
 
     def sent(self, name: str, values: Tensor) -> Tensor:
         """Return the payloads; held ones are the same at every timestep."""
@@ -57,7 +61,7 @@ class RateCode:
 
     def count(self, counter: Counter, name: str, values: Tensor) -> None:
         """Add payloads; held ones count at every timestep."""
-        counter.count(name, values, self.steps if values.shape[0] == 1 else 1)
+        counter.count(name, values, self.steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +79,15 @@ class RadixCode:
     radix: Radix
     steps: int = 1
 
-    def run(self, layer: Layer, spikes: Mapping[str, Tensor]) -> LayerResult:
+    def run(self, group: LayerGroup, lines: Lines) -> Iterator[tuple[Layer, LayerResult]]:
+        """Run layer by layer: nothing runs backwards, for a number knows no delay."""
+        for layer in group.layers:
+            result = self._run(layer, lines.spikes)
+            if layer.population.emits:
+                lines.spikes[layer.population.name] = result.output
+            yield layer, result
+
+    def _run(self, layer: Layer, spikes: Mapping[str, Tensor]) -> LayerResult:
         """Run one product; where a potential leaves its range in a window, that window digit by digit."""
         population = layer.population
         if isinstance(population, Readout):
@@ -98,9 +110,9 @@ class RadixCode:
     def count(self, counter: Counter, name: str, values: Tensor) -> None:
         """Add digits, without writing them out."""
         if name == self.netlist.input.name:
-            counter.count(name, values)
+            counter.count(name, values, 1)
         else:
-            counter.count(name, values, digits=self._tables)
+            counter.count(name, values, 1, digits=self._tables)
 
     @cached_property
     def _tables(self) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +182,7 @@ class RadixCode:
 
 def _emitting(netlist: Netlist, connection: Connection) -> Emitting:
     source = netlist[connection.source]
-    assert not isinstance(source, Readout)
+    assert not isinstance(source, Readout | LeakyReadout)
     return source
 
 

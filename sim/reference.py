@@ -20,8 +20,9 @@ from sim.activity import Activity, Counter
 from sim.codes import Code, code_of
 from sim.compilation import compile_layer
 from sim.layer import Layer
+from sim.lines import LayerGroup, Lines, group_layers
 from sim.threads import for_each, workers
-from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace, check_payloads, last_reads
+from toolchain.netlist import Input, InputError, Netlist, Trace, can_limit, check_payloads, last_reads
 from toolchain.netlist.shapes import size
 
 #: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run, core by core.
@@ -116,20 +117,24 @@ class Simulator:
         return [slice(start, min(start + size, samples)) for start in range(0, samples, size)]
 
     def _run_chunk(self, payloads: Tensor, part: slice, recorder: _Recorder) -> None:
-        spikes = {self.netlist.input.name: payloads}
+        lines = Lines(self.code.steps, {self.netlist.input.name: payloads})
         recorder.spikes(self.netlist.input.name, payloads, part)
-        for layer in self.layers:
-            result = self.code.run(layer, spikes)
-            name = layer.population.name
-            if layer.population.emits:
-                spikes[name] = result.output
-                recorder.spikes(name, result.output, part)
+        for group in self.groups:
+            for layer, result in list(self.code.run(group, lines)):
+                name = layer.population.name
+                if layer.population.emits:
+                    recorder.spikes(name, result.output, part)
+                else:
+                    recorder.readout(name, result.output, part)
                 recorder.saturated(name, result.saturations)
-            else:
-                recorder.readout(name, result.output, part)
-            # Readouts are in the list as well: they emit nothing.
-            for done in self._last_reads[name]:
-                spikes.pop(done, None)
+                # Readouts are in the list as well: they emit nothing.
+                for done in self._last_reads[name]:
+                    lines.spikes.pop(done, None)
+
+    @cached_property
+    def groups(self) -> tuple[LayerGroup, ...]:
+        """The layers as they run."""
+        return group_layers(self.netlist, self.layers)
 
     @cached_property
     def _last_reads(self) -> dict[str, tuple[str, ...]]:
@@ -149,7 +154,7 @@ class _Recorder:
             if p.name in record
         }
         self._readouts = {p.name: np.empty((*lead, *p.shape), np.int64) for p in netlist.readouts}
-        self._saturations = {p.name: 0 for p in netlist.spiking if isinstance(p, AdaFire)}
+        self._saturations = {p.name: 0 for p in netlist.populations if can_limit(p)}
         self._activity = Counter() if activity else None
         self._lock = Lock()
 
@@ -199,15 +204,18 @@ def compile_netlist(
     code = code_of(netlist, length)
     if chunk is not None and chunk < 1:
         raise InputError("chunk", f"{chunk} found, expected at least 1")
-    if chunk is None:
-        chunk = max(1, CHUNK_BYTES // (code.steps * sum(size(p.shape) for p in netlist.populations)))
     whole = netlist.numbers
     sources = {p.name: p for p in whole.populations}
     layers = tuple(
         compile_layer(p, whole.inputs(p.name), sources, whole.membrane_limit, code.steps, device)
         for p in whole.populations[1:]
     )
-    return Simulator(netlist, layers, length, code, chunk, torch.device(device))
+    return Simulator(netlist, layers, length, code, chunk or chunk_of(netlist, code.steps), torch.device(device))
+
+
+def chunk_of(netlist: Netlist, timesteps: int) -> int:
+    """Return as many samples as keep their payloads of some timesteps within `CHUNK_BYTES`, at least one."""
+    return max(1, CHUNK_BYTES // (timesteps * sum(size(p.shape) for p in netlist.populations)))
 
 
 def simulate(

@@ -7,11 +7,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_netlists import PICTURES, radix_netlist
+from random_netlists import ARCHITECTURES, PICTURES, radix_netlist
 
-from sim import compile_netlist, golden, simulate, simulate_early_exit, stream
+from sim import compile_early_exit, compile_netlist, golden, simulate, stream
 from sim.codes import RadixCode
-from toolchain.netlist import AdaFire, InputError, MaxPool, Radix, apply_chain, membrane_bound, per_channel
+from toolchain.netlist import (
+    AdaFire,
+    InputError,
+    MaxPool,
+    NetlistError,
+    Radix,
+    SumPool,
+    apply_chain,
+    membrane_bound,
+    per_channel,
+)
 
 FORMS = [(2, 1), (2, 3), (2, 8), (3, 4), (4, 3), (16, 2), (256, 1)]
 
@@ -160,7 +170,32 @@ def test_what_has_no_meaning_is_refused(make_payloads):
         with pytest.raises(InputError, match="all its digits"):
             run(netlist, payloads, timesteps=2)
     with pytest.raises(InputError, match="end of a window"):
-        simulate_early_exit(netlist, payloads, alpha=(0.5,) * netlist.timesteps)
+        compile_early_exit(netlist, alpha=(0.5,) * netlist.timesteps)
+
+
+def test_what_needs_time_to_add_up_is_refused_by_name():
+    netlist = radix_netlist("linear")
+    late = tuple(dataclasses.replace(c, delay=1) if c.target == "b" else c for c in netlist.connections)
+    with pytest.raises(NetlistError, match="a delay found"):
+        dataclasses.replace(netlist, connections=late)
+    with pytest.raises(NetlistError, match="alpha found"):
+        dataclasses.replace(netlist, alpha=(0.5,) * netlist.timesteps)
+    frames = (dataclasses.replace(netlist.input, coding="frames"), *netlist.populations[1:])
+    with pytest.raises(NetlistError, match="frames found"):
+        dataclasses.replace(netlist, populations=frames)
+    leaky = ARCHITECTURES["leaky"](0, 4, 1)
+    with pytest.raises(NetlistError, match="leaks holds no digits"):
+        dataclasses.replace(leaky, spike_code="radix")
+    longer = tuple(dataclasses.replace(p, phi=3) if p.name == "a" else p for p in netlist.populations)
+    with pytest.raises(NetlistError, match="digits of several bases"):
+        dataclasses.replace(netlist, populations=longer)
+    with pytest.raises(NetlistError, match="expected numbers up to 255; use at most 8 digits"):
+        dataclasses.replace(netlist, timesteps=9)
+    pooled = radix_netlist("maxpool")
+    window = SumPool((1, 1), (1, 1), ((0, 0), (0, 0)))
+    added = tuple(dataclasses.replace(c, operators=(window,)) if c.target == "m" else c for c in pooled.connections)
+    with pytest.raises(NetlistError, match="may carry"):
+        dataclasses.replace(pooled, connections=added)
 
 
 def test_threads_change_nothing(make_payloads):

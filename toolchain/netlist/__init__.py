@@ -4,6 +4,7 @@ from toolchain.netlist.bounds import (
     Incoming,
     Interval,
     bound_current,
+    bound_leaky,
     bound_membrane,
     bound_partial_sums,
     bound_total_current,
@@ -14,9 +15,11 @@ from toolchain.netlist.bounds import (
     total_current_bound,
     window_offset,
 )
+from toolchain.netlist.delays import Group, split_delays
 from toolchain.netlist.errors import (
     AdafireError,
     BackendError,
+    CollapseError,
     FormatError,
     InputError,
     NetlistError,
@@ -24,6 +27,7 @@ from toolchain.netlist.errors import (
     UnsupportedError,
 )
 from toolchain.netlist.graph import Connection, Netlist, check_graph, last_reads
+from toolchain.netlist.leaky import CubaLif, Leaky, LeakyReadout
 from toolchain.netlist.linear import adjoint, apply, apply_chain, chain_matrix
 from toolchain.netlist.macs import dense_macs, padded_macs
 from toolchain.netlist.operators import (
@@ -42,7 +46,16 @@ from toolchain.netlist.operators import (
     chain_shapes,
 )
 from toolchain.netlist.payloads import check_payloads
-from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout
+from toolchain.netlist.populations import (
+    AdaFire,
+    AnyReadout,
+    Input,
+    MaxPool,
+    Population,
+    Readout,
+    Spiking,
+    can_limit,
+)
 from toolchain.netlist.provenance import Accuracies, Measured, Origin, Provenance, SensitivityTable
 from toolchain.netlist.radix import Radix, SpikeCode
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
@@ -53,15 +66,21 @@ __all__ = [
     "Accuracies",
     "AdaFire",
     "AdafireError",
+    "AnyReadout",
     "BackendError",
+    "CollapseError",
     "Connection",
     "Conv",
     "ConvTranspose",
+    "CubaLif",
     "FormatError",
+    "Group",
     "Incoming",
     "Input",
     "InputError",
     "Interval",
+    "Leaky",
+    "LeakyReadout",
     "Linear",
     "MaxPool",
     "Measured",
@@ -83,6 +102,7 @@ __all__ = [
     "Shape",
     "Slice",
     "SpikeCode",
+    "Spiking",
     "SumPool",
     "TargetError",
     "Trace",
@@ -92,10 +112,12 @@ __all__ = [
     "apply",
     "apply_chain",
     "bound_current",
+    "bound_leaky",
     "bound_membrane",
     "bound_partial_sums",
     "bound_total_current",
     "bound_window",
+    "can_limit",
     "can_saturate",
     "chain_matrix",
     "chain_shapes",
@@ -111,6 +133,7 @@ __all__ = [
     "padded_macs",
     "partial_sum_bound",
     "per_channel",
+    "split_delays",
     "total_current_bound",
     "window_offset",
 ]

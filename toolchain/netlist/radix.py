@@ -14,8 +14,10 @@ import numpy as np
 
 from toolchain.netlist.errors import NetlistError
 from toolchain.netlist.operators import Resample, SumPool
-from toolchain.netlist.populations import MAX_PHI, AdaFire, Input, MaxPool, Population
+from toolchain.netlist.populations import MAX_PHI, AdaFire, Input, MaxPool, Population, Readout
 
+#: What to do where digits have no meaning.
+_RATES = "use `spike_code` rate"
 #: What the bursts of a network say: how often, or the digits of a number.
 SpikeCode = Literal["rate", "radix"]
 
@@ -110,8 +112,13 @@ def radix_of(populations: Sequence[Population], digits: int) -> Radix:
     Raises
     ------
     NetlistError
-        When populations count in different bases, or the input sends frames.
+        When populations count in different bases or leak, or the input sends frames.
     """
+    for population in populations:
+        if not isinstance(population, Input | AdaFire | MaxPool | Readout):
+            raise NetlistError(
+                population.name, f"{type(population).__name__} found: a potential that leaks holds no digits", _RATES
+            )
     bases = {p.name: p.payload_range[1] + 1 for p in populations if isinstance(p, AdaFire | MaxPool)}
     if len(set(bases.values())) > 1:
         raise NetlistError(
@@ -122,7 +129,7 @@ def radix_of(populations: Sequence[Population], digits: int) -> Radix:
             raise NetlistError(
                 population.name,
                 "frames found: a radix window holds one picture, since nothing is left over for the next",
-                "use `spike_code` rate",
+                _RATES,
             )
     return Radix(next(iter(bases.values()), 2), digits)
 

@@ -136,8 +136,7 @@ class WindowCell(nn.Module):
                 bias = torch.from_numpy(per_channel(population.bias, population.shape)).double()
                 after[name] = total + bias if last else total
                 return after[name]
-            case Input():
-                raise UnsupportedError(name, "an input is no cell")
+        raise UnsupportedError(name, f"{type(population).__name__} takes no digits")
 
     def _number(self, population: AdaFire, potential: Tensor) -> Tensor:
         # Exact: k - 1/theta, the nearest quotient below k, is a float64 of its own while k * theta < 2**53.
