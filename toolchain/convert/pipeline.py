@@ -26,6 +26,8 @@ from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache
 
 #: Samples that a search needs besides those it calibrates on, to measure what it promises.
 LEAST_HELD_OUT = 64
+#: What to do where digits do not serve.
+_RATES = "use `spike_code` rate"
 
 
 def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
@@ -75,7 +77,7 @@ def convert_network(
     precision = Precision(recipe.weight_bits, recipe.hardware)
     # Whatever can be refused is refused now, not after minutes of calibration.
     _check_fits(network, data, recipe)
-    check_precision(precision, {unit.name: recipe.phi for unit in network.activations})
+    check_precision(precision, {unit.name: recipe.longest for unit in network.activations})
     normalization = parse_normalization(recipe.normalize, data.shape[0])
     search = search_pass(recipe) if recipe.searches else None
     calibration, held_out = _split(data, recipe)
@@ -84,7 +86,7 @@ def convert_network(
         raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
     source = choose_input(network.source.name, calibration, x, normalization)
     if evaluate is not None:
-        check_labelled(network, evaluate, source, recipe.timesteps)
+        check_labelled(network, evaluate, source, recipe.steps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
     calibrator = Calibrator(
@@ -93,7 +95,9 @@ def convert_network(
         collect_histograms(network, prepared.x, progress=progress),
         prepared,
         precision,
-        Thresholds(recipe.timesteps, recipe.init, recipe.threshold, per_layer=recipe.threshold_per_layer),
+        Thresholds(
+            recipe.steps, recipe.init, recipe.threshold, per_layer=recipe.threshold_per_layer, radix=recipe.radix
+        ),
         recipe.calibrate,
         progress,
     )
@@ -107,7 +111,7 @@ def convert_network(
         found = search(calibrator, Judge(network, judged, precision))
         spiking, provenance = found.spiking, replace(provenance, search=found.record)
     else:
-        spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in network.activations}))
+        spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.most for u in network.activations}))
     netlist = quantize(spiking, precision, provenance)
     agreement = measure_agreement(network, netlist, prepared, progress=progress)
     notes = (*(netlist.provenance.notes or ()), *check_agreement(agreement, accept=recipe.accept_collapse))
@@ -123,8 +127,12 @@ def convert_network(
 def _check_fits(network: FloatNetwork, data: Dataset, recipe: Recipe) -> None:
     if data.shape != network.source.shape:
         raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
-    if data.is_frames and data.values.shape[1] < recipe.timesteps:
-        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.timesteps}")
+    if data.is_frames and recipe.radix is not None:
+        raise InputError(
+            data.name, "frames found: a window of digits holds one picture, and leaves nothing for the next", _RATES
+        )
+    if data.is_frames and data.values.shape[1] < recipe.steps:
+        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.steps}")
     if len(data) == 0:
         raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
 
@@ -133,9 +141,9 @@ def search_pass(recipe: Recipe) -> ChannelSearch | LayerSearch:
     """Return the search that `search`, `compress` and `strategy` of a recipe ask for."""
     budget, tolerance = recipe.budget if recipe.search else None, recipe.tolerance if recipe.compress else None
     if recipe.strategy == "channels":
-        return ChannelSearch(recipe.phi, recipe.longest_burst, budget, tolerance)
+        return ChannelSearch(recipe.most, recipe.longest_burst, budget, tolerance)
     measuring = Measuring(executor=recipe.executor, cache=MeasurementCache(recipe.cache or default_folder()))
-    return LayerSearch(recipe.phi, recipe.longest_burst, recipe.phi_min, budget, tolerance, measuring)
+    return LayerSearch(recipe.most, recipe.longest_burst, recipe.phi_min, budget, tolerance, measuring)
 
 
 def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
@@ -160,7 +168,5 @@ def _prepare(data: Dataset, source: Input, recipe: Recipe) -> CalibrationData:
     x = data.normalized(source.mean, source.std)
     payload = torch.from_numpy(data.payloads(source))
     if data.is_frames:
-        return CalibrationData(
-            torch.from_numpy(x[:, : recipe.timesteps].mean(axis=1)).float(), payload[: recipe.timesteps]
-        )
+        return CalibrationData(torch.from_numpy(x[:, : recipe.steps].mean(axis=1)).float(), payload[: recipe.steps])
     return CalibrationData(torch.from_numpy(x).float(), payload[None])

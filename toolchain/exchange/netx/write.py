@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from toolchain.exchange.loss_report import Loss, LossReport
+from toolchain.exchange.loss_report import Loss, LossReport, refuse_digits
 from toolchain.exchange.lowering import KEEP, merge_pool
 from toolchain.files import create_hdf5, write_bytes
 from toolchain.netlist import (
@@ -87,6 +87,7 @@ def write_netx(netlist: Netlist, path: Path | str) -> LossReport:
     InputError
         When the file cannot be written.
     """
+    refuse_digits(netlist, "netx")
     layers = _sequence(netlist)
     write_bytes(path, _netx_bytes(netlist, layers))
     merged = [
