@@ -1,6 +1,6 @@
 """From a float network and calibration data to a netlist: the passes in order.
 
-thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
+silent channels -> thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
 (semantics, section 7; every network that a search weighs is calibrated first).
 """
 
@@ -16,6 +16,7 @@ import torch
 from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
 from toolchain.convert.agreement import check_agreement, measure_agreement
 from toolchain.convert.recipe import Recipe
+from toolchain.convert.silence import silence
 from toolchain.convert.stages import check_labelled, guess_note, measure_stages
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
@@ -89,10 +90,12 @@ def convert_network(
         check_labelled(network, evaluate, source, recipe.steps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
+    histograms = collect_histograms(network, prepared.x, progress=progress)
+    live, silenced = silence(network, histograms, len(prepared))
     calibrator = Calibrator(
-        network,
+        live,
         source,
-        collect_histograms(network, prepared.x, progress=progress),
+        histograms,
         prepared,
         precision,
         Thresholds(
@@ -114,7 +117,7 @@ def convert_network(
         spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.most for u in network.activations}))
     netlist = quantize(spiking, precision, provenance)
     agreement = measure_agreement(network, netlist, prepared, progress=progress)
-    notes = (*(netlist.provenance.notes or ()), *check_agreement(agreement, accept=recipe.accept_collapse))
+    notes = (*silenced, *(netlist.provenance.notes or ()), *check_agreement(agreement, accept=recipe.accept_collapse))
     netlist = replace(netlist, provenance=replace(netlist.provenance, notes=notes))
     if evaluate is not None:
         accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
