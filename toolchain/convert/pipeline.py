@@ -98,6 +98,7 @@ def convert_network(
         calibration_data=hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest(),
         recipe=recipe.settings(),
         adafire=version("adafire"),
+        tail=network.tail,
     )
     if search is not None:
         found = search(calibrator, Judge(network, judged, precision))

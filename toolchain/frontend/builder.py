@@ -26,6 +26,7 @@ from toolchain.netlist import (
     Shape,
     Slice,
     SumPool,
+    Tail,
     Weighted,
     chain_shapes,
 )
@@ -71,7 +72,7 @@ class NetworkBuilder:
         """The input's value."""
         return self._value(INPUT)
 
-    def network(self, name: str, weights_sha256: str) -> FloatNetwork:
+    def network(self, name: str, weights_sha256: str, tail: Tail | None = None) -> FloatNetwork:
         """Return the finished network, without the units that no output depends on; there must be an output."""
         needed = {u.name for u in self._units.values() if isinstance(u, Output)} | {INPUT}
         for connection in reversed(self._connections):
@@ -81,6 +82,7 @@ class NetworkBuilder:
             tuple(u for u in self._units.values() if u.name in needed),
             tuple(c for c in self._connections if c.target in needed),
             Origin(name, weights_sha256, self.macs),
+            tail,
         )
 
     def count(self, value: Value) -> None:
@@ -250,8 +252,8 @@ class NetworkBuilder:
 
     # Results -------------------------------------------------------------------------------------
 
-    def output(self, value: Value) -> None:
-        """Read a value out: close it into an `Output`.
+    def output(self, value: Value) -> str:
+        """Read a value out: close it into an `Output`, whose name is returned.
 
         Raises
         ------
@@ -265,6 +267,7 @@ class NetworkBuilder:
             raise Refusal("returns a constant that does not depend on the input", "return what the network computes")
         name = self._name(value.weighted[-1], value.affine[-1], "output")
         self._add(Output(name, value.shape, self._compact(value.bias)), terms)
+        return name
 
     def _add(self, unit: Activation | MaxUnit | Output, terms: list[LinearTerm]) -> None:
         """Add a unit that reads simplified terms; one without weights gets a scale by 1, unless for a maximum."""

@@ -43,6 +43,7 @@ from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, R
 from toolchain.netlist.provenance import Accuracies, Measured, Origin, Provenance, SensitivityTable
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
 from toolchain.netlist.synapses import fan_in, fan_out, fan_outs
+from toolchain.netlist.tail import Tail
 from toolchain.netlist.trace import Trace, concatenate
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "Shape",
     "Slice",
     "SumPool",
+    "Tail",
     "TargetError",
     "Trace",
     "UnsupportedError",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,21 +22,27 @@ from onnx.reference import ReferenceEvaluator
 
 from toolchain.frontend.advice import onnx_advice
 from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
 from toolchain.frontend.expression import Expression, Pooled, Refusal
 from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
 from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
+from toolchain.frontend.from_onnx.tail import LEFT, cut, steps_of, tail_of
 from toolchain.frontend.input_shape import settle_input
 from toolchain.frontend.operations import refusals
-from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
+from toolchain.netlist import AdafireError, FormatError, InputError, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
+from toolchain.tail import HOST_OPERATORS
 
 #: Operators are known as these versions of ONNX define them.
 OPSETS = range(9, 26)
 
 #: What is read, by ONNX name.
 ONNX = {**LAYERS, **MOVES}
+
+#: What a value is that the host computes.
+HOST = object()
 
 #: No constant that a node makes may hold more values (256 MiB as float64).
 _MAX_CONSTANT = 2**25 - 1
@@ -56,7 +62,9 @@ FOLDED = frozenset(
 )
 
 
-def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> FloatNetwork:
+def read_onnx(
+    path: str | Path, input_shape: tuple[int, ...] | None = None, outputs: Sequence[str] = ()
+) -> FloatNetwork:
     """Read an ONNX file as units and linear connections.
 
     Parameters
@@ -64,6 +72,8 @@ def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> F
     path : str or Path
     input_shape : tuple of int, optional
         Without the batch axis; needed only where the file leaves axes open.
+    outputs : sequence of str
+        Names of tensors, or of nodes, where the network ends; by default the graph's own outputs.
 
     Returns
     -------
@@ -77,7 +87,7 @@ def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> F
     UnsupportedError
         For a node that cannot be expressed; names the node, the operator and a way out.
     InputError
-        When the file cannot be read or the input shape does not fit.
+        When the file cannot be read, the input shape does not fit, or there is no tensor of such a name.
     """
     path = Path(path)
     try:
@@ -87,6 +97,8 @@ def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> F
     model = _parsed(str(path), data)
     beside = take_in(path, _tensors(model.graph))
     _check(str(path), model)
+    if outputs:
+        cut(model, outputs)
     argument, axes = _input_axes(str(path), model.graph)
     shape, batch = settle_input(str(path), axes, input_shape, argument)
     name = f"onnx:{model.graph.name or path.stem}"
@@ -160,6 +172,7 @@ class _Interpreter:
 
     def __init__(self, where: str, model: onnx.ModelProto, shape: tuple[int, ...], batch: int) -> None:
         self.where = where
+        self.model = model
         self.graph = model.graph
         self.opsets = model.opset_import
         self.version = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
@@ -175,18 +188,37 @@ class _Interpreter:
         self.whole = set() if given in FLOATING else {self.input}
 
     def network(self, name: str, weights_sha256: str) -> FloatNetwork:
-        """Interpret every node and close the results into outputs."""
-        for position, proto in enumerate(self.graph.node):
-            self._step(position, proto)
+        """Interpret every node that the results depend on, and close what is read out into outputs."""
+        steps = steps_of(self.graph)
+        results = [output.name for output in self.graph.output]
+        needed = sorted(needed_steps(steps, results))
+        nodes, steps = [self.graph.node[i] for i in needed], [steps[i] for i in needed]
+        inner = inner_steps(steps)
+        host = frozenset(i for i, proto in enumerate(nodes) if not self._step(i, proto, i in inner))
+        taken = tail_steps(steps, host, results, self._is_flat)
         self.builder.path = ""
-        for output in self.graph.output:
-            with self._refusals(f"output {output.name}", "its result"):
-                value = self.values[output.name]
-                if not isinstance(value, Expression | Pooled):
-                    raise Refusal("is a constant that does not depend on the input", "export what is computed")
-                self.builder.output(value)
+        tail = self._read_out([nodes[i] for i in sorted(taken)])
         with self._refusals(self.where, "the network"):
-            return self.builder.network(name, weights_sha256)
+            return self.builder.network(name, weights_sha256, tail)
+
+    def _is_flat(self, name: Any) -> bool | None:
+        value = self.values.get(name)
+        return len(value.shape) == 1 if isinstance(value, Expression | Pooled) else None
+
+    def _read_out(self, nodes: list[onnx.NodeProto]) -> Tail | None:
+        """Close what the host reads, and what the network returns, into outputs; return the tail behind them."""
+        made = {name for node in nodes for name in node.output}
+        asked = [name for node in nodes for name in node.input if isinstance(self.values[name], Expression | Pooled)]
+        results = [output.name for output in self.graph.output]
+        readouts: dict[str, str] = {}
+        for name in dict.fromkeys([*asked, *results]):
+            if name in made:
+                continue
+            with self._refusals(f"output {name}", "its result"):
+                if not isinstance(self.values[name], Expression | Pooled):
+                    raise Refusal("is a constant that does not depend on the input", "export what is computed")
+                readouts[name] = self.builder.output(self.values[name])
+        return tail_of(self.model, nodes, readouts, self.values, self.batch) if nodes else None
 
     def _array(self, tensor: TensorProto) -> np.ndarray:
         try:
@@ -202,31 +234,50 @@ class _Interpreter:
                 raise InputError(self.where, f"the weights {tensor.name!r} hold NaN or infinite values", "train again")
         return array
 
-    def _step(self, position: int, proto: onnx.NodeProto) -> None:
+    def _step(self, position: int, proto: onnx.NodeProto, inner: bool) -> bool:
+        """Compute a node's results; return False where it is left to the host, at the network's end."""
         self.builder.path = _path(proto)
         with self._refusals(self.builder.path or proto.op_type, proto.op_type):
             if by_product := next((name for name in proto.input if name not in self.values), None):
                 raise Refusal(f"reads {by_product!r}, a mask or statistics of training", "export it in eval mode")
+            inputs = [self.values[name] for name in proto.input]
+            if any(value is HOST for value in inputs):
+                return self._leave(proto)
             if self.whole.intersection(proto.input):
                 if proto.op_type not in _MOVING:
                     raise Refusal("computes with whole numbers", "export a network whose input is float32")
                 self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape") else ())
-            inputs = [self.values[name] for name in proto.input]
             depends = any(isinstance(v, Expression | Pooled) for v in inputs)
-            if proto.op_type == "Shape" and depends:
-                results: Any = self._shape(proto, inputs[0])
-            elif not depends:
-                results = self._fold(proto, inputs)
-            else:
-                operation = ONNX.get(proto.op_type)
-                if operation is None:
-                    raise Refusal("is not supported", onnx_advice(proto.op_type))
-                node = OnnxNode(proto, inputs, self.version, self.batch)
-                result = operation.read(self.builder, node)
-                named = _module(proto.input) or self.builder.path or proto.op_type
-                results = operation.label(self.builder, result, position, named)
-            results = results if isinstance(results, tuple) else (results,)
+            if depends and not inner and proto.op_type in LEFT:
+                return self._leave(proto)
+            try:
+                results = self._results(position, proto, inputs, depends)
+            except Refusal:
+                if inner or not depends or proto.op_type not in HOST_OPERATORS:
+                    raise
+                return self._leave(proto)
             self.values.update(zip(proto.output, results, strict=False))
+        return True
+
+    def _leave(self, proto: onnx.NodeProto) -> bool:
+        if proto.op_type not in HOST_OPERATORS:
+            raise Refusal("is not supported", onnx_advice(proto.op_type))
+        self.values.update((name, HOST) for name in proto.output)
+        return False
+
+    def _results(self, position: int, proto: onnx.NodeProto, inputs: list[Any], depends: bool) -> tuple[Any, ...]:
+        if not depends:
+            return self._fold(proto, inputs)
+        if proto.op_type == "Shape":
+            return (self._shape(proto, inputs[0]),)
+        operation = ONNX.get(proto.op_type)
+        if operation is None:
+            raise Refusal("is not supported", onnx_advice(proto.op_type))
+        node = OnnxNode(proto, inputs, self.version, self.batch)
+        result = operation.read(self.builder, node)
+        named = _module(proto.input) or self.builder.path or proto.op_type
+        results = operation.label(self.builder, result, position, named)
+        return results if isinstance(results, tuple) else (results,)
 
     def _shape(self, proto: onnx.NodeProto, value: Expression | Pooled) -> np.ndarray:
         bounds = {a.name: a.i for a in proto.attribute}
