@@ -11,8 +11,9 @@ from math import inf
 
 import numpy as np
 
+from toolchain.frontend.batch_axis import AnyValue, Displaced
 from toolchain.frontend.channels import channel_values
-from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, value_of
+from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, settled, value_of
 from toolchain.frontend.macs import dense_macs
 from toolchain.frontend.rewrites import Chain, Zero, join_parallel, simplify
 from toolchain.netlist import (
@@ -252,7 +253,7 @@ class NetworkBuilder:
 
     # Results -------------------------------------------------------------------------------------
 
-    def output(self, value: Value) -> str:
+    def output(self, value: AnyValue) -> str:
         """Read a value out: close it into an `Output`, whose name is returned.
 
         Raises
@@ -260,8 +261,9 @@ class NetworkBuilder:
         Refusal
             When it waits for its clipping, or does not depend on the input.
         """
-        if isinstance(value, Pooled):
-            raise value.refusal()
+        if isinstance(value, Displaced) and value.batch == 1:
+            value = value.value  # where its one sample stands is of no account
+        value = settled(value)
         terms = self._simplified(value)
         if not terms:
             raise Refusal("returns a constant that does not depend on the input", "return what the network computes")

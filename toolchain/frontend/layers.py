@@ -137,12 +137,6 @@ def clamp(builder: NetworkBuilder, x: Value, low: float | None, high: float | No
     return builder.clip(x, low, inf if high is None else high)
 
 
-def select(x: Value, axis: int, index: int) -> Value:
-    """Take one index of an axis, which goes; a negative one counts from the end."""
-    index = index % x.shape[axis]
-    return reshape(take(x, axis, index, index + 1, 1), (*x.shape[:axis], *x.shape[axis + 1 :]))
-
-
 def split(x: Value, axis: int, sizes: Iterable[int]) -> tuple[Value, ...]:
     """Cut an axis into parts of these sizes."""
     bounds = pairwise(accumulate(sizes, initial=0))

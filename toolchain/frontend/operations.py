@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from toolchain.frontend import layers
 from toolchain.frontend.advice import LIST
+from toolchain.frontend.batch_axis import AnyValue, Displaced, permute, reshape, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Expression, Pooled, Refusal, Value, concatenate, settled
-from toolchain.netlist import NetlistError, Permute, UnsupportedError
+from toolchain.netlist import NetlistError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,10 @@ def refusals(path: str, operation: str) -> Iterator[None]:
 # Arguments ---------------------------------------------------------------------------------------
 
 
-def sample_axis(x: Value, dim: int) -> int:
+def sample_axis(x: AnyValue, dim: int) -> int:
     """Return the axis without the batch axis."""
+    if isinstance(x, Displaced):
+        raise x.refusal()
     rank = len(x.shape) + 1
     dim = dim + rank if dim < 0 else dim
     if dim == 0:
@@ -107,7 +109,7 @@ def per_sample(x: Value, constant: Any) -> np.ndarray:
 
 def is_value(x: Any) -> bool:
     """Return whether an operand depends on the input."""
-    return isinstance(x, Expression | Pooled)
+    return isinstance(x, Expression | Pooled | Displaced)
 
 
 def value_first(x: Any, y: Any) -> tuple[Any, Any]:
@@ -172,53 +174,53 @@ def matrix_product(x: Any, matrix: Any, alpha: float = 1) -> Value:
 # Moves -------------------------------------------------------------------------------------------
 
 
-def reshape(x: Value, sizes: Sequence[int], batch: int) -> Value:
-    """Reshape to `sizes`, the batch axis first; one of them may be -1, for what is left."""
-    count = batch * prod(x.shape)
-    known = prod(n for n in sizes if n != -1)
-    sizes = [(count // known if known else 0) if n == -1 else n for n in sizes]
-    if not sizes or sizes[0] != batch or prod(sizes) != count:
-        raise Refusal("mixes the pictures of a batch, or fixes its size", "reshape with x.shape[0] or flatten(1)")
-    return layers.reshape(x, tuple(sizes[1:]))
-
-
-def unsqueeze(x: Value, dims: Sequence[int]) -> Value:
+def unsqueeze(x: AnyValue, dims: Sequence[int], batch: int) -> AnyValue:
     """Insert axes of extent 1; `dims` are theirs in the result."""
-    rank = len(x.shape) + 1 + len(dims)
-    shape = [1, *x.shape]
+    sizes = list(whole_shape(x, batch))
+    rank = len(sizes) + len(dims)
     for dim in sorted(d % rank for d in dims):
-        if dim == 0:
-            raise Refusal("adds an axis before the batch", "keep the batch axis first")
-        shape.insert(dim, 1)
-    return layers.reshape(x, tuple(shape[1:]))
+        sizes.insert(dim, 1)
+    return reshape(x, sizes, batch)
 
 
-def squeeze(x: Value, axes: Sequence[int] | None, batch: int) -> Value:
-    """Drop axes of extent 1: those of `axes` (without the batch axis), or all."""
-    kept = tuple(n for a, n in enumerate(x.shape) if n != 1 or (axes is not None and a not in axes))
-    if axes is None and batch == 1 and len(kept) > 1:
-        raise Refusal("drops the batch axis of a batch of one, too", "name the axes to squeeze, or use flatten(1)")
-    return layers.reshape(x, kept)
+def squeeze(x: AnyValue, dims: Sequence[int] | None, batch: int) -> AnyValue:
+    """Drop axes of extent 1: those of `dims`, or all."""
+    whole = whole_shape(x, batch)
+    chosen = set(range(len(whole))) if dims is None else {d % len(whole) for d in dims}
+    return reshape(x, [n for a, n in enumerate(whole) if n != 1 or a not in chosen], batch)
 
 
-def permute(x: Value, dims: Sequence[int]) -> Value:
-    """Reorder the axes, the batch axis staying first."""
-    first, *others = (d % len(dims) for d in dims)
-    if first != 0:
-        raise Refusal("moves the batch axis", "keep the batch axis first")
-    return x.through(Permute(tuple(d - 1 for d in others)))
-
-
-def take(x: Value, dim: int, start: int | None, stop: int | None, step: int, batch: int) -> Value:
+def take(x: AnyValue, dim: int, start: int | None, stop: int | None, step: int, batch: int) -> AnyValue:
     """Slice one axis, bounds as in Python; the whole batch is no slice of it."""
-    whole_batch = (start or 0, step) == (0, 1) and (stop is None or stop >= batch)
-    if whole_batch and dim in (0, -len(x.shape) - 1):
+    whole = whole_shape(x, batch)
+    if step > 0 and range(*slice(start, stop, step).indices(whole[dim])) == range(whole[dim]):
         return x
+    if isinstance(x, Displaced):
+        return replace(x, value=take(x.value, displaced_axis(x, dim) + 1, start, stop, step, batch))
     axis = sample_axis(x, dim)
     if step < 1:
         raise Refusal("slices backwards", "slice forwards")
     begin, end, _ = slice(start, stop, step).indices(x.shape[axis])
     return layers.take(x, axis, begin, end, step)
+
+
+def select(x: AnyValue, dim: int, index: int, batch: int) -> AnyValue:
+    """Take one index of an axis, which goes; a negative one counts from the end."""
+    whole = whole_shape(x, batch)
+    dim %= len(whole)
+    index = index + whole[dim] if index < 0 else index
+    if not 0 <= index < whole[dim]:
+        raise Refusal(f"takes index {index} of an axis of {whole[dim]}", "take one that is there")
+    taken = take(x, dim, index, index + 1, 1, batch)
+    return reshape(taken, [n for a, n in enumerate(whole) if a != dim], batch)
+
+
+def displaced_axis(x: Displaced, dim: int) -> int:
+    """Return the axis of the value without its batch axis."""
+    dim %= len(whole_shape(x, x.batch))
+    if dim == x.position and not (x.joined and x.batch == 1):
+        raise x.refusal()
+    return dim if x.joined or dim < x.position else dim - 1
 
 
 def join(parts: Sequence[Any], dim: int) -> Value:

@@ -23,14 +23,14 @@ from onnx.reference import ReferenceEvaluator
 from toolchain.frontend.advice import onnx_advice
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
-from toolchain.frontend.expression import Expression, Pooled, Refusal
+from toolchain.frontend.expression import Refusal
 from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
 from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
 from toolchain.frontend.from_onnx.tail import LEFT, cut, steps_of, tail_of
 from toolchain.frontend.input_shape import settle_input
-from toolchain.frontend.operations import refusals
+from toolchain.frontend.operations import AnyValue, is_value, refusals, whole_shape
 from toolchain.netlist import AdafireError, FormatError, InputError, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
 from toolchain.tail import HOST_OPERATORS
@@ -203,19 +203,19 @@ class _Interpreter:
 
     def _is_flat(self, name: Any) -> bool | None:
         value = self.values.get(name)
-        return len(value.shape) == 1 if isinstance(value, Expression | Pooled) else None
+        return len(whole_shape(value, self.batch)) == 2 if is_value(value) else None
 
     def _read_out(self, nodes: list[onnx.NodeProto]) -> Tail | None:
         """Close what the host reads, and what the network returns, into outputs; return the tail behind them."""
         made = {name for node in nodes for name in node.output}
-        asked = [name for node in nodes for name in node.input if isinstance(self.values[name], Expression | Pooled)]
+        asked = [name for node in nodes for name in node.input if is_value(self.values[name])]
         results = [output.name for output in self.graph.output]
         readouts: dict[str, str] = {}
         for name in dict.fromkeys([*asked, *results]):
             if name in made:
                 continue
             with self._refusals(f"output {name}", "its result"):
-                if not isinstance(self.values[name], Expression | Pooled):
+                if not is_value(self.values[name]):
                     raise Refusal("is a constant that does not depend on the input", "export what is computed")
                 readouts[name] = self.builder.output(self.values[name])
         return tail_of(self.model, nodes, readouts, self.values, self.batch) if nodes else None
@@ -247,7 +247,7 @@ class _Interpreter:
                 if proto.op_type not in _MOVING:
                     raise Refusal("computes with whole numbers", "export a network whose input is float32")
                 self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape") else ())
-            depends = any(isinstance(v, Expression | Pooled) for v in inputs)
+            depends = any(is_value(v) for v in inputs)
             if depends and not inner and proto.op_type in LEFT:
                 return self._leave(proto)
             try:
@@ -279,9 +279,9 @@ class _Interpreter:
         results = operation.label(self.builder, result, position, named)
         return results if isinstance(results, tuple) else (results,)
 
-    def _shape(self, proto: onnx.NodeProto, value: Expression | Pooled) -> np.ndarray:
+    def _shape(self, proto: onnx.NodeProto, value: AnyValue) -> np.ndarray:
         bounds = {a.name: a.i for a in proto.attribute}
-        full = np.array((self.batch, *value.shape), dtype=np.int64)
+        full = np.array(whole_shape(value, self.batch), dtype=np.int64)
         return full[bounds.get("start", 0) : bounds.get("end", len(full))]
 
     def _fold(self, proto: onnx.NodeProto, inputs: list[Any]) -> tuple[Any, ...]:

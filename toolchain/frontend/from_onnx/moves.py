@@ -16,11 +16,12 @@ from toolchain.frontend.operations import (
     join,
     permute,
     reshape,
-    sample_axes,
     sample_axis,
+    select,
     squeeze,
     take,
     unsqueeze,
+    whole_shape,
 )
 
 MOVES = OperationTable()
@@ -92,26 +93,26 @@ def _flatten(_: NetworkBuilder, node: OnnxNode) -> Value:
 @MOVES.operation("Reshape")
 def _reshape(_: NetworkBuilder, node: OnnxNode) -> Value:
     x, sizes = node.value, [int(n) for n in node.required(1)]
-    full = (node.batch, *x.shape)
     if not node.attribute("allowzero", 0):
+        full = whole_shape(x, node.batch)
         sizes = [full[i] if n == 0 and i < len(full) else n for i, n in enumerate(sizes)]
     return reshape(x, sizes, node.batch)
 
 
 @MOVES.operation("Transpose")
 def _transpose(_: NetworkBuilder, node: OnnxNode) -> Value:
-    return permute(node.value, node.attribute("perm") or range(len(node.value.shape), -1, -1))
+    rank = len(whole_shape(node.value, node.batch))
+    return permute(node.value, node.attribute("perm") or range(rank - 1, -1, -1), node.batch)
 
 
 @MOVES.operation("Squeeze")
 def _squeeze(_: NetworkBuilder, node: OnnxNode) -> Value:
-    x, axes = node.value, node.ints("axes", 1)
-    return squeeze(x, sample_axes(x, axes) if axes else None, node.batch)
+    return squeeze(node.value, node.ints("axes", 1) or None, node.batch)
 
 
 @MOVES.operation("Unsqueeze")
 def _unsqueeze(_: NetworkBuilder, node: OnnxNode) -> Value:
-    return unsqueeze(node.value, node.ints("axes", 1) or ())
+    return unsqueeze(node.value, node.ints("axes", 1) or (), node.batch)
 
 
 @MOVES.operation("Concat")
@@ -142,11 +143,12 @@ def _slice(_: NetworkBuilder, node: OnnxNode) -> Value:
 
 @MOVES.operation("Gather")
 def _gather(_: NetworkBuilder, node: OnnxNode) -> Value:
-    x, axis, index = node.value, sample_axis(node.value, node.attribute("axis", 0)), node.required(1)
+    x, index = node.value, node.required(1)
+    axis = node.attribute("axis", 0) % len(whole_shape(x, node.batch))
     if index.size != 1:
         raise Refusal("picks values by a list", "slice a range")
-    picked = layers.select(x, axis, int(index.ravel()[0]))
-    return layers.reshape(picked, (*x.shape[:axis], *(1,) * index.ndim, *x.shape[axis + 1 :]))
+    picked = select(x, axis, int(index.ravel()[0]), node.batch)
+    return unsqueeze(picked, range(axis, axis + index.ndim), node.batch) if index.ndim else picked
 
 
 @MOVES.operation("Pad")

@@ -12,8 +12,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.frontend.ending import Kind, Step
-from toolchain.frontend.expression import Expression, Pooled
 from toolchain.frontend.from_onnx.layers import LAYERS
+from toolchain.frontend.operations import whole_shape
 from toolchain.netlist import InputError, Tail
 from toolchain.tail import HOST_OPERATORS, make_tail
 
@@ -128,14 +128,10 @@ def tail_of(
         if name not in made and name not in readouts
     ]
     inputs = [
-        (unit, helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), _shape(values[name], batch)))
+        (unit, helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), whole_shape(values[name], batch)))
         for name, unit in readouts.items()
     ]
     return make_tail(nodes, inputs, model.graph.output, constants, model.opset_import, batch)
-
-
-def _shape(value: Expression | Pooled, batch: int) -> tuple[int, ...]:
-    return (batch, *value.shape)
 
 
 def _tensor(name: str, array: np.ndarray, kind: int) -> TensorProto:

@@ -27,12 +27,12 @@ from torch.fx import Node
 
 from toolchain.frontend.advice import UNSUPPORTED_LAYERS, advice
 from toolchain.frontend.builder import BATCH, NetworkBuilder
-from toolchain.frontend.expression import MAX_VALUES, Expression, Pooled, Refusal
+from toolchain.frontend.expression import MAX_VALUES, Refusal
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
 from toolchain.frontend.from_torch.weights import check_weights, tensors
-from toolchain.frontend.operations import Operation, refusals
+from toolchain.frontend.operations import Operation, is_value, refusals
 from toolchain.netlist import InputError, UnsupportedError
 from toolchain.network import FloatNetwork
 
@@ -155,7 +155,7 @@ def interpret(
     builder.path = ""
     with refusals("forward", "its result"):
         for value in _results(result, values):
-            if not isinstance(value, Expression | Pooled):
+            if not is_value(value):
                 raise Refusal("is a constant that does not depend on the input", "return what the network computes")
             builder.output(value)
         return builder.network(name, weights_sha256)
@@ -197,7 +197,7 @@ def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: Netwo
             raise Refusal(f"makes {tuple(made.shape)}, too many values", "make the network or its input smaller")
     args: Any = torch.fx.node.map_arg(node.args, values.__getitem__)
     kwargs: Any = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
-    if not any(isinstance(a, Expression | Pooled) for a in _leaves((args, kwargs))):
+    if not any(is_value(a) for a in _leaves((args, kwargs))):
         return _constant(node, args, kwargs)
     if node.target is operator.getitem:
         return args[0][args[1]]

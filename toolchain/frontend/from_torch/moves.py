@@ -14,7 +14,19 @@ from toolchain.frontend.advice import ACTIVE_DROPOUT
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_torch.arguments import stay_floating
-from toolchain.frontend.operations import OperationTable, join, permute, reshape, sample_axis, squeeze, take, unsqueeze
+from toolchain.frontend.operations import (
+    AnyValue,
+    OperationTable,
+    join,
+    permute,
+    reshape,
+    sample_axis,
+    select,
+    squeeze,
+    take,
+    unsqueeze,
+    whole_shape,
+)
 from toolchain.netlist import Permute
 
 MOVES = OperationTable()
@@ -79,28 +91,25 @@ def _unflatten(_: NetworkBuilder, x: Value, dim: int, sizes: Sequence[int]) -> V
 
 
 @MOVES.operation("squeeze")
-def _squeeze(builder: NetworkBuilder, x: Value, dim: Any = None) -> Value:
-    rank = len(x.shape) + 1
-    dims = None if dim is None else [d % rank - 1 for d in ([dim] if isinstance(dim, int) else dim)]
-    return squeeze(x, dims, builder.batch)
+def _squeeze(builder: NetworkBuilder, x: AnyValue, dim: Any = None) -> AnyValue:
+    return squeeze(x, [dim] if isinstance(dim, int) else dim, builder.batch)
 
 
 @MOVES.operation("unsqueeze")
-def _unsqueeze(_: NetworkBuilder, x: Value, dim: int) -> Value:
-    return unsqueeze(x, [dim])
+def _unsqueeze(builder: NetworkBuilder, x: AnyValue, dim: int) -> AnyValue:
+    return unsqueeze(x, [dim], builder.batch)
 
 
 @MOVES.operation("permute")
-def _permute(_: NetworkBuilder, x: Value, dims: Sequence[int]) -> Value:
-    return permute(x, dims)
+def _permute(builder: NetworkBuilder, x: AnyValue, dims: Sequence[int]) -> AnyValue:
+    return permute(x, dims, builder.batch)
 
 
 @MOVES.operation("transpose", "swapaxes")
-def _transpose(_: NetworkBuilder, x: Value, first: int, second: int) -> Value:
-    a, b = sample_axis(x, first), sample_axis(x, second)
-    axes = list(range(len(x.shape)))
-    axes[a], axes[b] = b, a
-    return x.through(Permute(tuple(axes)))
+def _transpose(builder: NetworkBuilder, x: AnyValue, first: int, second: int) -> AnyValue:
+    dims = list(range(len(whole_shape(x, builder.batch))))
+    dims[first], dims[second] = dims[second], dims[first]
+    return permute(x, dims, builder.batch)
 
 
 @MOVES.operation("slice")
@@ -111,8 +120,8 @@ def _slice(
 
 
 @MOVES.operation("select")
-def _select(_: NetworkBuilder, x: Value, dim: int, index: int) -> Value:
-    return layers.select(x, sample_axis(x, dim), index)
+def _select(builder: NetworkBuilder, x: AnyValue, dim: int, index: int) -> AnyValue:
+    return select(x, dim, index, builder.batch)
 
 
 @MOVES.operation("split", "split_with_sizes", "chunk")
@@ -125,9 +134,8 @@ def _split(_: NetworkBuilder, x: Value, sizes: Any, dim: int = 0) -> tuple[Value
 
 
 @MOVES.operation("unbind")
-def _unbind(_: NetworkBuilder, x: Value, dim: int = 0) -> tuple[Value, ...]:
-    axis = sample_axis(x, dim)
-    return tuple(layers.select(x, axis, i) for i in range(x.shape[axis]))
+def _unbind(builder: NetworkBuilder, x: AnyValue, dim: int = 0) -> tuple[AnyValue, ...]:
+    return tuple(select(x, dim, i, builder.batch) for i in range(whole_shape(x, builder.batch)[dim]))
 
 
 @MOVES.operation("cat", "concat", "concatenate")
