@@ -263,6 +263,8 @@ class NetworkBuilder:
         """
         if isinstance(value, Displaced) and value.batch == 1:
             value = value.value  # where its one sample stands is of no account
+        if isinstance(value, Displaced):
+            raise Refusal("is returned with its batch axis moved, or joined with another", "keep the batch axis first")
         value = settled(value)
         terms = self._simplified(value)
         if not terms:

@@ -17,7 +17,8 @@ class Kind(Enum):
 
     OTHER = "other"
     WEIGHS = "weighs"  # it has trained weights
-    MOVES = "moves"  # it gives the same values another place
+    MOVES = "moves"  # it reshapes or permutes
+    TAKES = "takes"  # it hands on some of the values, or all
     SCALES = "scales"  # it multiplies by, or adds, constants
     JOINS = "joins"  # it concatenates along the channels
     STACKS = "stacks"  # it concatenates along another axis

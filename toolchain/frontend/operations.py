@@ -166,6 +166,8 @@ def matrix_product(x: Any, matrix: Any, alpha: float = 1) -> Value:
             "multiplies by a fixed matrix from the left, which weighs the last axis but one",
             "let it weigh the last axis, by a linear layer: A @ x is (x.mT @ A.T).mT",
         )
+    if isinstance(x, Displaced) and (x.batch == 1 or x.position + x.joined < len(x.shape)):
+        return replace(x, value=matrix_product(x.value, matrix, alpha))  # the last axis is not the batch's
     if matrix.ndim != 2:
         raise Refusal(f"multiplies by a constant of shape {matrix.shape}", "use one fixed matrix (nn.Linear)")
     return layers.linear(x, np.ascontiguousarray(alpha * np.asarray(matrix).T), None)

@@ -28,7 +28,7 @@ from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
 from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
-from toolchain.frontend.from_onnx.tail import LEFT, cut, steps_of, tail_of
+from toolchain.frontend.from_onnx.tail import cut, is_left, steps_of, tail_of
 from toolchain.frontend.input_shape import settle_input
 from toolchain.frontend.operations import AnyValue, is_value, refusals, whole_shape
 from toolchain.netlist import AdafireError, FormatError, InputError, Tail, UnsupportedError
@@ -248,14 +248,9 @@ class _Interpreter:
                     raise Refusal("computes with whole numbers", "export a network whose input is float32")
                 self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape") else ())
             depends = any(is_value(v) for v in inputs)
-            if depends and not inner and proto.op_type in LEFT:
+            if depends and not inner and proto.op_type != "Shape" and is_left(proto.op_type):
                 return self._leave(proto)
-            try:
-                results = self._results(position, proto, inputs, depends)
-            except Refusal:
-                if inner or not depends or proto.op_type not in HOST_OPERATORS:
-                    raise
-                return self._leave(proto)
+            results = self._results(position, proto, inputs, depends)
             self.values.update(zip(proto.output, results, strict=False))
         return True
 

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.frontend.ending import Kind, Step
 from toolchain.frontend.from_onnx.layers import LAYERS
+from toolchain.frontend.from_onnx.moves import MOVES
 from toolchain.frontend.operations import whole_shape
 from toolchain.netlist import InputError, Tail
 from toolchain.tail import HOST_OPERATORS, make_tail
@@ -20,12 +21,11 @@ from toolchain.tail import HOST_OPERATORS, make_tail
 #: Names that a message suggests.
 _SUGGESTED = 5
 
-#: What the host does at a network's end even where neurons could come near it: it is exact there.
-LEFT = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Softsign", "ArgMax", "Exp"})
+#: What the host does at a network's end even where neurons come near it: it is exact there.
+_CURVES = frozenset({"Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Softsign"})
 
-_MOVES = frozenset(
-    {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Gather", "Identity", "Cast"}
-)
+_MOVES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+_TAKES = frozenset({"Slice", "Split", "Gather", "Identity", "Cast"})
 _SCALES = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Sum"})
 
 
@@ -72,10 +72,17 @@ def steps_of(graph: onnx.GraphProto) -> list[Step]:
     return steps
 
 
+def is_left(operator: str) -> bool:
+    """Return whether an operator that reads units is left to the host, where no weights come after it."""
+    return operator in _CURVES or (operator in HOST_OPERATORS and operator not in LAYERS and operator not in MOVES)
+
+
 def _kind(node: onnx.NodeProto) -> Kind:
     name = node.op_type
     if name in _MOVES:
         return Kind.MOVES
+    if name in _TAKES:
+        return Kind.TAKES
     if name in _SCALES:
         return Kind.SCALES
     if name in ("Shape", "Size"):
@@ -93,7 +100,7 @@ _WEIGHTED = frozenset({"LSTM", "GRU", "RNN", "LayerNormalization", "GroupNormali
 
 def _is_distribution(name: str, nodes: Sequence[onnx.NodeProto], makers: Mapping[str, int]) -> bool:
     """Return whether a value is a softmax, moved: a convolution to one channel takes its mean over bins."""
-    while name in makers and nodes[makers[name]].op_type in _MOVES:
+    while name in makers and nodes[makers[name]].op_type in _MOVES | _TAKES:
         name = nodes[makers[name]].input[0]
     return name in makers and nodes[makers[name]].op_type == "Softmax"
 

@@ -12,12 +12,13 @@ The exported graph is then interpreted: tensors that depend on the input are exp
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import logging
 import operator
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -27,20 +28,25 @@ from torch.fx import Node
 
 from toolchain.frontend.advice import UNSUPPORTED_LAYERS, advice
 from toolchain.frontend.builder import BATCH, NetworkBuilder
+from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
 from toolchain.frontend.expression import MAX_VALUES, Refusal
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
+from toolchain.frontend.from_torch.tail import is_host, is_left, step_of, tail_of
 from toolchain.frontend.from_torch.weights import check_weights, tensors
-from toolchain.frontend.operations import Operation, is_value, refusals
-from toolchain.netlist import InputError, UnsupportedError
+from toolchain.frontend.operations import Operation, is_value, refusals, whole_shape
+from toolchain.netlist import InputError, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
 
 #: What is read, by ATen name.
 ATEN = {**LAYERS, **POOLING, **MOVES}
 
+#: What a value is that the host computes.
+HOST = object()
 
-def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork:
+
+def read_module(module: nn.Module, input_shape: tuple[int, ...], outputs: Sequence[str] = ()) -> FloatNetwork:
     """Read a trained module, in eval mode, as units and linear connections.
 
     Parameters
@@ -50,6 +56,8 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
         left as it is.
     input_shape : tuple of int
         (C, H, W), (C, L) or (features,).
+    outputs : sequence of str
+        Paths of modules whose results end the network; by default it returns what forward does.
 
     Returns
     -------
@@ -61,7 +69,7 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
     UnsupportedError
         For a layer that cannot be expressed; names the module's path, the operation and a way out.
     InputError
-        When the module cannot be run on such an input, or a weight is not finite.
+        When the module cannot be run on such an input, a weight is not finite, or there is no module of such a path.
     """
     check_weights(module)
     dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
@@ -79,7 +87,7 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
                 else "check the input shape, or pass a module that takes one tensor",
             ) from error
         program = export(module, example, where)
-    return interpret(program, input_shape, type(module).__qualname__, state_hash(module))
+    return interpret(program, input_shape, type(module).__qualname__, state_hash(module), outputs=outputs)
 
 
 def state_hash(module: nn.Module) -> str:
@@ -141,24 +149,107 @@ def interpret(
     name: str,
     weights_sha256: str,
     batch: int = BATCH,
+    outputs: Sequence[str] = (),
 ) -> FloatNetwork:
     """Build the float network of an exported, functionalised program, traced with a batch of `batch`."""
     builder = NetworkBuilder(input_shape, batch)
     values = _placeholders(program, builder)
-    for position, node in enumerate(program.graph.nodes):
-        if node.op != "call_function":
-            continue
+    ends = _ends(program, outputs)
+    calls = [n for n in program.graph.nodes if n.op == "call_function"]
+    steps = [step_of(n, _operation_name(n)) for n in calls]
+    needed = sorted(needed_steps(steps, ends))
+    calls, steps = [calls[i] for i in needed], [steps[i] for i in needed]
+    inner = inner_steps(steps)
+    host = set()
+    for position, node in enumerate(calls):
         builder.path = _module_path(node)
         with refusals(builder.path or "forward", _spelling(node)):
-            values[node] = _evaluate(node, position, values, builder)
-    (result,) = (n for n in program.graph.nodes if n.op == "output")
+            if _goes_to_host(node, values, position in inner):
+                values[node] = HOST
+                host.add(position)
+            else:
+                values[node] = _evaluate(node, position, values, builder)
+
+    def is_flat(node: Any) -> bool | None:
+        return len(whole_shape(values[node], batch)) == 2 if is_value(values[node]) else None
+
+    taken = [calls[i] for i in sorted(tail_steps(steps, frozenset(host), ends, is_flat))]
     builder.path = ""
     with refusals("forward", "its result"):
-        for value in _results(result, values):
-            if not is_value(value):
-                raise Refusal("is a constant that does not depend on the input", "return what the network computes")
-            builder.output(value)
-        return builder.network(name, weights_sha256)
+        tail = _read_out(taken, ends, values, builder)
+        return builder.network(name, weights_sha256, tail)
+
+
+def _goes_to_host(node: Node, values: dict[Node, Any], inner: bool) -> bool:
+    """Return whether the host computes a node: it stands at the end, and no neuron could, or it reads what the host does.
+
+    Raises
+    ------
+    Refusal
+        When it reads what the host computes, and the host does not compute it.
+    """
+    name = _operation_name(node)
+    read = [values[n] for n in node.all_input_nodes]
+    after = any(value is HOST for value in read)
+    left = not inner and is_left(name) and any(map(is_value, _leaves(read)))
+    if not after and not (left and not any(layer in UNSUPPORTED_LAYERS for layer in _layers(node))):
+        return False
+    if not is_host(name):
+        raise Refusal("is not supported", advice(name))
+    return True
+
+
+def _read_out(taken: list[Node], ends: list[Node], values: dict[Node, Any], builder: NetworkBuilder) -> Tail | None:
+    """Close what the host reads, and what the network returns, into outputs; return the tail behind them."""
+    asked = [n for node in taken for n in node.all_input_nodes if is_value(values[n]) and n not in taken]
+    readouts: dict[Node, str] = {}
+    for node in dict.fromkeys([*asked, *(n for n in ends if n not in taken)]) if taken else ends:
+        value = values.get(node)
+        if not is_value(value):
+            raise Refusal("is a constant that does not depend on the input", "return what the network computes")
+        readouts[node] = builder.output(value)
+    return tail_of(taken, readouts, ends, values, builder.batch) if taken else None
+
+
+def _ends(program: torch.export.ExportedProgram, outputs: Sequence[str]) -> list[Node]:
+    """Return the nodes that a network returns: its own, or those of the modules and nodes named.
+
+    Raises
+    ------
+    InputError
+        When there is no module or node of such a name.
+    Refusal
+        When a result is no tensor.
+    """
+    (result,) = (n for n in program.graph.nodes if n.op == "output")
+    if not outputs:
+        leaves = [a for a in _leaves(result.args) if a is not None]
+        if not all(isinstance(a, Node) for a in leaves):
+            raise UnsupportedError(
+                "forward",
+                "its result is a constant that does not depend on the input",
+                "return what the network computes",
+            )
+        return leaves
+    found: list[Node] = []
+    for name in outputs:
+        ends = [n for n in program.graph.nodes if n.op == "call_function" and (n.name == name or _leaves_module(n, name))]
+        if not ends:
+            paths = list(dict.fromkeys(_module_path(n) for n in program.graph.nodes if n.op == "call_function"))
+            near = difflib.get_close_matches(name, paths) or paths[-5:]
+            raise InputError("outputs", f"{name!r} found, no module of that path", f"there are {', '.join(near)}")
+        found += ends
+    return list(dict.fromkeys(found))
+
+
+def _leaves_module(node: Node, path: str) -> bool:
+    """Return whether a node's result leaves the module at a path."""
+
+    def inside(n: Node) -> bool:
+        stack = n.meta.get("nn_module_stack") or {}
+        return any(str(place) == path for place, _ in stack.values())
+
+    return inside(node) and not all(inside(user) for user in node.users)
 
 
 def _placeholders(program: torch.export.ExportedProgram, builder: NetworkBuilder) -> dict[Node, Any]:
@@ -228,10 +319,6 @@ def _constant(node: Node, args: Any, kwargs: Any) -> Any:
     with torch.no_grad():
         result = target(*args, **kwargs)
     return _double(result) if isinstance(result, Tensor) else result
-
-
-def _results(node: Node, values: dict[Node, Any]) -> list[Any]:
-    return [values.get(a) if isinstance(a, Node) else a for a in _leaves(node.args) if a is not None]
 
 
 def _operation_name(node: Node) -> str:
