@@ -269,7 +269,12 @@ def test_spelling(name, tmp_path):
 
 REFUSED = {
     "leaky": ([CONV, ("LeakyRelu", "c", "y", {})], {}, {}, ["node1", "LeakyRelu", "ReLU"]),
-    "softmax": ([CONV, ("Softmax", "c", "y", {"axis": 1})], {}, {}, ["node1", "Softmax", "remove it"]),
+    "softmax": (
+        [CONV, ("Softmax", "c", "s", {"axis": 1}), ("Conv", "s v", "y", {})],
+        {"v": array(2, 4, 1, 1)},
+        {},
+        ["node1", "Softmax", "at the network's end"],
+    ),
     "lstm": (
         [("LSTM", "x w2 r2", "y", {"hidden_size": 4})],
         {"w2": array(1, 16, 3), "r2": array(1, 16, 4)},
@@ -395,7 +400,7 @@ REFUSED = {
         ],
         {},
         {"shape": (1, 3, 8, 8)},
-        ["node2", "Squeeze", "batch of one"],
+        ["node3", "ReduceMean", "batch axis"],
     ),
     "window_in_the_padding": (
         [CONV, RELU, ("MaxPool", "r", "y", {"kernel_shape": [1, 1], "strides": [2, 2], "ceil_mode": 1})],
@@ -408,8 +413,9 @@ REFUSED = {
     "weights_from_input": ([CONV, ("Conv", "w c", "y", {})], {}, {}, ["Conv", "fixed weights"]),
     "batch": ([CONV, ("ReduceMean", "c", "y", {"axes": [0]})], {}, {}, ["ReduceMean", "batch"]),
     "everything": ([CONV, ("ReduceMean", "c", "y", {})], {}, {}, ["ReduceMean", "batch"]),
-    "batch_reshape": ([CONV, ("Reshape", "c s", "y", {})], {"s": i64(-1, 12)}, {}, ["Reshape", "batch"]),
-    "batch_transpose": ([CONV, ("Transpose", "c", "y", {})], {}, {}, ["Transpose", "batch"]),
+    "batch_reshape": ([CONV, ("Reshape", "c s", "y", {})], {"s": i64(5, -1)}, {}, ["Reshape", "batch"]),
+    "batch_joined": ([CONV, ("Reshape", "c s", "y", {})], {"s": i64(-1, 12)}, {}, ["output y", "batch"]),
+    "batch_transpose": ([CONV, ("Transpose", "c", "y", {})], {}, {}, ["output y", "batch"]),
     "constant": ([("Identity", "w", "y", {})], {}, {}, ["output y", "constant"]),
     "loop": ([("RandomNormalLike", "x", "y", {})], {}, {}, ["RandomNormalLike", "not supported"]),
     "two_inputs": ([("Add", "x x1", "y", {})], {}, {"inputs": 2}, ["takes 2 tensors"]),

@@ -32,6 +32,11 @@ def functional(forward):
     return Function(lambda m, x: forward(m.conv(x)), conv=C(3, 4, 3))
 
 
+def before_conv(forward):
+    """Nothing of it can be left to the host."""
+    return Function(lambda m, x: m.b(forward(m.a(x))), a=C(3, 4, 3), b=C(4, 2, 1))
+
+
 def data_dependent(m, x):
     return x.relu() if x.sum() > 0 else x
 
@@ -63,16 +68,21 @@ REFUSED = {
     "hardswish": (lambda: after_conv(nn.Hardswish()), IMAGE, "1", ["Hardswish", "ReLU"]),
     "prelu": (lambda: after_conv(nn.PReLU()), IMAGE, "1", ["PReLU", "ReLU"]),
     "elu": (lambda: after_conv(nn.ELU()), IMAGE, "1", ["ELU", "ReLU"]),
-    "tanh": (lambda: after_conv(nn.Tanh()), IMAGE, "1", ["Tanh", "ReLU"]),
-    "sigmoid": (lambda: functional(torch.sigmoid), IMAGE, "forward", ["sigmoid", "remove it from the network's end"]),
+    "tanh": (lambda: after_conv(nn.Tanh(), C(4, 2, 1)), IMAGE, "1", ["Tanh", "ReLU"]),
+    "sigmoid": (
+        lambda: Function(lambda m, x: m.b(torch.sigmoid(m.a(x))), a=C(3, 4, 3), b=C(4, 2, 1)),
+        IMAGE,
+        "forward",
+        ["sigmoid", "at the network's end"],
+    ),
     "softmax": (
-        lambda: nn.Sequential(nn.Linear(4, 3), nn.Softmax(1)),
+        lambda: nn.Sequential(nn.Linear(4, 3), nn.Softmax(1), nn.Linear(3, 2)),
         (4,),
         "1",
-        ["Softmax", "remove it from the network's end"],
+        ["Softmax", "at the network's end"],
     ),
-    "log_softmax": (lambda: functional(lambda x: F.log_softmax(x, 1)), IMAGE, "forward", ["log_softmax", "remove it"]),
-    "argmax": (lambda: functional(lambda x: x.argmax(1)), IMAGE, "forward", ["argmax", "return the logits"]),
+    "batch_moved": (lambda: functional(lambda x: x.transpose(0, 1).relu()), IMAGE, "forward", ["relu", "batch axis"]),
+    "batch_returned": (lambda: functional(lambda x: x.transpose(0, 1)), IMAGE, "forward", ["result", "batch axis"]),
     "product": (
         lambda: functional(lambda x: x.relu() * x.mean((2, 3), keepdim=True)),
         IMAGE,
@@ -133,9 +143,9 @@ REFUSED = {
         "forward",
         ["float8_e4m3fn", "floating point"],
     ),
-    "square": (lambda: functional(lambda x: x**2), IMAGE, "forward", ["pow", "not supported"]),
+    "square": (lambda: before_conv(lambda x: x**2), IMAGE, "forward", ["pow", "not supported"]),
     "constant_over_activation": (
-        lambda: functional(lambda x: 1 / x),
+        lambda: before_conv(lambda x: 1 / x),
         IMAGE,
         "forward",
         ["reciprocal", "not supported"],
@@ -244,14 +254,14 @@ REFUSED = {
         ["maximum", "two activations"],
     ),
     "batch_mean": (lambda: functional(lambda x: x.mean(0)), IMAGE, "forward", ["mean", "batch"]),
-    "batch_flatten": (lambda: functional(torch.flatten), IMAGE, "forward", ["view", "batch"]),
+    "batch_flatten": (lambda: functional(torch.flatten), IMAGE, "forward", ["result", "batch"]),
     "fixed_batch": (
         lambda: Function(lambda m, x: m.f(x.relu().view(-1, 8 * 8)), f=nn.Linear(64, 2)),
         IMAGE,
-        "forward",
-        ["view", "batch"],
+        "f",
+        ["Linear", "batch"],
     ),
-    "cumsum": (lambda: functional(lambda x: x.cumsum(1)), IMAGE, "forward", ["cumsum", "docs/layers.md"]),
+    "cumsum": (lambda: before_conv(lambda x: x.cumsum(1)), IMAGE, "forward", ["cumsum", "docs/layers.md"]),
     "lstm": (Recurrent, (5, 8), "rnn", ["LSTM", "not supported", "time axis"]),
     "attention": (Attention, (5, 8), "attention", ["MultiheadAttention", "not supported", "multiplies activations"]),
     "control_flow": (lambda: Function(data_dependent), IMAGE, "Function", ["torch.export", "control flow"]),

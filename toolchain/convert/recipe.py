@@ -69,6 +69,9 @@ class Recipe:
         Whether samples may stop early.
     alpha_base : float, optional
         Of eq. 15; by default alpha is fitted (`toolchain.calibrate.early_exit`).
+    outputs : str, optional
+        Where the network ends, if not at its own outputs: names with commas between them, of tensors or nodes of an
+        ONNX graph, or of modules.
     executor : str
         Where strategy "layers" measures, as `toolchain.workers.run_tasks` takes it.
     cache : Path, optional
@@ -116,6 +119,10 @@ class Recipe:
     alpha_base: float | None = field(
         default=None, metadata=_about("alpha_base of eq. 15 for `early_exit`.  [default: fit alpha]", 0, 1)
     )
+    outputs: str | None = field(
+        default=None,
+        metadata=_about("Where the network ends: names of tensors (ONNX) or modules.  [default: its own outputs]"),
+    )
     executor: str = field(
         default="local", metadata=_about("Where `strategy` layers measures: local, local:N or dask://HOST:PORT.")
     )
@@ -135,6 +142,8 @@ class Recipe:
                 "channels chooses the threshold of every channel itself, other ways to choose them were asked for",
                 "use `strategy` layers, or leave `threshold` and `threshold_per_layer` out",
             )
+        if self.outputs is not None and not self.output_names:
+            raise InputError("outputs", f"{self.outputs!r} found, expected names with commas between them")
         if not 1 <= self.phi_min <= self.phi:
             raise InputError("phi_min", f"{self.phi_min} found, expected 1 to `phi`, {self.phi}")
 
@@ -142,6 +151,11 @@ class Recipe:
     def hardware(self) -> Target | None:
         """The target, read from its file where it was named."""
         return load_target(self.target) if isinstance(self.target, str) else self.target
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Where the network ends, one name each; none for its own outputs."""
+        return split_names(self.outputs)
 
     @property
     def longest_burst(self) -> int:
@@ -174,6 +188,7 @@ class Recipe:
             "seed": self.seed,
             "early_exit": self.early_exit,
             "alpha_base": self.alpha_base,
+            **({} if self.outputs is None else {"outputs": self.outputs}),
             **(self._search_settings() if self.searches else {}),
         }
 
@@ -184,6 +199,11 @@ class Recipe:
             "budget": self.budget if self.search else None,
             "tolerance": self.tolerance if self.compress else None,
         }
+
+
+def split_names(names: str | None) -> tuple[str, ...]:
+    """Take names with commas between them apart."""
+    return tuple(filter(None, (name.strip() for name in (names or "").split(","))))
 
 
 def _check_field(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ whose halves are taken then: the batch axis is joined with the channels, moves, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from toolchain.frontend.expression import Expression, Pooled, Refusal
@@ -49,6 +49,10 @@ class Displaced:
     def shift(self, constant: object) -> Displaced:
         """Refuse, likewise."""
         raise self.refusal()
+
+    def passed(self, position: int, path: str, *, weighted: bool) -> Displaced:
+        """Note the layer that the value just went through."""
+        return replace(self, value=self.value.passed(position, path, weighted=weighted))
 
     def refusal(self) -> Refusal:
         """Return the error for any other use."""

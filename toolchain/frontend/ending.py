@@ -26,7 +26,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Step:
+class GraphStep:
     """A node of a graph: the values that it reads and makes, constants among them."""
 
     kind: Kind
@@ -34,7 +34,7 @@ class Step:
     makes: tuple[Hashable, ...]
 
 
-def inner_steps(steps: Sequence[Step]) -> frozenset[int]:
+def inner_steps(steps: Sequence[GraphStep]) -> frozenset[int]:
     """Return the positions of the steps that weigh, and of all that lead there."""
     wanted: set[Hashable] = set()
     inner = set()
@@ -46,7 +46,7 @@ def inner_steps(steps: Sequence[Step]) -> frozenset[int]:
     return frozenset(inner)
 
 
-def needed_steps(steps: Sequence[Step], results: Sequence[Hashable]) -> frozenset[int]:
+def needed_steps(steps: Sequence[GraphStep], results: Sequence[Hashable]) -> frozenset[int]:
     """Return the positions of the steps that results depend on."""
     wanted: set[Hashable] = set(results)
     needed = set()
@@ -58,7 +58,7 @@ def needed_steps(steps: Sequence[Step], results: Sequence[Hashable]) -> frozense
 
 
 def tail_steps(
-    steps: Sequence[Step],
+    steps: Sequence[GraphStep],
     host: frozenset[int],
     results: Sequence[Hashable],
     is_flat: Callable[[Hashable], bool | None],
@@ -69,7 +69,7 @@ def tail_steps(
 
     Parameters
     ----------
-    steps : sequence of Step
+    steps : sequence of GraphStep
     host : frozenset of int
         Positions of the steps that no neuron computes.
     results : sequence of hashable
@@ -93,7 +93,7 @@ def tail_steps(
 
 
 def _moved(
-    steps: Sequence[Step], makers: dict[Hashable, int], is_flat: Callable[[Hashable], bool | None]
+    steps: Sequence[GraphStep], makers: dict[Hashable, int], is_flat: Callable[[Hashable], bool | None]
 ) -> tuple[set[int], set[int]]:
     """Return the steps that give a value another place than its layer gave it, and those behind a join of such."""
     moved: set[int] = set()

@@ -15,7 +15,7 @@ import numpy as np
 
 from toolchain.frontend import layers
 from toolchain.frontend.advice import LIST
-from toolchain.frontend.batch_axis import AnyValue, Displaced, permute, reshape, whole_shape
+from toolchain.frontend.batch_axis import AnyValue, Displaced, reshape, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Expression, Pooled, Refusal, Value, concatenate, settled
 from toolchain.netlist import NetlistError, UnsupportedError
@@ -30,10 +30,19 @@ class Operation:
     read : callable (builder, *args, **kwargs) -> Value
     role : str
         "weighted" or "affine" for the layers that units are named after, else "".
+    anywhere : bool
+        Whether it takes values whose batch axis is not in front.
     """
 
     read: Callable[..., Any]
     role: str = ""
+    anywhere: bool = False
+
+    def check(self, operands: Any) -> None:
+        """Refuse a value whose batch axis is out of place, where that matters; operands may be nested."""
+        for operand in () if self.anywhere else leaves(operands):
+            if isinstance(operand, Displaced):
+                raise operand.refusal()
 
     def label(self, builder: NetworkBuilder, result: Any, position: int, path: str) -> Any:
         """Note the layer's path in its result, and count it."""
@@ -52,12 +61,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class OperationTable(dict[str, Operation]):
     """Operations by the name that a graph calls them."""
 
-    def operation(self, *names: str, role: str = "") -> Callable[[Function], Function]:
+    def operation(self, *names: str, role: str = "", anywhere: bool = False) -> Callable[[Function], Function]:
         """Register the decorated function (builder, *args, **kwargs) under each name."""
 
         def register(function: Function) -> Function:
             for name in names:
-                self[name] = Operation(function, role)
+                self[name] = Operation(function, role, anywhere)
             return function
 
         return register
@@ -72,6 +81,17 @@ def refusals(path: str, operation: str) -> Iterator[None]:
         raise UnsupportedError(path, f"{operation} {refusal.problem}", refusal.fix) from None
     except NetlistError as error:
         raise UnsupportedError(path, f"{operation}: {error.problem}", error.fix or LIST) from error
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """Yield what tuples, lists and dicts hold, nested as they are."""
+    if isinstance(tree, tuple | list):
+        for item in tree:
+            yield from leaves(item)
+    elif isinstance(tree, dict):
+        yield from leaves(list(tree.values()))
+    else:
+        yield tree
 
 
 # Arguments ---------------------------------------------------------------------------------------
@@ -157,7 +177,7 @@ def divide(x: Any, y: Any) -> Value:
     return layers.scale(x, 1.0 / per_sample(x, y))
 
 
-def matrix_product(x: Any, matrix: Any, alpha: float = 1) -> Value:
+def matrix_product(x: Any, matrix: Any, alpha: float = 1) -> Any:
     """Return ``alpha * x @ matrix`` for a constant matrix (in, out)."""
     if is_value(x) and is_value(matrix):
         raise Refusal("multiplies two activations (attention)", "use fixed weights: a linear layer (nn.Linear)")
@@ -198,7 +218,9 @@ def take(x: AnyValue, dim: int, start: int | None, stop: int | None, step: int, 
     if step > 0 and range(*slice(start, stop, step).indices(whole[dim])) == range(whole[dim]):
         return x
     if isinstance(x, Displaced):
-        return replace(x, value=take(x.value, displaced_axis(x, dim) + 1, start, stop, step, batch))
+        inner = take(x.value, displaced_axis(x, dim) + 1, start, stop, step, batch)
+        assert not isinstance(inner, Displaced)
+        return replace(x, value=inner)
     axis = sample_axis(x, dim)
     if step < 1:
         raise Refusal("slices backwards", "slice forwards")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from toolchain.display import Displayed
 from toolchain.files import SCHEMA
-from toolchain.netlist import AdaFire, Connection, Input, MaxPool, Netlist, Population, Readout, Weighted
+from toolchain.netlist import AdaFire, Connection, Input, MaxPool, Netlist, Population, Readout, Tail, Weighted
 from toolchain.netlist.bounds import can_saturate
 
 
@@ -30,6 +30,8 @@ class Summary(Displayed):
         facts = Table(show_header=False)
         for key in ("schema", "hash", "timesteps", "parameters", "weight_bits", "membrane_bits"):
             facts.add_row(key, str(self.fields[key]))
+        if self.fields["tail"] is not None:
+            facts.add_row("host", self.fields["tail"]["text"])
         populations = Table("population", "kind", "shape", "phi", "threshold", "saturates")
         for p in self.fields["populations"]:
             populations.add_row(
@@ -51,7 +53,7 @@ def summarize(netlist: Netlist) -> Summary:
     """Return what a netlist holds.
 
     Keys: schema, hash, timesteps, weight_bits, membrane_bits, parameters (weights, biases and
-    thresholds), alpha, populations, connections, provenance.
+    thresholds), alpha, populations, connections, tail (what the host computes, without its model), provenance.
     """
     populations = [_population(netlist, p) for p in netlist.populations]
     connections = [_connection(c) for c in netlist.connections]
@@ -71,9 +73,17 @@ def summarize(netlist: Netlist) -> Summary:
             "alpha": list(netlist.alpha),
             "populations": populations,
             "connections": connections,
-            "provenance": netlist.provenance.to_json(),
+            "tail": _tail(netlist.provenance.tail),
+            "provenance": replace(netlist.provenance, tail=None).to_json(),
         }
     )
+
+
+def _tail(tail: Tail | None) -> dict[str, Any] | None:
+    if tail is None:
+        return None
+    names = {name: list(getattr(tail, name)) for name in ("readouts", "operators", "outputs")}
+    return {**names, "text": str(tail)}
 
 
 def _population(netlist: Netlist, population: Population) -> dict[str, Any]:

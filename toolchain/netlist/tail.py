@@ -25,7 +25,7 @@ class Tail:
     batch : int
         Samples that it takes at a time: the extent of the batch axis that the network was read with.
     model : str
-        An ONNX ModelProto in base64, float32, every input of the shape (batch, ...); `toolchain.tail` reads and runs it.
+        An ONNX ModelProto in base64, every input of the shape (batch, ...); `toolchain.tail` reads and runs it.
 
     Raises
     ------
@@ -56,6 +56,4 @@ class Tail:
         return base64.b64decode(self.model)
 
     def __str__(self) -> str:
-        return (
-            f"{', '.join(self.operators)} on the host: from {', '.join(self.readouts)} to {', '.join(self.outputs)}"
-        )
+        return f"{', '.join(self.operators)} on the host: from {', '.join(self.readouts)} to {', '.join(self.outputs)}"

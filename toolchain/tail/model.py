@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
+from onnx.reference import ReferenceEvaluator
 
 from toolchain.netlist import FormatError, Tail
 
@@ -18,13 +19,13 @@ HOST_OPERATORS = frozenset(
     {"Softmax", "LogSoftmax", "Hardmax", "Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Softsign"}
     | {"Add", "Sub", "Mul", "Div", "Neg", "Abs", "Reciprocal", "Sum", "Mean", "Max", "Min", "Mod", "Sign"}
     | {"Exp", "Log", "Sqrt", "Pow", "Floor", "Ceil", "Round", "Clip", "Relu", "Sin", "Cos", "Atan"}
-    | {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "Where", "IsNaN", "IsInf"}
+    | {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "Where", "IsNaN"}
     | {"ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "NonZero", "OneHot", "CumSum", "Unique"}
     | {"ReduceMax", "ReduceMin", "ReduceSum", "ReduceMean", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSumExp"}
     | {"ReduceSumSquare", "LpNormalization", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"}
     | {"Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Resize", "Upsample", "Pad"}
     | {"Concat", "Split", "Slice", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Tile"}
-    | {"DepthToSpace", "SpaceToDepth", "Identity", "Cast", "CastLike", "Shape", "Size", "Range", "Constant"}
+    | {"DepthToSpace", "SpaceToDepth", "Identity", "Dropout", "Cast", "Shape", "Size", "Range", "Constant"}
     | {"ConstantOfShape", "Conv"}
 )
 #: `Conv` takes the mean of a distribution over bins: it has one output channel.
@@ -53,6 +54,7 @@ def make_tail(
     batch : int
     """
     graph = onnx.helper.make_graph(list(nodes), "tail", [i for _, i in readouts], list(outputs), list(constants))
+    _complete(graph, opsets, batch)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(o.domain, o.version) for o in opsets])
     model.ir_version = min(model.ir_version, 10)
     return Tail(
@@ -62,6 +64,22 @@ def make_tail(
         batch,
         base64.b64encode(model.SerializeToString(deterministic=True)).decode("ascii"),
     )
+
+
+def _complete(graph: onnx.GraphProto, opsets: Sequence[onnx.OperatorSetIdProto], batch: int) -> None:
+    """Say of every output what type it has, and whether its first axis is the batch, where that is open."""
+    if all(o.type.tensor_type.HasField("shape") for o in graph.output):
+        return
+    feeds = {
+        i.name: np.zeros(_shape(i), onnx.helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type))
+        for i in graph.input
+    }
+    with np.errstate(all="ignore"):
+        results = ReferenceEvaluator(graph, opsets={o.domain: o.version for o in opsets}).run(None, feeds)
+    for output, result in zip(graph.output, map(np.asarray, results), strict=True):
+        axes = [batch if a == 0 and n == batch else None for a, n in enumerate(result.shape)]
+        kind = onnx.helper.np_dtype_to_tensor_dtype(result.dtype)
+        output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, kind, axes))
 
 
 def read_model(tail: Tail) -> onnx.ModelProto:
@@ -90,7 +108,11 @@ def read_model(tail: Tail) -> onnx.ModelProto:
 
 def input_shapes(model: onnx.ModelProto) -> list[tuple[int, ...]]:
     """Return the whole shape of every input."""
-    return [tuple(d.dim_value for d in i.type.tensor_type.shape.dim) for i in model.graph.input]
+    return [_shape(i) for i in model.graph.input]
+
+
+def _shape(tensor: onnx.ValueInfoProto) -> tuple[int, ...]:
+    return tuple(d.dim_value for d in tensor.type.tensor_type.shape.dim)
 
 
 def input_types(model: onnx.ModelProto) -> list[np.dtype[np.generic]]:

@@ -41,7 +41,8 @@ def run_tail(tail: Tail, readouts: Mapping[str, np.ndarray]) -> dict[str, Final]
     model = read_model(tail)
     shapes, types = input_shapes(model), input_types(model)
     names = [i.name for i in model.graph.input]
-    values = [_whole(name, readouts, prod(shape) // tail.batch) for name, shape in zip(tail.readouts, shapes, strict=True)]
+    counts = [prod(shape) // tail.batch for shape in shapes]
+    values = [_whole(name, readouts, count) for name, count in zip(tail.readouts, counts, strict=True)]
     samples = len(values[0])
     evaluator = ReferenceEvaluator(model)
     alone = [_is_batched(o, tail.batch) for o in model.graph.output]

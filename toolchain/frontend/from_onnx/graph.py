@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from toolchain.frontend.advice import onnx_advice
+from toolchain.frontend.batch_axis import AnyValue, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
 from toolchain.frontend.expression import Refusal
@@ -30,7 +31,7 @@ from toolchain.frontend.from_onnx.moves import MOVES
 from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
 from toolchain.frontend.from_onnx.tail import cut, is_left, steps_of, tail_of
 from toolchain.frontend.input_shape import settle_input
-from toolchain.frontend.operations import AnyValue, is_value, refusals, whole_shape
+from toolchain.frontend.operations import is_value, refusals
 from toolchain.netlist import AdafireError, FormatError, InputError, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
 from toolchain.tail import HOST_OPERATORS
@@ -202,7 +203,7 @@ class _Interpreter:
             return self.builder.network(name, weights_sha256, tail)
 
     def _is_flat(self, name: Any) -> bool | None:
-        value = self.values.get(name)
+        value: Any = self.values.get(name)
         return len(whole_shape(value, self.batch)) == 2 if is_value(value) else None
 
     def _read_out(self, nodes: list[onnx.NodeProto]) -> Tail | None:
@@ -269,6 +270,7 @@ class _Interpreter:
         if operation is None:
             raise Refusal("is not supported", onnx_advice(proto.op_type))
         node = OnnxNode(proto, inputs, self.version, self.batch)
+        operation.check(inputs)
         result = operation.read(self.builder, node)
         named = _module(proto.input) or self.builder.path or proto.op_type
         results = operation.label(self.builder, result, position, named)

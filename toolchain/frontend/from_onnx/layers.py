@@ -81,7 +81,7 @@ def _gemm(_: NetworkBuilder, node: OnnxNode) -> Value:
     return product if bias is None else add(product, bias, node.attribute("beta", 1.0))
 
 
-@LAYERS.operation("MatMul", role="weighted")
+@LAYERS.operation("MatMul", role="weighted", anywhere=True)
 def _matmul(_: NetworkBuilder, node: OnnxNode) -> Value:
     return matrix_product(*node.inputs)
 

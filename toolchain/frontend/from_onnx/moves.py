@@ -8,20 +8,18 @@ from math import prod
 from onnx import TensorProto
 
 from toolchain.frontend import layers
+from toolchain.frontend.batch_axis import AnyValue, permute, reshape, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
 from toolchain.frontend.operations import (
     OperationTable,
     join,
-    permute,
-    reshape,
     sample_axis,
     select,
     squeeze,
     take,
     unsqueeze,
-    whole_shape,
 )
 
 MOVES = OperationTable()
@@ -63,21 +61,21 @@ def _resize(_: NetworkBuilder, node: OnnxNode) -> Value:
     return layers.upsample_linear(x, target[2:])
 
 
-@MOVES.operation("Identity")
-def _same(_: NetworkBuilder, node: OnnxNode) -> Value:
+@MOVES.operation("Identity", anywhere=True)
+def _same(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
     return node.value
 
 
-@MOVES.operation("Dropout")
-def _dropout(_: NetworkBuilder, node: OnnxNode) -> Value:
+@MOVES.operation("Dropout", anywhere=True)
+def _dropout(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
     ratio, training = node.constant(1), node.constant(2)
     if training is not None and training.any() and (ratio is None or ratio.any()):
         raise Refusal("drops values at random (training_mode)", "export the network in eval mode")
     return node.value
 
 
-@MOVES.operation("Cast")
-def _cast(_: NetworkBuilder, node: OnnxNode) -> Value:
+@MOVES.operation("Cast", anywhere=True)
+def _cast(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
     if (to := node.attribute("to")) not in FLOATING:
         raise Refusal(f"casts activations to {TensorProto.DataType.Name(to)}", "keep them floating point")
     return node.value
@@ -90,8 +88,8 @@ def _flatten(_: NetworkBuilder, node: OnnxNode) -> Value:
     return layers.reshape(node.value, (prod(node.value.shape),))
 
 
-@MOVES.operation("Reshape")
-def _reshape(_: NetworkBuilder, node: OnnxNode) -> Value:
+@MOVES.operation("Reshape", anywhere=True)
+def _reshape(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
     x, sizes = node.value, [int(n) for n in node.required(1)]
     if not node.attribute("allowzero", 0):
         full = whole_shape(x, node.batch)
@@ -99,19 +97,19 @@ def _reshape(_: NetworkBuilder, node: OnnxNode) -> Value:
     return reshape(x, sizes, node.batch)
 
 
-@MOVES.operation("Transpose")
-def _transpose(_: NetworkBuilder, node: OnnxNode) -> Value:
+@MOVES.operation("Transpose", anywhere=True)
+def _transpose(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
     rank = len(whole_shape(node.value, node.batch))
     return permute(node.value, node.attribute("perm") or range(rank - 1, -1, -1), node.batch)
 
 
-@MOVES.operation("Squeeze")
-def _squeeze(_: NetworkBuilder, node: OnnxNode) -> Value:
+@MOVES.operation("Squeeze", anywhere=True)
+def _squeeze(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
     return squeeze(node.value, node.ints("axes", 1) or None, node.batch)
 
 
-@MOVES.operation("Unsqueeze")
-def _unsqueeze(_: NetworkBuilder, node: OnnxNode) -> Value:
+@MOVES.operation("Unsqueeze", anywhere=True)
+def _unsqueeze(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
     return unsqueeze(node.value, node.ints("axes", 1) or (), node.batch)
 
 
@@ -130,9 +128,9 @@ def _split(_: NetworkBuilder, node: OnnxNode) -> tuple[Value, ...]:
     return layers.split(x, axis, sizes)
 
 
-@MOVES.operation("Slice")
-def _slice(_: NetworkBuilder, node: OnnxNode) -> Value:
-    x = node.value
+@MOVES.operation("Slice", anywhere=True)
+def _slice(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
+    x: AnyValue = node.value
     starts, stops = node.ints("starts", 1) or (), node.ints("ends", 2) or ()
     axes = node.ints("axes", 3) or tuple(range(len(starts)))
     steps = node.ints("steps", 4) or (1,) * len(starts)
@@ -141,8 +139,8 @@ def _slice(_: NetworkBuilder, node: OnnxNode) -> Value:
     return x
 
 
-@MOVES.operation("Gather")
-def _gather(_: NetworkBuilder, node: OnnxNode) -> Value:
+@MOVES.operation("Gather", anywhere=True)
+def _gather(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
     x, index = node.value, node.required(1)
     axis = node.attribute("axis", 0) % len(whole_shape(x, node.batch))
     if index.size != 1:

@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from toolchain.frontend.ending import Kind, Step
+from toolchain.frontend.batch_axis import whole_shape
+from toolchain.frontend.ending import GraphStep, Kind
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
-from toolchain.frontend.operations import whole_shape
 from toolchain.netlist import InputError, Tail
 from toolchain.tail import HOST_OPERATORS, make_tail
 
@@ -25,7 +25,7 @@ _SUGGESTED = 5
 _CURVES = frozenset({"Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Softsign"})
 
 _MOVES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
-_TAKES = frozenset({"Slice", "Split", "Gather", "Identity", "Cast"})
+_TAKES = frozenset({"Slice", "Split", "Gather", "Identity", "Cast", "Dropout"})
 _SCALES = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Sum"})
 
 
@@ -58,12 +58,12 @@ def _value_infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     return {v.name: v for v in (*inferred.value_info, *inferred.input, *inferred.output)}
 
 
-def steps_of(graph: onnx.GraphProto) -> list[Step]:
+def steps_of(graph: onnx.GraphProto) -> list[GraphStep]:
     """Return what every node of a graph does, as far as a tail is concerned."""
-    steps: list[Step] = []
+    steps: list[GraphStep] = []
     makers: dict[str, int] = {}
     for node in graph.node:
-        steps.append(Step(_kind(node), tuple(n for n in node.input if n), tuple(n for n in node.output if n)))
+        steps.append(GraphStep(_kind(node), tuple(n for n in node.input if n), tuple(n for n in node.output if n)))
         makers.update((name, len(steps) - 1) for name in node.output if name)
     bins = {tensor.name for tensor in graph.initializer if tensor.dims[:1] == [1]}
     for i, (node, step) in enumerate(zip(graph.node, steps, strict=True)):
@@ -90,12 +90,7 @@ def _kind(node: onnx.NodeProto) -> Kind:
     if name == "Concat":
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
         return Kind.JOINS if axis == 1 else Kind.STACKS
-    weighs = name == "Conv" or name not in HOST_OPERATORS and (name in LAYERS or name in _WEIGHTED)
-    return Kind.WEIGHS if weighs else Kind.OTHER
-
-
-#: Operators with weights that are refused wherever they stand.
-_WEIGHTED = frozenset({"LSTM", "GRU", "RNN", "LayerNormalization", "GroupNormalization", "InstanceNormalization"})
+    return Kind.OTHER if name in HOST_OPERATORS and name != "Conv" else Kind.WEIGHS
 
 
 def _is_distribution(name: str, nodes: Sequence[onnx.NodeProto], makers: Mapping[str, int]) -> bool:
@@ -134,17 +129,21 @@ def tail_of(
         for name in read
         if name not in made and name not in readouts
     ]
-    inputs = [
-        (unit, helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), whole_shape(values[name], batch)))
-        for name, unit in readouts.items()
-    ]
+    inputs = []
+    for name, unit in readouts.items():
+        shape = whole_shape(values[name], batch)
+        inputs.append((unit, helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), shape)))
     return make_tail(nodes, inputs, model.graph.output, constants, model.opset_import, batch)
 
 
 def _tensor(name: str, array: np.ndarray, kind: int) -> TensorProto:
     """Return a constant as the graph has it: real numbers are computed in float64."""
     if array.dtype.kind == "f":
-        return helper.make_tensor(
-            name, kind, array.shape, array.astype(helper.tensor_dtype_to_np_dtype(kind)).ravel().tolist()
-        ) if kind != TensorProto.FLOAT else numpy_helper.from_array(array.astype(np.float32), name)
+        return (
+            helper.make_tensor(
+                name, kind, array.shape, array.astype(helper.tensor_dtype_to_np_dtype(kind)).ravel().tolist()
+            )
+            if kind != TensorProto.FLOAT
+            else numpy_helper.from_array(array.astype(np.float32), name)
+        )
     return numpy_helper.from_array(np.ascontiguousarray(array), name)

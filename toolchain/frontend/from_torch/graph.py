@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from toolchain.frontend.advice import UNSUPPORTED_LAYERS, advice
+from toolchain.frontend.batch_axis import whole_shape
 from toolchain.frontend.builder import BATCH, NetworkBuilder
 from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
 from toolchain.frontend.expression import MAX_VALUES, Refusal
@@ -35,7 +36,7 @@ from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
 from toolchain.frontend.from_torch.tail import is_host, is_left, step_of, tail_of
 from toolchain.frontend.from_torch.weights import check_weights, tensors
-from toolchain.frontend.operations import Operation, is_value, refusals, whole_shape
+from toolchain.frontend.operations import Operation, is_value, leaves, refusals
 from toolchain.netlist import InputError, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
 
@@ -181,7 +182,7 @@ def interpret(
 
 
 def _goes_to_host(node: Node, values: dict[Node, Any], inner: bool) -> bool:
-    """Return whether the host computes a node: it stands at the end, and no neuron could, or it reads what the host does.
+    """Return whether the host computes a node: at the end, where no neuron could, or reading what the host computes.
 
     Raises
     ------
@@ -191,7 +192,7 @@ def _goes_to_host(node: Node, values: dict[Node, Any], inner: bool) -> bool:
     name = _operation_name(node)
     read = [values[n] for n in node.all_input_nodes]
     after = any(value is HOST for value in read)
-    left = not inner and is_left(name) and any(map(is_value, _leaves(read)))
+    left = not inner and is_left(name) and any(map(is_value, leaves(read)))
     if not after and not (left and not any(layer in UNSUPPORTED_LAYERS for layer in _layers(node))):
         return False
     if not is_host(name):
@@ -204,7 +205,7 @@ def _read_out(taken: list[Node], ends: list[Node], values: dict[Node, Any], buil
     asked = [n for node in taken for n in node.all_input_nodes if is_value(values[n]) and n not in taken]
     readouts: dict[Node, str] = {}
     for node in dict.fromkeys([*asked, *(n for n in ends if n not in taken)]) if taken else ends:
-        value = values.get(node)
+        value: Any = values.get(node)
         if not is_value(value):
             raise Refusal("is a constant that does not depend on the input", "return what the network computes")
         readouts[node] = builder.output(value)
@@ -223,19 +224,20 @@ def _ends(program: torch.export.ExportedProgram, outputs: Sequence[str]) -> list
     """
     (result,) = (n for n in program.graph.nodes if n.op == "output")
     if not outputs:
-        leaves = [a for a in _leaves(result.args) if a is not None]
-        if not all(isinstance(a, Node) for a in leaves):
+        returned = [a for a in leaves(result.args) if a is not None]
+        if not all(isinstance(a, Node) for a in returned):
             raise UnsupportedError(
                 "forward",
                 "its result is a constant that does not depend on the input",
                 "return what the network computes",
             )
-        return leaves
+        return returned
     found: list[Node] = []
     for name in outputs:
-        ends = [n for n in program.graph.nodes if n.op == "call_function" and (n.name == name or _leaves_module(n, name))]
+        calls = [n for n in program.graph.nodes if n.op == "call_function"]
+        ends = [n for n in calls if n.name == name or _leaves_module(n, name)]
         if not ends:
-            paths = list(dict.fromkeys(_module_path(n) for n in program.graph.nodes if n.op == "call_function"))
+            paths = list(dict.fromkeys(map(_module_path, calls)))
             near = difflib.get_close_matches(name, paths) or paths[-5:]
             raise InputError("outputs", f"{name!r} found, no module of that path", f"there are {', '.join(near)}")
         found += ends
@@ -283,12 +285,12 @@ def _double(tensor: Tensor) -> Tensor:
 
 
 def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: NetworkBuilder) -> Any:
-    for made in _leaves(node.meta.get("val")):
+    for made in leaves(node.meta.get("val")):
         if isinstance(made, Tensor) and made.numel() > MAX_VALUES * builder.batch:
             raise Refusal(f"makes {tuple(made.shape)}, too many values", "make the network or its input smaller")
     args: Any = torch.fx.node.map_arg(node.args, values.__getitem__)
     kwargs: Any = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
-    if not any(is_value(a) for a in _leaves((args, kwargs))):
+    if not any(is_value(a) for a in leaves((args, kwargs))):
         return _constant(node, args, kwargs)
     if node.target is operator.getitem:
         return args[0][args[1]]
@@ -298,18 +300,9 @@ def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: Netwo
     operation: Operation | None = ATEN.get(_operation_name(node))
     if operation is None:
         raise Refusal("is not supported", advice(_operation_name(node)))
+    operation.check((args, kwargs))
     result = operation.read(builder, *args, **kwargs)
     return operation.label(builder, result, position, builder.path or node.name)
-
-
-def _leaves(tree: Any) -> Iterator[Any]:
-    if isinstance(tree, tuple | list):
-        for item in tree:
-            yield from _leaves(item)
-    elif isinstance(tree, dict):
-        yield from _leaves(list(tree.values()))
-    else:
-        yield tree
 
 
 def _constant(node: Node, args: Any, kwargs: Any) -> Any:

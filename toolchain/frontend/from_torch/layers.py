@@ -74,7 +74,7 @@ def _linear(_: NetworkBuilder, x: Value, weight: Tensor, bias: Tensor | None = N
     return layers.linear(x, w, b)
 
 
-@LAYERS.operation("matmul", "mm", role="weighted")
+@LAYERS.operation("matmul", "mm", role="weighted", anywhere=True)
 def _matmul(_: NetworkBuilder, x: Any, y: Any) -> Value:
     return matrix_product(x, y)
 

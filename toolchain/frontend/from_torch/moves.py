@@ -11,21 +11,18 @@ from torch import Tensor
 
 from toolchain.frontend import layers
 from toolchain.frontend.advice import ACTIVE_DROPOUT
+from toolchain.frontend.batch_axis import AnyValue, permute, reshape, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_torch.arguments import stay_floating
 from toolchain.frontend.operations import (
-    AnyValue,
     OperationTable,
     join,
-    permute,
-    reshape,
     sample_axis,
     select,
     squeeze,
     take,
     unsqueeze,
-    whole_shape,
 )
 from toolchain.netlist import Permute
 
@@ -39,8 +36,8 @@ def _dropout(_: NetworkBuilder, x: Value, p: float, train: bool) -> Value:
     return x
 
 
-@MOVES.operation("clone", "contiguous", "alias", "detach", "lift_fresh_copy")
-def _same(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
+@MOVES.operation("clone", "contiguous", "alias", "detach", "lift_fresh_copy", anywhere=True)
+def _same(_: NetworkBuilder, x: AnyValue, *rest: Any, **options: Any) -> AnyValue:
     return x
 
 
@@ -66,14 +63,14 @@ def _nothing(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> None:
     return None
 
 
-@MOVES.operation("_to_copy", "to")
-def _to_copy(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
+@MOVES.operation("_to_copy", "to", anywhere=True)
+def _to_copy(_: NetworkBuilder, x: AnyValue, *rest: Any, **options: Any) -> AnyValue:
     stay_floating(options.get("dtype") or next((r for r in rest if isinstance(r, torch.dtype)), None))
     return x
 
 
-@MOVES.operation("view", "reshape", "_unsafe_view", "_reshape_copy", "view_copy")
-def _reshape(builder: NetworkBuilder, x: Value, size: Sequence[int]) -> Value:
+@MOVES.operation("view", "reshape", "_unsafe_view", "_reshape_copy", "view_copy", anywhere=True)
+def _reshape(builder: NetworkBuilder, x: AnyValue, size: Sequence[int]) -> AnyValue:
     return reshape(x, size, builder.batch)
 
 
@@ -90,36 +87,36 @@ def _unflatten(_: NetworkBuilder, x: Value, dim: int, sizes: Sequence[int]) -> V
     return layers.reshape(x, (*x.shape[:axis], *inferred, *x.shape[axis + 1 :]))
 
 
-@MOVES.operation("squeeze")
+@MOVES.operation("squeeze", anywhere=True)
 def _squeeze(builder: NetworkBuilder, x: AnyValue, dim: Any = None) -> AnyValue:
     return squeeze(x, [dim] if isinstance(dim, int) else dim, builder.batch)
 
 
-@MOVES.operation("unsqueeze")
+@MOVES.operation("unsqueeze", anywhere=True)
 def _unsqueeze(builder: NetworkBuilder, x: AnyValue, dim: int) -> AnyValue:
     return unsqueeze(x, [dim], builder.batch)
 
 
-@MOVES.operation("permute")
+@MOVES.operation("permute", anywhere=True)
 def _permute(builder: NetworkBuilder, x: AnyValue, dims: Sequence[int]) -> AnyValue:
     return permute(x, dims, builder.batch)
 
 
-@MOVES.operation("transpose", "swapaxes")
+@MOVES.operation("transpose", "swapaxes", anywhere=True)
 def _transpose(builder: NetworkBuilder, x: AnyValue, first: int, second: int) -> AnyValue:
     dims = list(range(len(whole_shape(x, builder.batch))))
     dims[first], dims[second] = dims[second], dims[first]
     return permute(x, dims, builder.batch)
 
 
-@MOVES.operation("slice")
+@MOVES.operation("slice", anywhere=True)
 def _slice(
-    builder: NetworkBuilder, x: Value, dim: int = 0, start: Any = None, stop: Any = None, step: int = 1
-) -> Value:
+    builder: NetworkBuilder, x: AnyValue, dim: int = 0, start: Any = None, stop: Any = None, step: int = 1
+) -> AnyValue:
     return take(x, dim, start, stop, step, builder.batch)
 
 
-@MOVES.operation("select")
+@MOVES.operation("select", anywhere=True)
 def _select(builder: NetworkBuilder, x: AnyValue, dim: int, index: int) -> AnyValue:
     return select(x, dim, index, builder.batch)
 
@@ -133,7 +130,7 @@ def _split(_: NetworkBuilder, x: Value, sizes: Any, dim: int = 0) -> tuple[Value
     return layers.split(x, axis, sizes)
 
 
-@MOVES.operation("unbind")
+@MOVES.operation("unbind", anywhere=True)
 def _unbind(builder: NetworkBuilder, x: AnyValue, dim: int = 0) -> tuple[AnyValue, ...]:
     return tuple(select(x, dim, i, builder.batch) for i in range(whole_shape(x, builder.batch)[dim]))
 

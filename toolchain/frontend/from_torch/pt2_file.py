@@ -56,9 +56,7 @@ _DAMAGE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError
 _SAVE = "save it with torch.export.save(torch.export.export(model.eval(), (x,)), path), PyTorch 2.8 or newer"
 
 
-def read_pt2(
-    path: str | Path, input_shape: tuple[int, ...] | None = None, outputs: Sequence[str] = ()
-) -> FloatNetwork:
+def read_pt2(path: str | Path, input_shape: tuple[int, ...] | None = None, outputs: Sequence[str] = ()) -> FloatNetwork:
     """Read a file of torch.export.save.
 
     Parameters

@@ -6,7 +6,6 @@ import logging
 import operator
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import onnx
@@ -14,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
-from toolchain.frontend.ending import Kind, Step
+from toolchain.frontend.batch_axis import whole_shape
+from toolchain.frontend.ending import GraphStep, Kind
 from toolchain.frontend.expression import Refusal
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
-from toolchain.frontend.operations import whole_shape
 from toolchain.netlist import Tail
 from toolchain.tail import make_tail
 
@@ -61,9 +60,9 @@ def is_left(operation: str) -> bool:
     return operation in _CURVES or (operation in _DECISIONS and not known)
 
 
-def step_of(node: Node, operation: str) -> Step:
+def step_of(node: Node, operation: str) -> GraphStep:
     """Return what a node does, as far as a tail is concerned."""
-    return Step(_kind(node, operation), tuple(node.all_input_nodes), (node,))
+    return GraphStep(_kind(node, operation), tuple(node.all_input_nodes), (node,))
 
 
 def _kind(node: Node, name: str) -> Kind:
@@ -103,8 +102,10 @@ def tail_of(
     Refusal
         When PyTorch cannot write them as ONNX.
     """
-    if find_spec("onnxscript") is None:
-        raise Refusal("needs the package onnxscript, which is not installed", "pip install onnxscript")
+    try:
+        import onnxscript  # noqa: F401  (torch.onnx.export says less clearly that it is missing)
+    except ImportError:
+        raise Refusal("needs the package onnxscript, which is not installed", "pip install onnxscript") from None
     module, examples = _module(nodes, readouts, results, values, batch)
     quiet = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -120,6 +121,7 @@ def tail_of(
         ) from error
     finally:
         logging.disable(quiet)
+    assert program is not None
     model: onnx.ModelProto = program.model_proto
     graph = model.graph
     _rename(graph, [node.name for node in dict.fromkeys(results)])
