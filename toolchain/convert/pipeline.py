@@ -20,7 +20,7 @@ from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
 from toolchain.network import FloatNetwork
-from toolchain.quantize import Precision, check_precision, quantize
+from toolchain.quantize import Precision, check_precision, quantize, whole_resamplings
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
 
 #: Samples that a search needs besides those it calibrates on, to measure what it promises.
@@ -72,6 +72,7 @@ def convert_network(
     # Whatever can be refused is refused now, not after minutes of calibration.
     _check_fits(network, data, recipe)
     check_precision(precision, {unit.name: recipe.phi for unit in network.activations})
+    original, (network, rounded) = network, whole_resamplings(network)
     normalization = parse_normalization(recipe.normalize, data.shape[0])
     search = search_pass(recipe) if recipe.searches else None
     calibration, held_out = _split(data, recipe)
@@ -101,15 +102,18 @@ def convert_network(
         tail=network.tail,
     )
     if search is not None:
-        found = search(calibrator, Judge(network, judged, precision))
+        found = search(calibrator, Judge(original, judged, precision))
         spiking, provenance = found.spiking, replace(provenance, search=found.record)
     else:
         spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in network.activations}))
     netlist = quantize(spiking, precision, provenance)
+    if rounded:
+        notes = (*rounded, *(netlist.provenance.notes or ()))
+        netlist = replace(netlist, provenance=replace(netlist.provenance, notes=notes))
     if evaluate is not None:
-        accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
+        accuracies = measure_stages(original, spiking, netlist, evaluate, progress=progress)
         netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies))
-    return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
+    return EarlyExitCalibration(recipe.alpha_base)(netlist, original, judged.x) if recipe.early_exit else netlist
 
 
 def _check_fits(network: FloatNetwork, data: Dataset, recipe: Recipe) -> None:

@@ -34,8 +34,6 @@ _ADVICE = {
     "_native_batch_norm_legit": "use BatchNorm with running statistics",
     "argmax": _AT_THE_END,
     "scaled_dot_product_attention": "attention multiplies activations; use convolutions and ReLU",
-    "bmm": "it multiplies two activations, or has a matrix per sample; use fixed weights (nn.Linear)",
-    "einsum": "it multiplies along axes of its own; use a linear layer (nn.Linear) on the last axis",
     "native_dropout": ACTIVE_DROPOUT,
     "new_empty": _RANDOM,  # F.dropout2d and F.alpha_dropout begin with an empty mask
     "empty_like": _RANDOM,
@@ -86,7 +84,6 @@ _ONNX_AS_ATEN = {
     "GroupNormalization": "group_norm",
     "InstanceNormalization": "instance_norm",
     "ArgMax": "argmax",
-    "Einsum": "einsum",
     "Bernoulli": "bernoulli",
     "RandomNormalLike": "randn_like",
     "RandomUniformLike": "rand_like",

@@ -22,6 +22,7 @@ from toolchain.netlist import (
     Origin,
     Pad,
     Permute,
+    Resample,
     Reshape,
     Scale,
     Shape,
@@ -231,8 +232,7 @@ class NetworkBuilder:
     def is_non_negative(self, value: Expression) -> bool:
         """Return whether the value is a sum of non-negative units with non-negative weights."""
         return bool(value.bias.min() >= 0) and all(
-            self._non_negative(t.source) and all(o.weight.min() >= 0 for o in t.operators if isinstance(o, Weighted))
-            for t in value.terms
+            self._non_negative(t.source) and all(map(_keeps_sign, t.operators)) for t in value.terms
         )
 
     def _maximum(self, value: Expression, window: SumPool, path: str) -> Expression:
@@ -322,6 +322,13 @@ class NetworkBuilder:
 
 def _has_weight(operators: tuple[Operator, ...]) -> bool:
     return any(isinstance(o, Weighted) for o in operators)
+
+
+def _keeps_sign(operator: Operator) -> bool:
+    """Return whether an operator makes nothing negative of what is not."""
+    if isinstance(operator, Resample):
+        return all(m.min() >= 0 for m in operator.matrices)
+    return not isinstance(operator, Weighted) or bool(operator.weight.min() >= 0)
 
 
 def _same_move(a: Operator, b: Operator) -> bool:

@@ -15,8 +15,10 @@ import numpy as np
 
 from toolchain.frontend import layers
 from toolchain.frontend.advice import LIST
+from toolchain.frontend.axis_maps import expand, gather
 from toolchain.frontend.batch_axis import AnyValue, Displaced, reshape, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.contractions import contract
 from toolchain.frontend.expression import Expression, Pooled, Refusal, Value, concatenate, settled
 from toolchain.netlist import NetlistError, UnsupportedError
 
@@ -177,20 +179,46 @@ def divide(x: Any, y: Any) -> Value:
     return layers.scale(x, 1.0 / per_sample(x, y))
 
 
-def matrix_product(x: Any, matrix: Any, alpha: float = 1) -> Any:
-    """Return ``alpha * x @ matrix`` for a constant matrix (in, out)."""
-    if is_value(x) and is_value(matrix):
+def matrix_product(x: Any, y: Any, alpha: float = 1) -> Any:
+    """Return ``alpha * x @ y`` of a value and constant matrices, on either side."""
+    if is_value(x) and is_value(y):
         raise Refusal("multiplies two activations (attention)", "use fixed weights: a linear layer (nn.Linear)")
+    value, matrix = value_first(x, y)
+    if is_value(x) and matrix.ndim == 2:
+        if isinstance(x, Displaced) and (x.batch == 1 or x.position + x.joined < len(x.shape)):
+            return replace(x, value=matrix_product(x.value, matrix, alpha))  # the last axis is not the batch's
+        return layers.linear(x, np.ascontiguousarray(alpha * np.asarray(matrix).T), None)
+    constant = alpha * per_sample(value, matrix)
+    letters = "abcdefgh"[: len(value.shape) - 2]
+    if len(value.shape) < 2 or constant.ndim < 2 or constant.ndim > len(value.shape):
+        raise Refusal(f"multiplies by a constant of shape {np.shape(matrix)}", "use one fixed matrix (nn.Linear)")
+    whole = np.broadcast_shapes(constant.shape[:-2], value.shape[:-2])
+    if whole != value.shape[:-2]:
+        value = expand(value, (*whole, *value.shape[-2:]))
+    shared = letters[len(letters) - (constant.ndim - 2) :]
+    kept = "".join(c for c, n in zip(shared, constant.shape, strict=False) if n > 1)
+    constant = constant.reshape(*(n for n in constant.shape[:-2] if n > 1), *constant.shape[-2:])
+    if is_value(x):
+        return contract(value, f"{letters}xy", constant, f"{kept}yz", f"{letters}xz")
+    return contract(value, f"{letters}xy", constant, f"{kept}zx", f"{letters}zy")
+
+
+def where(mask: Any, x: Any, y: Any) -> Any:
+    """Return x where a constant mask is true, and y elsewhere."""
+    if is_value(mask):
+        raise Refusal("chooses by the values of an activation", "use a mask that is constant")
+    chosen = np.asarray(mask, dtype=bool)
+    if not is_value(x) and not is_value(y):
+        return np.where(chosen, x, y)
     if not is_value(x):
-        raise Refusal(
-            "multiplies by a fixed matrix from the left, which weighs the last axis but one",
-            "let it weigh the last axis, by a linear layer: A @ x is (x.mT @ A.T).mT",
-        )
-    if isinstance(x, Displaced) and (x.batch == 1 or x.position + x.joined < len(x.shape)):
-        return replace(x, value=matrix_product(x.value, matrix, alpha))  # the last axis is not the batch's
-    if matrix.ndim != 2:
-        raise Refusal(f"multiplies by a constant of shape {matrix.shape}", "use one fixed matrix (nn.Linear)")
-    return layers.linear(x, np.ascontiguousarray(alpha * np.asarray(matrix).T), None)
+        return where(~chosen, y, x)
+    kept = layers.scale(x, per_sample(x, chosen).astype(np.float64))
+    if is_value(y):
+        return layers.add(kept, layers.scale(y, per_sample(y, ~chosen).astype(np.float64)))
+    fill = np.where(chosen, 0.0, np.asarray(y, dtype=np.float64))
+    if not np.isfinite(fill).all():
+        raise Refusal("fills with infinite values", "fill with a finite number")
+    return layers.shift(kept, per_sample(x, fill))
 
 
 # Moves -------------------------------------------------------------------------------------------
@@ -222,9 +250,9 @@ def take(x: AnyValue, dim: int, start: int | None, stop: int | None, step: int, 
         assert not isinstance(inner, Displaced)
         return replace(x, value=inner)
     axis = sample_axis(x, dim)
-    if step < 1:
-        raise Refusal("slices backwards", "slice forwards")
     begin, end, _ = slice(start, stop, step).indices(x.shape[axis])
+    if step < 1:
+        return gather(x, axis, range(begin, end, step))
     return layers.take(x, axis, begin, end, step)
 
 
@@ -237,6 +265,20 @@ def select(x: AnyValue, dim: int, index: int, batch: int) -> AnyValue:
         raise Refusal(f"takes index {index} of an axis of {whole[dim]}", "take one that is there")
     taken = take(x, dim, index, index + 1, 1, batch)
     return reshape(taken, [n for a, n in enumerate(whole) if a != dim], batch)
+
+
+def take_list(x: AnyValue, dim: int, index: np.ndarray, batch: int) -> AnyValue:
+    """Take the positions of an array along an axis, which its axes replace; negative ones count from the end."""
+    dim %= len(whole_shape(x, batch))
+    if index.size == 1:
+        picked = select(x, dim, int(index.reshape(())), batch)
+        return unsqueeze(picked, range(dim, dim + index.ndim), batch) if index.ndim else picked
+    axis = displaced_axis(x, dim) if isinstance(x, Displaced) else sample_axis(x, dim)
+    value = x.value if isinstance(x, Displaced) else x
+    taken = gather(value, axis, [int(i) % value.shape[axis] for i in index.ravel()])
+    whole = whole_shape(x, batch)
+    placed = replace(x, value=taken) if isinstance(x, Displaced) else taken
+    return reshape(placed, [*whole[:dim], *index.shape, *whole[dim + 1 :]], batch)
 
 
 def displaced_axis(x: Displaced, dim: int) -> int:

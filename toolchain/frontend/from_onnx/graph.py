@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -29,6 +30,7 @@ from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
 from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
+from toolchain.frontend.from_onnx.resampling import RESAMPLING
 from toolchain.frontend.from_onnx.tail import cut, is_left, steps_of, tail_of
 from toolchain.frontend.input_shape import settle_input
 from toolchain.frontend.operations import is_value, refusals
@@ -36,11 +38,13 @@ from toolchain.netlist import AdafireError, FormatError, InputError, Tail, Unsup
 from toolchain.network import FloatNetwork
 from toolchain.tail import HOST_OPERATORS
 
-#: Operators are known as these versions of ONNX define them.
-OPSETS = range(9, 26)
+#: Operator sets that are read.
+OPSETS = range(7, 26)
+#: Operators are known as this version of ONNX and later ones define them; older graphs are lifted to it.
+_OLDEST = 9
 
 #: What is read, by ONNX name.
-ONNX = {**LAYERS, **MOVES}
+ONNX = {**LAYERS, **RESAMPLING, **MOVES}
 
 #: What a value is that the host computes.
 HOST = object()
@@ -52,14 +56,17 @@ _MAX_CONSTANT = 2**25 - 1
 _REAL = "fV"
 
 #: What leaves whole numbers what they are. A graph that takes some has to cast them before it computes.
-_MOVING = (MOVES.keys() | {"Shape"}) - {"Resize", "Upsample"}
+_MOVING = MOVES.keys() | {"Shape", "Gather", "Pad", "Tile", "Expand", "SpaceToDepth"}
 
 #: What is computed when all operands are constant.
 FOLDED = frozenset(
     {"Add", "Sub", "Mul", "Div", "Mod", "Neg", "Reciprocal", "Pow", "Exp", "Sqrt", "Ceil", "Floor", "Max", "Min"}
     | {"And", "Or", "Not", "Equal", "Greater", "Less", "Where", "ReduceL2", "ReduceProd", "ReduceSum"}
     | {"Cast", "Concat", "Constant", "ConstantOfShape", "Expand", "Gather", "Identity", "Range"}
-    | {"Reshape", "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+    | {"Reshape", "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze", "Flatten", "Split", "Tile", "Size"}
+    | {"GatherElements", "GatherND", "ScatterND", "Trilu", "EyeLike", "NonZero", "CumSum", "MatMul", "Sum", "Mean"}
+    | {"ReduceMax", "ReduceMin", "ReduceMean", "LessOrEqual", "GreaterOrEqual", "Xor", "Abs", "Sign", "Round", "Log"}
+    | {"Sin", "Cos", "Tanh", "Sigmoid", "Relu", "Clip"}
 )
 
 
@@ -97,7 +104,7 @@ def read_onnx(
         raise InputError(str(path), f"cannot read the graph: {error.strerror}") from None
     model = _parsed(str(path), data)
     beside = take_in(path, _tensors(model.graph))
-    _check(str(path), model)
+    model = _checked(str(path), model)
     if outputs:
         cut(model, outputs)
     argument, axes = _input_axes(str(path), model.graph)
@@ -115,12 +122,14 @@ def _parsed(where: str, data: bytes) -> onnx.ModelProto:
         raise FormatError(where, "is no ONNX file", "export it again with torch.onnx.export") from None
 
 
-def _check(where: str, model: onnx.ModelProto) -> None:
-    try:
+def _checked(where: str, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model, its operators as they are known here; raise where it is none, or holds others."""
+    with _invalid(where):
+        if not all(o.type.tensor_type.HasField("shape") for o in model.graph.output):
+            known = {o.name: o for o in onnx.shape_inference.infer_shapes(model).graph.output}
+            for output in model.graph.output:  # some exporters leave it to others
+                output.CopyFrom(known[output.name])
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        lines = str(error).strip().splitlines()
-        raise FormatError(where, f"is no valid ONNX graph: {lines[0] if lines else error}", "export it again") from None
     if any(not isinstance(name, str) for name in _names(model.graph)):
         raise FormatError(where, "has names that are no text", "export it again")
     versions = {o.domain: o.version for o in model.opset_import}
@@ -136,6 +145,20 @@ def _check(where: str, model: onnx.ModelProto) -> None:
             f"is of operator set {version}, expected {OPSETS.start} to {OPSETS.stop - 1}",
             "export it with opset_version=17",
         )
+    if version >= _OLDEST:
+        return model
+    with _invalid(where):
+        return onnx.version_converter.convert_version(model, _OLDEST)
+
+
+@contextmanager
+def _invalid(where: str) -> Iterator[None]:
+    """Turn what onnx says of a damaged graph into one error."""
+    try:
+        yield
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        lines = str(error).strip().splitlines()
+        raise FormatError(where, f"is no valid ONNX graph: {lines[0] if lines else error}", "export it again") from None
 
 
 def _names(graph: onnx.GraphProto) -> Iterator[object]:
@@ -249,11 +272,26 @@ class _Interpreter:
                     raise Refusal("computes with whole numbers", "export a network whose input is float32")
                 self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape") else ())
             depends = any(is_value(v) for v in inputs)
+            if proto.op_type == "If":
+                self._branch(position, proto, inputs[0])
+                return True
             if depends and not inner and proto.op_type != "Shape" and is_left(proto.op_type):
                 return self._leave(proto)
             results = self._results(position, proto, inputs, depends)
             self.values.update(zip(proto.output, results, strict=False))
         return True
+
+    def _branch(self, position: int, proto: onnx.NodeProto, condition: Any) -> None:
+        """Read the branch that a constant chooses, as if it stood in the graph's place."""
+        if is_value(condition):
+            raise Refusal("chooses by the values of an activation", "let the module treat every sample alike")
+        chosen = "then_branch" if np.all(condition) else "else_branch"
+        (branch,) = (a.g for a in proto.attribute if a.name == chosen)
+        for tensor in branch.initializer:
+            self.values[tensor.name] = self._array(tensor)
+        for node in branch.node:
+            self._step(position, node, inner=True)
+        self.values.update((name, self.values[o.name]) for name, o in zip(proto.output, branch.output, strict=True))
 
     def _leave(self, proto: onnx.NodeProto) -> bool:
         if proto.op_type not in HOST_OPERATORS:
@@ -285,9 +323,10 @@ class _Interpreter:
         """Compute a node whose operands are constants."""
         if proto.op_type not in FOLDED:
             raise Refusal("computes with constants alone and is not supported", "export with constant folding")
-        if proto.op_type in ("ConstantOfShape", "Expand"):
+        if proto.op_type in ("ConstantOfShape", "Expand", "Tile"):
             shape = inputs[0] if proto.op_type == "ConstantOfShape" else inputs[1]
-            if math.prod(int(n) for n in np.asarray(shape).ravel()) > _MAX_CONSTANT:
+            each = np.size(inputs[0]) if proto.op_type == "Tile" else 1
+            if each * math.prod(int(n) for n in np.asarray(shape).ravel()) > _MAX_CONSTANT:
                 raise Refusal("makes a constant of too many values", "export with constant folding")
         graph = helper.make_graph(
             [proto],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from toolchain.frontend.batch_axis import whole_shape
 from toolchain.frontend.ending import GraphStep, Kind
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
+from toolchain.frontend.from_onnx.resampling import RESAMPLING
 from toolchain.netlist import InputError, Tail
 from toolchain.tail import HOST_OPERATORS, make_tail
 
@@ -63,7 +64,7 @@ def steps_of(graph: onnx.GraphProto) -> list[GraphStep]:
     steps: list[GraphStep] = []
     makers: dict[str, int] = {}
     for node in graph.node:
-        steps.append(GraphStep(_kind(node), tuple(n for n in node.input if n), tuple(n for n in node.output if n)))
+        steps.append(GraphStep(_kind(node), tuple(_read(node)), tuple(n for n in node.output if n)))
         makers.update((name, len(steps) - 1) for name in node.output if name)
     bins = {tensor.name for tensor in graph.initializer if tensor.dims[:1] == [1]}
     for i, (node, step) in enumerate(zip(graph.node, steps, strict=True)):
@@ -72,9 +73,19 @@ def steps_of(graph: onnx.GraphProto) -> list[GraphStep]:
     return steps
 
 
+def _read(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield the names of values that a node reads, in its branches too."""
+    yield from filter(None, node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _read(inner)
+        yield from (output.name for output in attribute.g.output)
+
+
 def is_left(operator: str) -> bool:
     """Return whether an operator that reads units is left to the host, where no weights come after it."""
-    return operator in _CURVES or (operator in HOST_OPERATORS and operator not in LAYERS and operator not in MOVES)
+    known = any(operator in table for table in (LAYERS, MOVES, RESAMPLING))
+    return operator in _CURVES or (operator in HOST_OPERATORS and not known)
 
 
 def _kind(node: onnx.NodeProto) -> Kind:

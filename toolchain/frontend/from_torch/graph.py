@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from toolchain.frontend.advice import UNSUPPORTED_LAYERS, advice
+from toolchain.frontend.advice import LIST, UNSUPPORTED_LAYERS, advice
 from toolchain.frontend.batch_axis import whole_shape
 from toolchain.frontend.builder import BATCH, NetworkBuilder
 from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
@@ -34,6 +34,7 @@ from toolchain.frontend.expression import MAX_VALUES, Refusal
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
+from toolchain.frontend.from_torch.resampling import RESAMPLING
 from toolchain.frontend.from_torch.tail import is_host, is_left, step_of, tail_of
 from toolchain.frontend.from_torch.weights import check_weights, tensors
 from toolchain.frontend.operations import Operation, is_value, leaves, refusals
@@ -41,7 +42,7 @@ from toolchain.netlist import InputError, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
 
 #: What is read, by ATen name.
-ATEN = {**LAYERS, **POOLING, **MOVES}
+ATEN = {**LAYERS, **POOLING, **RESAMPLING, **MOVES}
 
 #: What a value is that the host computes.
 HOST = object()
@@ -130,6 +131,8 @@ def export(module: nn.Module, example: Tensor, where: str) -> torch.export.Expor
     with torch.no_grad(), _quiet():
         try:
             program: torch.export.ExportedProgram = torch.export.export(module, (example,)).run_decompositions({})
+            while table := _composites(program):  # what an operation comes apart into may come apart, too
+                program = program.run_decompositions(table)
         except Exception as error:
             raise UnsupportedError(
                 where,
@@ -137,6 +140,26 @@ def export(module: nn.Module, example: Tensor, where: str) -> torch.export.Expor
                 "remove control flow that depends on values, and code that leaves PyTorch",
             ) from error
     return program
+
+
+def _composites(program: torch.export.ExportedProgram) -> dict[Any, Callable[..., Any]]:
+    """Return how operations that are not read come apart into others, by PyTorch's own definitions."""
+    inputs = program.graph_signature.user_inputs
+    reached: set[Node] = set()
+    unknown = set()
+    for node in program.graph.nodes:
+        if node.name in inputs or reached.intersection(node.all_input_nodes):
+            reached.add(node)
+            if node.op == "call_function" and not _is_known(node):
+                unknown.add(node.target)
+    known = torch.export.default_decompositions() if unknown else {}
+    return {target: known[target] for target in unknown if target in known}
+
+
+def _is_known(node: Node) -> bool:
+    """Return whether an operation is read, left to the host, or refused with advice."""
+    name = _operation_name(node)
+    return name in ATEN or is_host(name) or name.startswith(("sym_", "_assert")) or advice(name) != LIST
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_torch.arguments import stay_floating
 from toolchain.frontend.operations import (
     OperationTable,
+    is_value,
     join,
     sample_axis,
     select,
@@ -140,19 +141,14 @@ def _cat(_: NetworkBuilder, parts: Sequence[Any], dim: int = 0) -> Value:
     return join(parts, dim)
 
 
-@MOVES.operation("pad", "constant_pad_nd")
-def _pad(_: NetworkBuilder, x: Value, pad: Sequence[int], mode: Any = "constant", value: Any = None) -> Value:
-    fill = mode if isinstance(mode, int | float) else value
-    if isinstance(mode, str) and mode != "constant":
-        raise Refusal(f"pads by {mode!r}", "pad with zeros")
-    if fill:
-        raise Refusal(f"pads with {fill}", "pad with zeros")
-    around = [(0, 0)] * (len(x.shape) + 1)
-    for i in range(len(pad) // 2):
-        around[-1 - i] = (pad[2 * i], pad[2 * i + 1])
-    if around[0] != (0, 0):
-        sample_axis(x, 0)
-    return layers.pad(x, tuple(around[1:]))
+@MOVES.operation("stack")
+def _stack(builder: NetworkBuilder, parts: Sequence[Any], dim: int = 0) -> Value:
+    rank = next(len(whole_shape(p, builder.batch)) for p in parts if is_value(p))
+    at = dim % (rank + 1)
+    if at == 0:
+        raise Refusal("adds an axis before the batch", "keep the batch axis first")
+    lifted = [unsqueeze(p, [at], builder.batch) if is_value(p) else np.expand_dims(p, at) for p in parts]
+    return join(lifted, at)
 
 
 @MOVES.operation("pixel_shuffle")

@@ -19,6 +19,7 @@ from toolchain.frontend.expression import Refusal
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
+from toolchain.frontend.from_torch.resampling import RESAMPLING
 from toolchain.netlist import Tail
 from toolchain.tail import make_tail
 
@@ -34,7 +35,7 @@ _DECISIONS = frozenset(
 )
 #: What reads results of the host and goes on there.
 HOST = frozenset(
-    (_CURVES | _DECISIONS | LAYERS.keys() | MOVES.keys() | POOLING.keys())
+    (_CURVES | _DECISIONS | LAYERS.keys() | MOVES.keys() | POOLING.keys() | RESAMPLING.keys())
     - {name for name, operation in LAYERS.items() if operation.role == "weighted" or "batch_norm" in name}
 )
 
@@ -56,7 +57,7 @@ def is_host(operation: str) -> bool:
 
 def is_left(operation: str) -> bool:
     """Return whether an operation that reads units is left to the host, where no weights come after it."""
-    known = operation in LAYERS or operation in MOVES or operation in POOLING
+    known = any(operation in table for table in (LAYERS, MOVES, POOLING, RESAMPLING))
     return operation in _CURVES or (operation in _DECISIONS and not known)
 
 
