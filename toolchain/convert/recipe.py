@@ -47,7 +47,8 @@ class Recipe:
     target : str or Target, optional
         Hardware target whose field widths are kept: its name, or the path of a target file.
     normalize : str
-        cifar10, imagenet, none or MEAN/STD (`toolchain.data.parse_normalization`).
+        MEAN/STD of pictures in [0, 1], cifar10, imagenet, or none for 0..255 as they are
+        (`toolchain.data.parse_normalization`); by default pictures stay in [0, 1].
     samples : int
         Size of the calibration set, drawn from the data by `seed`; searches measure on as many more.
     seed : int
@@ -72,6 +73,9 @@ class Recipe:
     outputs : str, optional
         Where the network ends, if not at its own outputs: names with commas between them, of tensors or nodes of an
         ONNX graph, or of modules.
+    accept_collapse : bool
+        Whether a netlist that does not compute what the ANN does (`toolchain.convert.agreement`) is taken as it is,
+        with a note, and not refused.
     executor : str
         Where strategy "layers" measures, as `toolchain.workers.run_tasks` takes it.
     cache : Path, optional
@@ -96,7 +100,10 @@ class Recipe:
     )
     weight_bits: int = field(default=8, metadata=_about("Width of the signed weights.", 2, 16))
     target: Target | str | None = field(default=None, metadata=_about("Hardware target, or the path of a target file."))
-    normalize: str = field(default="none", metadata=_about("cifar10, imagenet, none or MEAN/STD."))
+    normalize: str = field(
+        default="0/1",
+        metadata=_about("MEAN/STD of pictures in [0, 1], cifar10, imagenet, or none: the numbers 0..255 as they are."),
+    )
     samples: int = field(default=1024, metadata=_about("Size of the calibration set.", 1))
     seed: int = field(default=0, metadata=_about("Draws the calibration set."))
     search: bool = field(default=False, metadata=_about("Search how layers fire, within `budget`."))
@@ -122,6 +129,9 @@ class Recipe:
     outputs: str | None = field(
         default=None,
         metadata=_about("Where the network ends: names of tensors (ONNX) or modules.  [default: its own outputs]"),
+    )
+    accept_collapse: bool = field(
+        default=False, metadata=_about("Take a netlist that does not compute what the ANN does as it is, with a note.")
     )
     executor: str = field(
         default="local", metadata=_about("Where `strategy` layers measures: local, local:N or dask://HOST:PORT.")
@@ -173,7 +183,8 @@ class Recipe:
     def settings(self) -> dict[str, Scalar]:
         """Return what decided the netlist as JSON values, for its provenance.
 
-        The normalisation is left out, the netlist's input has it; and where measurements ran decides nothing.
+        The normalisation is left out, the netlist's input has it; where measurements ran, and what was accepted, decide
+        nothing.
         """
         return {
             "timesteps": self.timesteps,

@@ -12,7 +12,7 @@ from toolchain.display import Progress, silent
 from toolchain.evaluate.backends import Reference
 from toolchain.evaluate.observers import ByName
 from toolchain.evaluate.stream import BatchRun, observe
-from toolchain.netlist import InputError, Netlist, Tail, per_channel
+from toolchain.netlist import InputError, Netlist, Readout, Tail, per_channel
 from toolchain.network import FloatNetwork, reference_outputs
 from toolchain.tail import Final, run_tail
 
@@ -24,7 +24,8 @@ def estimates(run: BatchRun) -> ByName[list[np.ndarray]]:
     """Return what every readout says of the ANN's value at the last timestep, [(N, *shape)] float32 by name."""
     found = {}
     for readout in run.netlist.readouts:
-        scale = per_channel(readout.scale, readout.shape) / run.netlist.timesteps
+        steps = run.netlist.timesteps if isinstance(readout, Readout) else 1  # a leaky one's value is no sum
+        scale = per_channel(readout.scale, readout.shape) / steps
         found[readout.name] = [(run.readouts[readout.name][-1] * scale).astype(np.float32)]
     return ByName(found)
 
