@@ -107,8 +107,9 @@ def schedule(netlist: Netlist) -> Schedule:
     """Balance all paths of a netlist: offsets are longest paths, delays make shorter ones wait.
 
     A source at depth d computes timestep t at step t + d; its burst is due when the target, at depth e,
-    computes the same timestep: at step t + e, e - d later, or by the connection's own delay later still. A path to the source, longer by the
-    connection, is a path to the target: e >= d + 1, so that every hop has its step.
+    computes the same timestep: at step t + e, e - d later, or by the connection's own delay later still. A path to the
+    source, longer by the connection, is a path to the target: e >= d + 1 less the delay, so that every hop has its
+    step.
 
     Parameters
     ----------
