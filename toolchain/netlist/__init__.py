@@ -17,6 +17,7 @@ from toolchain.netlist.delays import Group, split_delays
 from toolchain.netlist.errors import (
     AdafireError,
     BackendError,
+    CollapseError,
     FormatError,
     InputError,
     NetlistError,
@@ -26,6 +27,7 @@ from toolchain.netlist.errors import (
 from toolchain.netlist.graph import Connection, Netlist, check_graph, last_reads
 from toolchain.netlist.leaky import CubaLif, Leaky, LeakyReadout
 from toolchain.netlist.linear import adjoint, apply, apply_chain, chain_matrix
+from toolchain.netlist.macs import dense_macs, padded_macs
 from toolchain.netlist.operators import (
     Conv,
     ConvTranspose,
@@ -63,6 +65,7 @@ __all__ = [
     "AdafireError",
     "AnyReadout",
     "BackendError",
+    "CollapseError",
     "Connection",
     "Conv",
     "ConvTranspose",
@@ -115,11 +118,13 @@ __all__ = [
     "check_graph",
     "check_payloads",
     "concatenate",
+    "dense_macs",
     "fan_in",
     "fan_out",
     "fan_outs",
     "last_reads",
     "membrane_bound",
+    "padded_macs",
     "partial_sum_bound",
     "per_channel",
     "split_delays",

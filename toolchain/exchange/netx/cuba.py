@@ -122,10 +122,10 @@ def _write_input(group: h5py.Group, netlist: Netlist, population: Population) ->
             "held data enter netx as they are, one neuron each, whose current has no memory: here they do not",
             "code the input as frames of spikes",
         )
-    weight = int(np.rint(1 / source.scale))
-    if not math.isclose(weight * source.scale, 1, rel_tol=1e-9):
+    whole = int(np.rint(1 / source.scale))
+    if not math.isclose(whole * source.scale, 1, rel_tol=1e-9):
         raise UnsupportedError(source.name, f"a scale of {source.scale:g} is not one over a whole number", KEEP)
-    group.create_dataset("weight", data=np.int64(sign * weight))
+    group.create_dataset("weight", data=np.int64(sign * whole))
     group.create_dataset("bias", data=np.int64(_bias(population, single=True)[0]))
     _write_neuron(group, population)
     return population
