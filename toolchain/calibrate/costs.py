@@ -100,9 +100,10 @@ def unit_costs(
         # A channel that is never active has candidates of 0; it counts nothing, whatever the divisor.
         safe = np.where(threshold > 0, threshold, 1.0)[:, None]
         emitted = clip_floor(x, safe, phi, timesteps, offset)
+        spikes = options.spikes(emitted / safe * timesteps)
         thresholds.append(threshold)
         errors.append(((emitted - x) ** 2 * counts).sum(axis=1) * influence)
-        operations.append((emitted / safe * counts).sum(axis=1) * timesteps * fan_out)
+        operations.append((spikes * counts).sum(axis=1) * fan_out)
     return UnitCosts(np.array(thresholds), np.array(errors), np.array(operations), shared)
 
 

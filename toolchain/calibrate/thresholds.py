@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sim.threads import one_thread
 from toolchain.display import Progress, silent
-from toolchain.netlist import InputError
+from toolchain.netlist import InputError, Radix
 from toolchain.network import Firing, FloatNetwork, iterate, shared_amplitudes
 
 #: Bins per channel. The histogram's error in an activation is at most half a bin, max / 4096.
@@ -163,6 +163,8 @@ class Thresholds:
         For `method` "percentile".
     per_layer : bool
         One threshold for all channels of a layer.
+    radix : Radix or None
+        Base and digits of the numbers that neurons send, in one timestep as calibration counts; None for rates.
     """
 
     timesteps: int
@@ -170,6 +172,17 @@ class Thresholds:
     method: ThresholdMethod = "mse"
     percentile: float = 99.9
     per_layer: bool = False
+    radix: Radix | None = None
+
+    def spikes(self, count: np.ndarray) -> np.ndarray:
+        """Return the spikes that say how often neurons fire over a run: as many, or the digits of the number.
+
+        Parameters
+        ----------
+        count : ndarray (...), float64
+            Whole numbers, but for rounding.
+        """
+        return count if self.radix is None else self.radix.digit_sums[np.rint(count).astype(np.int64)]
 
     def firing(self, phi: int, threshold: np.ndarray, shared: np.ndarray) -> Firing:
         """Return how a unit with these thresholds (C,) fires: its initial potential and drift by `init`."""

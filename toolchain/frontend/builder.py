@@ -12,8 +12,18 @@ from math import inf
 
 import numpy as np
 
+from toolchain.frontend.batch_axis import AnyValue, Displaced
 from toolchain.frontend.channels import channel_values
-from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, has_weight, value_of
+from toolchain.frontend.expression import (
+    Expression,
+    LinearTerm,
+    Pooled,
+    Refusal,
+    Value,
+    has_weight,
+    settled,
+    value_of,
+)
 from toolchain.frontend.rewrites import Chain, Zero, join_parallel, simplify
 from toolchain.netlist import (
     Connection,
@@ -22,11 +32,13 @@ from toolchain.netlist import (
     Origin,
     Pad,
     Permute,
+    Resample,
     Reshape,
     Scale,
     Shape,
     Slice,
     SumPool,
+    Tail,
     Weighted,
     chain_shapes,
     dense_macs,
@@ -75,7 +87,7 @@ class NetworkBuilder:
         """The input's value."""
         return self._value(INPUT)
 
-    def network(self, name: str, weights_sha256: str) -> FloatNetwork:
+    def network(self, name: str, weights_sha256: str, tail: Tail | None = None) -> FloatNetwork:
         """Return the finished network, without the units that no output depends on; there must be an output."""
         needed = {u.name for u in self._units.values() if isinstance(u, Output)} | {INPUT}
         for connection in reversed(self._connections):
@@ -85,6 +97,7 @@ class NetworkBuilder:
             tuple(u for u in self._units.values() if u.name in needed),
             tuple(c for c in self._connections if c.target in needed),
             Origin(name, weights_sha256, self.macs, self.padded_macs),
+            tail,
         )
 
     def count(self, value: Value) -> None:
@@ -239,8 +252,7 @@ class NetworkBuilder:
     def is_non_negative(self, value: Expression) -> bool:
         """Return whether the value is a sum of non-negative units with non-negative weights."""
         return bool(value.bias.min() >= 0) and all(
-            self._non_negative(t.source) and all(o.weight.min() >= 0 for o in t.operators if isinstance(o, Weighted))
-            for t in value.terms
+            self._non_negative(t.source) and all(map(_keeps_sign, t.operators)) for t in value.terms
         )
 
     def _maximum(self, value: Expression, window: SumPool, path: str) -> Expression:
@@ -261,21 +273,25 @@ class NetworkBuilder:
 
     # Results -------------------------------------------------------------------------------------
 
-    def output(self, value: Value) -> None:
-        """Read a value out: close it into an `Output`.
+    def output(self, value: AnyValue) -> str:
+        """Read a value out: close it into an `Output`, whose name is returned.
 
         Raises
         ------
         Refusal
             When it waits for its clipping, or does not depend on the input.
         """
-        if isinstance(value, Pooled):
-            raise value.refusal()
+        if isinstance(value, Displaced) and value.batch == 1:
+            value = value.value  # where its one sample stands is of no account
+        if isinstance(value, Displaced):
+            raise Refusal("is returned with its batch axis moved, or joined with another", "keep the batch axis first")
+        value = settled(value)
         terms = self._simplified(value)
         if not terms:
             raise Refusal("returns a constant that does not depend on the input", "return what the network computes")
         name = self._name(value.weighted[-1], value.affine[-1], "output")
         self._add(Output(name, value.shape, self._compact(value.bias)), terms)
+        return name
 
     def _add(self, unit: Activation | MaxUnit | Output, terms: list[LinearTerm]) -> None:
         """Add a unit that reads simplified terms; one without weights gets a scale by 1, unless for a maximum."""
@@ -359,6 +375,13 @@ def _is_factor(operator: Operator) -> bool:
         magnitude = np.abs(operator.weight[operator.weight != 0])
         return bool(magnitude.size and magnitude.min() < magnitude.max())
     return isinstance(operator, Weighted)
+
+
+def _keeps_sign(operator: Operator) -> bool:
+    """Return whether an operator makes nothing negative of what is not."""
+    if isinstance(operator, Resample):
+        return all(m.min() >= 0 for m in operator.matrices)
+    return not isinstance(operator, Weighted) or bool(operator.weight.min() >= 0)
 
 
 def _same_move(a: Operator, b: Operator) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -219,9 +220,17 @@ class Pooled:
 Value = Expression | Pooled
 
 
-def settled(value: Value) -> Expression:
-    """Return the value as an expression; raise for a max pool that waits for its ReLU."""
-    if isinstance(value, Pooled):
+class Unsettled(Protocol):
+    """A value that only some operations take."""
+
+    def refusal(self) -> Refusal:
+        """Return the error for all others."""
+        ...
+
+
+def settled(value: Expression | Unsettled) -> Expression:
+    """Return the value as an expression; raise for a max pool that waits for its ReLU, or a batch axis out of place."""
+    if not isinstance(value, Expression):
         raise value.refusal()
     return value
 

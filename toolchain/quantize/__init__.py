@@ -3,6 +3,7 @@
 from toolchain.quantize.amplitude import largest_weight, output_channels
 from toolchain.quantize.precision import Precision, check_precision
 from toolchain.quantize.quantize import quantize
+from toolchain.quantize.resamplings import whole_resamplings
 from toolchain.quantize.units import QuantizedUnit, quantize_source, quantize_unit
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "quantize",
     "quantize_source",
     "quantize_unit",
+    "whole_resamplings",
 ]
