@@ -25,9 +25,11 @@ from toolchain.network import FloatNetwork, iterate
 SAMPLES = 128
 #: Fewer samples than this decide nothing: two or three values follow any others by chance.
 LEAST_SAMPLES = 8
-#: Less than this share of the ANN's decisions, or of a correlation with its values, is a collapse: half of the
-#: decisions are others, or three quarters of the variance is something else.
+#: Outputs that correlate by less with the ANN's are a collapse: three quarters of their variance is something else. So
+#: is less than this share of its decisions.
 LEAST_AGREEMENT = 0.5
+#: But where outputs correlate by this much, other decisions are close calls: a network that was never trained, say.
+SURE_CORRELATION = 0.9
 #: Bytes of payloads in memory at a time.
 _MEMORY = 2**27
 
@@ -60,8 +62,9 @@ class Agreement:
         """Whether the netlist is no conversion of the ANN."""
         if self.samples < LEAST_SAMPLES or not self.outputs:
             return False
-        decisions = 1.0 if self.decisions is None else self.decisions
-        return min(decisions, *self.outputs.values()) < LEAST_AGREEMENT
+        correlation = min(self.outputs.values())
+        undecided = self.decisions is not None and self.decisions < LEAST_AGREEMENT
+        return correlation < LEAST_AGREEMENT or (undecided and correlation < SURE_CORRELATION)
 
     @property
     def broken_layer(self) -> str | None:
