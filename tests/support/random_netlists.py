@@ -1,11 +1,12 @@
 """Small random netlists of every architecture that the executors must agree on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from builder import Builder
 
-from toolchain.netlist import ConvTranspose, Netlist, Pad, Permute, Resample, Scale, Slice, bound_current
+from toolchain.netlist import ConvTranspose, Netlist, Pad, Permute, Radix, Resample, Scale, Slice, bound_current
+from toolchain.netlist.radix import with_payloads_up_to
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def saturating(seed: int, timesteps: int, phi: int) -> Netlist:
     """A membrane so narrow that it saturates."""
     b = start(seed, phi, (3, 5, 5), bits=3, weight_bits=4)
     b.fire("a", b.conv(6)).fire("b", b.conv(6))
-    return b.read("output", b.linear(3)).netlist(timesteps, membrane_bits=9)
+    # Currents, and with them biases, grow with the bursts.
+    return b.read("output", b.linear(3)).netlist(timesteps, membrane_bits=9 + max(0, phi.bit_length() - 3))
 
 
 def wide(seed: int, timesteps: int, phi: int) -> Netlist:
@@ -188,3 +190,18 @@ ARCHITECTURES = {
         *(per_neuron, linear, saturating, wide, upsampling, sequence, positions, cube, leaky, recurrent),
     )
 }
+
+#: Those that a window of digits takes: the input holds a picture, and nothing leaks or waits.
+PICTURES = sorted(ARCHITECTURES.keys() - {"frames", "leaky", "recurrent"})
+
+
+def in_digits(netlist: Netlist, base: int, digits: int) -> Netlist:
+    """Return a netlist of the same weights whose bursts are numbers of so many digits."""
+    radix = Radix(base, digits)
+    populations = tuple(with_payloads_up_to(p, radix.greatest) for p in netlist.populations)
+    return replace(netlist, populations=populations, timesteps=1, alpha=()).spelled(radix)
+
+
+def radix_netlist(architecture: str, seed: int = 0, *, base: int = 2, digits: int = 4) -> Netlist:
+    """Return a netlist of an architecture in radix code, whose thresholds make use of the numbers' range."""
+    return in_digits(ARCHITECTURES[architecture](seed, 1, base**digits - 1), base, digits)

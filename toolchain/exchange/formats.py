@@ -48,7 +48,14 @@ def export_netlist(netlist: Netlist, path: Path | str, to: Format = "nir") -> Lo
     return replace(report, losses=(*report.losses, lost))
 
 
-def import_netlist(path: Path | str, *, timesteps: int | None = None, weight_bits: int = 8) -> Imported:
+def import_netlist(
+    path: Path | str,
+    *,
+    timesteps: int | None = None,
+    weight_bits: int = 8,
+    dt: float | None = None,
+    reset: Literal["zero", "subtract"] | None = None,
+) -> Imported:
     """Read a NIR or netx file.
 
     Parameters
@@ -56,6 +63,11 @@ def import_netlist(path: Path | str, *, timesteps: int | None = None, weight_bit
     path : path
     timesteps, weight_bits : int
         For files that do not say; 16 timesteps by default.
+    dt : float, optional
+        Length of a timestep in seconds: NIR files with leaky neurons or delays need it.
+    reset : {"zero", "subtract"}, optional
+        How the neurons of a NIR file forget a spike; by default to zero where they leak, as NIR says, and by
+        subtraction where they do not, as AdaFire neurons do.
 
     Returns
     -------
@@ -65,7 +77,7 @@ def import_netlist(path: Path | str, *, timesteps: int | None = None, weight_bit
     Raises
     ------
     InputError
-        When there is no such file.
+        When there is no such file, or it needs a dt.
     FormatError
         When the file is neither, or damaged.
     UnsupportedError
@@ -75,7 +87,7 @@ def import_netlist(path: Path | str, *, timesteps: int | None = None, weight_bit
         kinds = {"node": "nir", "layer": "netx", "format": "netlist"}
         found = {kind for entry, kind in kinds.items() if entry in root or entry in root.attribute_names()}
     if "nir" in found:
-        return import_nir(path, timesteps=timesteps or 16, weight_bits=weight_bits)
+        return import_nir(path, timesteps=timesteps or 16, weight_bits=weight_bits, dt=dt, reset=reset)
     if "netx" in found:
         return read_netx(path, timesteps=timesteps)
     fix = "it is a netlist already: use it as it is" if "netlist" in found else None

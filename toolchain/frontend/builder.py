@@ -14,7 +14,16 @@ import numpy as np
 
 from toolchain.frontend.batch_axis import AnyValue, Displaced
 from toolchain.frontend.channels import channel_values
-from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, settled, value_of
+from toolchain.frontend.expression import (
+    Expression,
+    LinearTerm,
+    Pooled,
+    Refusal,
+    Value,
+    has_weight,
+    settled,
+    value_of,
+)
 from toolchain.frontend.rewrites import Chain, Zero, join_parallel, simplify
 from toolchain.netlist import (
     Connection,
@@ -71,6 +80,7 @@ class NetworkBuilder:
         self._units: dict[str, Unit] = {INPUT: Source(INPUT, input_shape)}
         self._connections: list[Connection] = []
         self._depths: dict[str, int] = {INPUT: 0}
+        self._parts: dict[Expression, Expression] = {}
 
     @property
     def source(self) -> Expression:
@@ -167,15 +177,15 @@ class NetworkBuilder:
             return unit.upper
         return max((self._upper(c.source) for c in self._connections if c.target == name), default=inf)
 
-    def _activate(self, value: Expression, upper: float) -> Expression:
+    def _activate(self, value: Expression, upper: float, part: str = "") -> Expression:
         """Close an expression into an `Activation`; ``clip(value, 0, upper)``, for any value, is what comes back.
 
         Reshapes and permutations that end every term are left for the unit's readers, so that axis 0
-        of the unit stays the layer's channel axis, the one that thresholds run along.
+        of the unit stays the layer's channel axis, the one that thresholds run along. `part` ends its name.
         """
         terms, bias, moves = self._strip_moves(self._simplified(value), value.bias)
         shape = bias.shape
-        name = self._name(value.weighted[-1], value.affine[-1], self.path, "relu")
+        name = self._name(*(f"{n}{part}" for n in (value.weighted[-1], value.affine[-1], self.path, "relu") if n))
         self._add(Activation(name, shape, self._compact(bias), upper), terms)
         result = self._value(name)
         for move in moves:
@@ -197,7 +207,7 @@ class NetworkBuilder:
                 break
             if any(not _same_move(last, t.operators[-1]) for t in terms):
                 break
-            if any(not _has_weight(t.operators) for t in terms):
+            if any(not has_weight(t.operators) for t in terms):
                 break  # nothing was computed before the move: the moved layout is the layer's own
             (shape,) = before
             terms = [LinearTerm(t.source, t.operators[:-1]) for t in terms]
@@ -230,7 +240,7 @@ class NetworkBuilder:
             if value.tail:
                 raise value.refusal()
             return Pooled(value.value, (*value.windows, window), value.path)
-        if not value.terms or any(t.source == INPUT and not _has_weight(t.operators) for t in value.terms):
+        if not value.terms or any(t.source == INPUT and not has_weight(t.operators) for t in value.terms):
             raise Refusal(
                 "takes the maximum of the network's input, which does not spike",
                 "start with a convolution and ReLU, or use average pooling",
@@ -289,7 +299,7 @@ class NetworkBuilder:
         self._depths[unit.name] = 1 + max((self._depths[t.source] for t in terms), default=0)
         for term in terms:
             operators = term.operators
-            if not isinstance(unit, MaxUnit) and not _has_weight(operators):
+            if not isinstance(unit, MaxUnit) and not has_weight(operators):
                 operators = (*operators, Scale(np.ones(unit.shape[0])))
             self._connections.append(Connection(term.source, unit.name, operators))
 
@@ -297,17 +307,46 @@ class NetworkBuilder:
         return value_of(name, self._units[name].shape, self._depths[name])
 
     def _simplified(self, value: Expression) -> list[LinearTerm]:
-        """Return the value's terms with simplified chains, parallel ones joined, zero ones left out."""
+        """Return the value's terms with simplified chains, parallel ones joined, zero ones left out.
+
+        A chain whose weights do not compose is cut: what stands before the last of them becomes units.
+        """
         chains: dict[str, list[Chain]] = {}
+        cut: dict[tuple[Expression, Chain], None] = {}
         for term in value.terms:
             chain = simplify(term.operators, self._units[term.source].shape)
-            if not isinstance(chain, Zero):
-                chains.setdefault(term.source, []).append(chain)
+            if isinstance(chain, Zero):
+                continue
+            if term.within is not None and sum(map(_is_factor, chain)) > 1:
+                cut[term.within, term.operators[term.before :]] = None
+                continue
+            chains.setdefault(term.source, []).append(chain)
+        for whole, behind in cut:
+            parts = self._in_parts(whole)
+            for operator in behind:
+                parts = parts.through(operator)
+            for term in self._simplified(parts):
+                chains.setdefault(term.source, []).append(term.operators)
         return [
             LinearTerm(source, chain)
             for source, parallel in chains.items()
             for chain in join_parallel(parallel, self._units[source].shape)
         ]
+
+    def _in_parts(self, value: Expression) -> Expression:
+        """Close a value without its bias into units: ``y = relu(y) - relu(-y)``, where it may be negative.
+
+        One set of synapses holds one weight, and what lies between two must be somewhere. Whoever reads the value
+        reads the same units.
+        """
+        if value not in self._parts:
+            linear = replace(value, bias=np.broadcast_to(np.float64(0), value.shape))
+            parts = self._activate(linear, inf, "_plus")
+            if not self.is_non_negative(linear):
+                minus = Scale(np.full(value.shape[0], -1.0))
+                parts = parts.plus(self._activate(linear.through(minus), inf, "_minus").through(minus))
+            self._parts[value] = parts
+        return self._parts[value]
 
     def _shapes(self, term: LinearTerm) -> tuple[Shape, ...]:
         return chain_shapes(term.operators, self._units[term.source].shape)
@@ -330,8 +369,12 @@ class NetworkBuilder:
         return f"{names[0]}_{number}"
 
 
-def _has_weight(operators: tuple[Operator, ...]) -> bool:
-    return any(isinstance(o, Weighted) for o in operators)
+def _is_factor(operator: Operator) -> bool:
+    """Return whether weights need levels of their own: a mask of 0 and 1 takes none of those of its neighbour."""
+    if isinstance(operator, Scale):
+        magnitude = np.abs(operator.weight[operator.weight != 0])
+        return bool(magnitude.size and magnitude.min() < magnitude.max())
+    return isinstance(operator, Weighted)
 
 
 def _keeps_sign(operator: Operator) -> bool:

@@ -10,8 +10,9 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from hw_targets.schedule import schedule
 from toolchain.display import Displayed
-from toolchain.files import SCHEMA
+from toolchain.files import schema_of
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -42,7 +43,8 @@ class Summary(Displayed):
     def __rich__(self) -> RenderableType:
         """Return tables for the terminal."""
         facts = Table(show_header=False)
-        for key in ("schema", "hash", "timesteps", "parameters", "weight_bits", "membrane_bits"):
+        shown = ("schema", "hash", "spike_code", "timesteps", "latency", "parameters", "weight_bits", "membrane_bits")
+        for key in shown:
             facts.add_row(key, str(self.fields[key]))
         if self.fields["tail"] is not None:
             facts.add_row("host", self.fields["tail"]["text"])
@@ -66,8 +68,9 @@ class Summary(Displayed):
 def summarize(netlist: Netlist) -> Summary:
     """Return what a netlist holds.
 
-    Keys: schema, hash, timesteps, weight_bits, membrane_bits, parameters (weights, biases and
-    thresholds), alpha, populations, connections, tail (what the host computes, without its model), provenance.
+    Keys: schema, hash, spike_code, digits (null for rates), timesteps, latency (a pipeline's timesteps until the
+    answer), weight_bits, membrane_bits, parameters (weights, biases and thresholds), alpha, populations, connections,
+    tail (what the host computes, without its model), provenance.
     """
     populations = [_population(netlist, p) for p in netlist.populations]
     connections = [_connection(c) for c in netlist.connections]
@@ -78,9 +81,12 @@ def summarize(netlist: Netlist) -> Summary:
     )
     return Summary(
         {
-            "schema": SCHEMA,
+            "schema": schema_of(netlist),
             "hash": netlist.content_hash,
+            "spike_code": netlist.spike_code,
+            "digits": None if netlist.radix is None else netlist.radix.digits,
             "timesteps": netlist.timesteps,
+            "latency": schedule(netlist).latency,
             "weight_bits": netlist.weight_bits,
             "membrane_bits": netlist.membrane_bits,
             "parameters": constants + sum(c["weights"] for c in connections),

@@ -186,7 +186,7 @@ def _accuracy_card(m: Measurement) -> Card:
         (m.accuracy_ann, "ANN") if m.accuracy_ann is not None else (m.accuracy_without_spikes, "without spikes")
     )
     if reference is None:
-        return Card(title, f"{m.accuracy:.2%}", f"at T = {m.netlist.timesteps}", sure, "open")
+        return Card(title, f"{m.accuracy:.2%}", f"at {m.netlist.run_length}", sure, "open")
     difference = 100 * (m.accuracy - reference)
     detail = f"{sure}; {who} {reference:.2%}"
     if m.accuracy_ann is not None and m.accuracy_without_spikes is not None:

@@ -76,7 +76,9 @@ def _complete(graph: onnx.GraphProto, opsets: Sequence[onnx.OperatorSetIdProto],
         for i in graph.input
     }
     with np.errstate(all="ignore"):
-        results = ReferenceEvaluator(graph, opsets={o.domain.removeprefix("ai.onnx"): o.version for o in opsets}).run(None, feeds)
+        results = ReferenceEvaluator(graph, opsets={o.domain.removeprefix("ai.onnx"): o.version for o in opsets}).run(
+            None, feeds
+        )
     for output, result in zip(graph.output, map(np.asarray, results), strict=True):
         axes = [batch if a == 0 and n == batch else None for a, n in enumerate(result.shape)]
         kind = onnx.helper.np_dtype_to_tensor_dtype(result.dtype)
