@@ -205,7 +205,6 @@ class _Interpreter:
         self.where = where
         self.model = model
         self.graph = model.graph
-        self.opsets = model.opset_import
         self.version = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         self.batch = batch
         self.builder = NetworkBuilder(shape, batch)
@@ -338,7 +337,7 @@ class _Interpreter:
             [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in dict.fromkeys(proto.input) if n],
             [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in proto.output],
         )
-        model = helper.make_model(graph, opset_imports=self.opsets)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.version)])
         feeds = {n: v for n, v in zip(proto.input, inputs, strict=True) if n}
         results = [np.asarray(r) for r in ReferenceEvaluator(model).run(None, feeds)]
         return tuple(r.astype(np.float64) if r.dtype.kind in _REAL else r for r in results)
