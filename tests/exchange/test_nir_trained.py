@@ -1,7 +1,9 @@
 """Trained spiking networks from NIR: what their own tools compute, what rounding moves, and how loops are read."""
 
 import itertools
+from dataclasses import replace
 
+import h5py
 import nir
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from torch import nn
 from hw_targets.lava_runtime import run_on_lava
 from sim import golden, simulate
 from toolchain.exchange.moved import measure_moved, random_events
-from toolchain.exchange.nir import import_nir
+from toolchain.exchange.nir import import_nir, write_nir
 from toolchain.netlist import CubaLif, InputError, LeakyReadout, Readout, UnsupportedError
 
 T, N = 60, 4
@@ -279,3 +281,32 @@ def test_a_file_without_dt_says_what_it_suggests(tmp_path):
     for dt in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(InputError, match="expected a positive time in seconds"):
             import_nir(path, dt=dt)
+
+
+@pytest.mark.parametrize("graph", [looped(), looped(delay=0.003)])
+def test_there_and_back(graph, tmp_path):
+    """The identical netlist; and from the nodes alone, at the dt that they are written for, the same integers."""
+    netlist = import_nir(write(graph, tmp_path / "net.nir"), timesteps=T, dt=1e-3).netlist
+    report = write_nir(netlist, tmp_path / "ours.nir")
+    assert any("one timestep is 0.001 s" in loss.what for loss in report.losses)
+    assert import_nir(tmp_path / "ours.nir").netlist.content_hash == netlist.content_hash
+    with h5py.File(tmp_path / "ours.nir", "r+") as file:
+        del file["node/metadata"]
+    bare = import_nir(tmp_path / "ours.nir", timesteps=T, dt=1e-3).netlist
+    expected, found = golden.simulate(netlist, events()), golden.simulate(bare, events())
+    for name, values in expected.spikes.items():
+        np.testing.assert_array_equal(found.spikes[name], values, err_msg=name)
+
+
+def test_what_nir_cannot_say_is_refused(make_netlist, tmp_path):
+    with pytest.raises(UnsupportedError, match=r"never decays \(0\) has no time constant"):
+        write_nir(make_netlist("leaky"), tmp_path / "net.nir")
+    netlist = make_netlist("recurrent")
+    slow = tuple(
+        replace(p, current_decay=np.maximum(p.current_decay, 1), voltage_decay=np.maximum(p.voltage_decay, 1))
+        if isinstance(p, CubaLif | LeakyReadout)
+        else p
+        for p in netlist.populations
+    )
+    with pytest.raises(UnsupportedError, match="delays of single synapses"):
+        write_nir(replace(netlist, populations=slow), tmp_path / "net.nir")

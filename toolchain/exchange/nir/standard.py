@@ -108,7 +108,9 @@ class _GraphReader:
     ) -> None:
         self.file, self.flat, self.profile, self.reset = file, flat, profile, reset
         self.weight_bits = weight_bits if profile is None else self._number("weight_bits", int)
-        self.dt = dt if not self._needs_dt() else check_dt(file, flat.nodes, dt)
+        if dt is None and profile is not None and "dt" in profile:
+            dt = self._number("dt", float)
+        self.dt = check_dt(file, flat.nodes, dt) if self._needs_dt() else dt
         self.shapes: dict[str, Shape] = {}
         self.linear: dict[str, LinearNode] = {}
         self.names: dict[str, str] = {}
@@ -358,7 +360,9 @@ class _GraphReader:
             self._check_is_read(name)
         self.losses += [Loss(self.names[name], "adafire", note) for note in found.notes]
         current, delays = self._current(name, shape, found.threshold, None)
-        made = quantize_leaky(where, found, current, self._constant_name, self.weight_bits, self.reset or "zero")
+        own = (profile_of(node) or {}).get("reset")
+        reset = self.reset or ("subtract" if own == "subtract" else "zero")
+        made = quantize_leaky(where, found, current, self._constant_name, self.weight_bits, reset)
         self.constant = self.constant or made.constant
         self.losses += made.losses
         self.real.append(made.real(delays))
