@@ -70,6 +70,7 @@ def import_nir(
     weight_bits: int = 8,
     dt: float | None = None,
     reset: Reset | None = None,
+    input_bits: int = 8,
 ) -> Imported:
     """Read a NIR file and report what was assumed; see `read_nir`.
 
@@ -78,7 +79,7 @@ def import_nir(
     path : path
     timesteps, weight_bits : int
         For files that do not say.
-    dt, reset
+    dt, reset, input_bits
         As `import_graph` takes them.
     """
     graph, file = read_graph(path), Path(path).name
@@ -87,7 +88,9 @@ def import_nir(
         if entries is not None:
             check_version(file, entries)
         if entries is None or "structure" not in entries:
-            return import_graph(graph, file, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset)
+            return import_graph(
+                graph, file, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset, input_bits=input_bits
+            )
         netlist = restore(file, graph)
         again = to_nir_explicit(netlist) if entries.get("profile") == EXPLICIT else to_nir(netlist)
         difference = first_difference(again.to_dict(), graph.to_dict())
