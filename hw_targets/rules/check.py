@@ -30,6 +30,7 @@ from hw_targets.rules.structure import (
     biases,
     channels_in_and_out,
     destinations,
+    digits,
     fan_in,
     fan_out_limit,
     greatest_fan_in,
@@ -40,7 +41,7 @@ from hw_targets.rules.structure import (
     steps_to_wait,
 )
 from hw_targets.target import Target
-from hw_targets.unroll import gate_heights, gate_overflows, not_unrollable
+from hw_targets.unroll import gate_heights, gate_overflows, not_unrollable, refuse_digits
 from hw_targets.unroll import unroll as unroll_bursts
 from toolchain.netlist import AdaFire, CubaLif, Input, LeakyReadout, MaxPool, Netlist, Weighted
 
@@ -59,6 +60,7 @@ RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (biases, ("biases",)),
     (membrane_range, ("membrane_bits",)),
     (accumulator_range, ("accumulator_bits",)),
+    (digits, ("multiplies_potential",)),
     (max_pooling, ("max_pool",)),
     (leaky_neurons, ("leaky", "decay_shifts", "reset_to_zero", "reset_by_subtraction")),
     (leaky_fields, ("threshold_mantissa_bits", "bias_mantissa_bits", "bias_exponent", "weight_exponent")),
@@ -109,10 +111,16 @@ def check(netlist: Netlist, target: Target, *, unroll: bool = False) -> CheckRep
     -------
     CheckReport
         All violations at once.
+
+    Raises
+    ------
+    TargetError
+        When digits are to be unrolled.
     """
     subject, rules = netlist, [rule for rule, _ in RULES]
     violations: list[Violation] = []
     if unroll:
+        refuse_digits(netlist)
         violations += unroll_room(netlist, target)
         rules = [rule for rule in rules if rule not in (_CHANGED if violations else _UNROLLED)]
         subject = netlist if violations else unroll_bursts(netlist, membrane_bits(netlist, target)).netlist

@@ -8,6 +8,7 @@ import numpy as np
 
 from hw_targets.placement.footprint import connection_footprints
 from hw_targets.rules.report import Violation
+from hw_targets.schedule import schedule
 from hw_targets.target import Target
 from toolchain.netlist import (
     Connection,
@@ -21,6 +22,14 @@ from toolchain.netlist import (
     fan_outs,
 )
 from toolchain.netlist.shapes import size
+
+
+def digits(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that potentials can be multiplied by the base of the digits that come in."""
+    if netlist.radix is None or netlist.radix.digits == 1 or target.multiplies_potential is not False:
+        return
+    fix = "convert with `spike_code` rate, or for a chip whose neurons are programs"
+    yield Violation("digits", "netlist", "decays or sums", f"potentials times {netlist.radix.base}", fix)
 
 
 def max_pooling(netlist: Netlist, target: Target) -> Iterator[Violation]:
@@ -66,7 +75,7 @@ def kernel_shape(netlist: Netlist, target: Target) -> Iterator[Violation]:
 
 
 def skip_delay(netlist: Netlist, target: Target) -> Iterator[Violation]:
-    """Require that a connection can wait one step per layer that it skips.
+    """Require that a connection can wait one step per layer that it skips, or a window of digits.
 
     The input is exempt: the host injects it when it is due.
     """
@@ -90,10 +99,14 @@ def loops(netlist: Netlist, target: Target) -> Iterator[Violation]:
 def steps_to_wait(netlist: Netlist) -> list[tuple[Connection, int]]:
     """Return each connection with the longest delay beyond its hop; nothing where a loop is not balanced."""
     try:
-        depths = netlist.depths
+        delays = schedule(netlist).delays
     except UnsupportedError:
         return []
-    return [(c, depths[c.target] - depths[c.source] - 1 + int(np.max(c.delay))) for c in netlist.connections]
+    # A schedule waits as the shortest synapse asks: the longest takes the difference on top.
+    return [
+        (c, delay - 1 + int(np.max(c.delay)) - c.least_delay)
+        for c, delay in zip(netlist.connections, delays, strict=True)
+    ]
 
 
 def destinations(netlist: Netlist, target: Target) -> Iterator[Violation]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from toolchain.exchange.loss_report import Imported, LossReport
+from toolchain.exchange.loss_report import Imported, Loss, LossReport
 from toolchain.exchange.netx import read_netx, write_netx
 from toolchain.exchange.nir import import_nir, write_nir, write_nir_explicit
 from toolchain.files import open_guarded
@@ -40,7 +41,11 @@ def export_netlist(netlist: Netlist, path: Path | str, to: Format = "nir") -> Lo
     """
     if to not in _WRITERS:
         raise InputError("to", f"{to!r} found, expected one of {', '.join(_WRITERS)}")
-    return _WRITERS[to](netlist, path)
+    report, tail = _WRITERS[to](netlist, path), netlist.provenance.tail
+    if tail is None:
+        return report
+    lost = Loss("graph", "others", f"the network's own outputs need the host, which does not come along: {tail}")
+    return replace(report, losses=(*report.losses, lost))
 
 
 def import_netlist(

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from toolchain.display import Displayed
 from toolchain.exchange.real_network import Moved, RealNetwork
-from toolchain.netlist import Netlist
+from toolchain.netlist import Netlist, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,22 @@ class LossReport(Displayed):
         for loss in self.losses:
             table.add_row(loss.where, loss.reader, loss.what)
         return table
+
+
+def refuse_digits(netlist: Netlist, to: str) -> None:
+    """Raise where bursts are digits, for formats whose neurons know no place value.
+
+    Raises
+    ------
+    UnsupportedError
+    """
+    if netlist.radix is not None:
+        raise UnsupportedError(
+            "netlist",
+            f"digits in base {netlist.radix.base} found: no neuron of {to} multiplies its potential, or fires once "
+            f"in {netlist.radix.digits} timesteps and sends for as many",
+            "export a netlist of rates, or keep the .h5",
+        )
 
 
 @dataclass(frozen=True, eq=False)

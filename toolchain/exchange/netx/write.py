@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from toolchain.exchange.loss_report import Loss, LossReport
+from toolchain.exchange.loss_report import Loss, LossReport, refuse_digits
 from toolchain.exchange.lowering import KEEP
 from toolchain.exchange.netx.cuba import write_cuba
 from toolchain.exchange.netx.sequence import NetxLayer, as_layer, write_operator, write_type
@@ -59,6 +59,7 @@ def write_netx(netlist: Netlist, path: Path | str) -> LossReport:
     InputError
         When the file cannot be written.
     """
+    refuse_digits(netlist, "netx")
     if any(isinstance(p, CubaLif | LeakyReadout) for p in netlist.populations):
         return write_cuba(netlist, path)
     layers = _sequence(netlist)
