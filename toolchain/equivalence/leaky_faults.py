@@ -1,4 +1,4 @@
-"""Faults of leaky neurons: the arithmetic of semantics.md (leaky neurons), with one thing done differently."""
+"""Faults of leaky neurons: the arithmetic of semantics.md, section 11, with one thing done differently."""
 
 from __future__ import annotations
 
