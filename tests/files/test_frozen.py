@@ -38,7 +38,7 @@ RADIX = "37a9ed7b00aebd5c1e2a63b1004def5d6e91e5876e941cfc3e84910cbf4e931f"
 RADIX_TRACE = "992528ac94019ebfd8ba82090a2500c1ab8d48f04f8b3569b4e4b785fe22a0f8"
 #: What schema 3 added: leaky populations, loops and delays.
 LOOPS = FOLDER.with_name("schema3")
-RECURRENT = "489e42cec8269e268737401ecbf6d2aa0b50032252f028acfded91fdb8a0be0e"
+RECURRENT = "506bfb59ad542e49b311cad6c81f7134a6715cf42fb7ead0e03846157e729782"
 RECURRENT_TRACE = "f939b301bd913ef19e7dd81386157516c778b277a3ccbde08060e9349ccc5c56"
 #: SHA-256 over names, types, shapes and values of a trace's arrays.
 TRACES = {
