@@ -36,6 +36,9 @@ from toolchain.quantize.scales import FoldedChain, channel_scales, split_chain, 
 #: would ask for a finer unit, and the membrane would run out of bits: 16 of the usual 24 leave room for 127 thresholds.
 #: A dead channel has no weights to ask for anything and takes this unit too.
 _FINEST = 2**16
+#: Numbers of many levels have small thresholds beside the range that they cover, and beside biases: of the 24 bits, the
+#: whole range gets 22 and a bias 19, which the fields of the Loihis still hold.
+_FINEST_RANGE, _FINEST_BIAS = 2**22, 2**19
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,7 @@ def quantize_unit(
     chains = [_fold_chain(c, amplitudes[c.source], precision.top) for c in inputs]
 
     # Scale: the largest weight of a channel just fits, unless threshold or bias would need too many units.
-    finest = _finest_scale(unit, firing)
+    finest = _finest_scale(unit, firing, numbers=spiking.radix is not None)
     scale, weight_scales = channel_scales(chains, finest, precision.top)
     rounding = _Rounding(name, precision.target)
     rounding.note_coarse(int(np.count_nonzero(scale == finest)), scale.size)
@@ -131,12 +134,15 @@ def quantize_unit(
     return QuantizedUnit(population, connections, amplitude, rounding.notes)
 
 
-def _finest_scale(unit: Activation | Output, firing: Firing | None) -> np.ndarray:
-    """Return the scale of every channel at which its threshold or bias is `_FINEST` units, (C,) float64."""
-    largest = np.abs(unit.bias.reshape(unit.shape[0], -1)).max(axis=1)
-    if firing is not None:
-        largest = np.maximum(largest, firing.amplitude)
-    return steady(np.where(largest > 0, largest, 1.0) / _FINEST)
+def _finest_scale(unit: Activation | Output, firing: Firing | None, *, numbers: bool) -> np.ndarray:
+    """Return the scale of every channel that keeps threshold and bias within their units, (C,) float64."""
+    bias = np.abs(unit.bias.reshape(unit.shape[0], -1)).max(axis=1)
+    reach = np.zeros_like(bias) if firing is None else firing.amplitude
+    if numbers:
+        largest = np.maximum(bias / _FINEST_BIAS, reach * (1 if firing is None else firing.phi) / _FINEST_RANGE)
+    else:
+        largest = np.maximum(bias, reach) / _FINEST
+    return steady(np.where(largest > 0, largest, 1.0 / _FINEST))
 
 
 class _Rounding:
@@ -161,7 +167,9 @@ class _Rounding:
     def note_coarse(self, channels: int, of: int) -> None:
         """Note channels whose weights lost precision to the size of their threshold or bias."""
         if channels:
-            self._note(f"{channels} of {of} channels in units of 1/{_FINEST} of their threshold or bias")
+            self._note(
+                f"{channels} of {of} channels in coarser units than weights ask for, since threshold or bias is large"
+            )
 
     def threshold(self, exact: np.ndarray) -> np.ndarray:
         """Round thresholds in units of the membrane potential, (C,) int64, at least 1."""
