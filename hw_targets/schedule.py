@@ -128,7 +128,7 @@ def schedule(netlist: Netlist) -> Schedule:
 
     A source that sends timestep t at step t + d reaches a target that takes t in at step t + e by waiting e - d steps,
     or by the connection's own delay longer still. A path to the source, longer by the connection, is a path to the
-    target: e >= d + 1, so that every hop has its step.
+    target: e >= d + 1 less the delay, so that every hop has its step.
 
     Parameters
     ----------

@@ -134,6 +134,29 @@ def upsampling(seed: int, timesteps: int, phi: int) -> Netlist:
     return b.read("output", b.conv(3, 1)).netlist(timesteps)
 
 
+def positions(seed: int, timesteps: int, phi: int) -> Netlist:
+    """Fixed maps along axes: reflection, a flip, windows that overlap, weights of cubic interpolation."""
+    b = start(seed, phi, (3, 5, 6))
+    reflected, flipped = np.eye(5, dtype=np.int64)[[2, 1, 0, 1, 2, 3, 4, 3]], np.eye(6, dtype=np.int64)[::-1]
+    b.fire("a", Resample((reflected, flipped)), b.conv(6))
+    cubic = np.array([[12, 4, -1, 0, 0, 0, 0, 0], [-2, 9, 9, 0, 0, 0, 0, 0], [0, 0, 0, 0, -1, 5, 12, 0]], np.int64)
+    windows = np.eye(6, dtype=np.int64)[[0, 1, 2, 2, 3, 4, 5, 5]]
+    b.fire("b", Resample((cubic, windows)), b.conv(4))
+    return b.read("output", b.linear(3)).netlist(timesteps)
+
+
+def cube(seed: int, timesteps: int, phi: int) -> Netlist:
+    """Three spatial axes: a convolution, replication at the borders, repetition."""
+    b = start(seed, phi, (2, 3, 4, 3))
+    b.fire("a", b.conv(4))
+    replicated, repeated = (
+        np.eye(3, dtype=np.int64)[[0, 0, 1, 2, 2]],
+        np.eye(4, dtype=np.int64)[[0, 1, 2, 3, 0, 1, 2, 3]],
+    )
+    b.fire("b", Resample((replicated, repeated, np.eye(3, dtype=np.int64)[[2, 0]])), b.conv(3))
+    return b.read("output", b.linear(3)).netlist(timesteps)
+
+
 def sequence(seed: int, timesteps: int, phi: int) -> Netlist:
     """One spatial axis, and axes that are permuted."""
     b = start(seed, phi, (3, 12))
@@ -164,7 +187,7 @@ ARCHITECTURES = {
     f.__name__: f
     for f in (
         *(conv, residual, shortcut, depthwise, maxpool, frames),
-        *(per_neuron, linear, saturating, wide, upsampling, sequence, leaky, recurrent),
+        *(per_neuron, linear, saturating, wide, upsampling, sequence, positions, cube, leaky, recurrent),
     )
 }
 

@@ -1,6 +1,6 @@
 """From a float network and calibration data to a netlist: the passes in order.
 
-thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
+silent channels -> thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
 (semantics, section 7; every network that a search weighs is calibrated first).
 """
 
@@ -16,12 +16,13 @@ import torch
 from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
 from toolchain.convert.agreement import check_agreement, measure_agreement
 from toolchain.convert.recipe import Recipe
+from toolchain.convert.silence import silence
 from toolchain.convert.stages import check_labelled, guess_note, measure_stages
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
 from toolchain.network import FloatNetwork
-from toolchain.quantize import Precision, check_precision, quantize
+from toolchain.quantize import Precision, check_precision, quantize, whole_resamplings
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
 
 #: Samples that a search needs besides those it calibrates on, to measure what it promises.
@@ -78,6 +79,7 @@ def convert_network(
     # Whatever can be refused is refused now, not after minutes of calibration.
     _check_fits(network, data, recipe)
     check_precision(precision, {unit.name: recipe.longest for unit in network.activations})
+    original, (network, rounded) = network, whole_resamplings(network)
     normalization = parse_normalization(recipe.normalize, data.shape[0])
     search = search_pass(recipe) if recipe.searches else None
     calibration, held_out = _split(data, recipe)
@@ -89,10 +91,12 @@ def convert_network(
         check_labelled(network, evaluate, source, recipe.steps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
+    histograms = collect_histograms(network, prepared.x, progress=progress)
+    live, silenced = silence(network, histograms, len(prepared))
     calibrator = Calibrator(
-        network,
+        live,
         source,
-        collect_histograms(network, prepared.x, progress=progress),
+        histograms,
         prepared,
         precision,
         Thresholds(
@@ -106,22 +110,28 @@ def convert_network(
         calibration_data=hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest(),
         recipe=recipe.settings(),
         adafire=version("adafire"),
+        tail=network.tail,
     )
     if search is not None:
-        found = search(calibrator, Judge(network, judged, precision))
+        found = search(calibrator, Judge(original, judged, precision))
         spiking, provenance = found.spiking, replace(provenance, search=found.record)
     else:
         spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.most for u in network.activations}))
     netlist = quantize(spiking, precision, provenance)
-    agreement = measure_agreement(network, netlist, prepared, progress=progress)
-    notes = (*(netlist.provenance.notes or ()), *check_agreement(agreement, accept=recipe.accept_collapse))
+    agreement = measure_agreement(original, netlist, prepared, progress=progress)
+    notes = (
+        *rounded,
+        *silenced,
+        *(netlist.provenance.notes or ()),
+        *check_agreement(agreement, accept=recipe.accept_collapse),
+    )
     netlist = replace(netlist, provenance=replace(netlist.provenance, notes=notes))
     if evaluate is not None:
-        accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
-        guess = guess_note(accuracies, network, evaluate, recipe.normalize)
+        accuracies = measure_stages(original, spiking, netlist, evaluate, progress=progress)
+        guess = guess_note(accuracies, original, evaluate, recipe.normalize)
         notes = (*(netlist.provenance.notes or ()), *([guess] if guess else ()))
         netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies, notes=notes))
-    return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
+    return EarlyExitCalibration(recipe.alpha_base)(netlist, original, judged.x) if recipe.early_exit else netlist
 
 
 def _check_fits(network: FloatNetwork, data: Dataset, recipe: Recipe) -> None:

@@ -74,6 +74,9 @@ class Recipe:
         Whether samples may stop early.
     alpha_base : float, optional
         Of eq. 15; by default alpha is fitted (`toolchain.calibrate.early_exit`).
+    outputs : str, optional
+        Where the network ends, if not at its own outputs: names with commas between them, of tensors or nodes of an
+        ONNX graph, or of modules.
     accept_collapse : bool
         Whether a netlist that does not compute what the ANN does (`toolchain.convert.agreement`) is taken as it is,
         with a note, and not refused.
@@ -137,6 +140,10 @@ class Recipe:
     alpha_base: float | None = field(
         default=None, metadata=_about("alpha_base of eq. 15 for `early_exit`.  [default: fit alpha]", 0, 1)
     )
+    outputs: str | None = field(
+        default=None,
+        metadata=_about("Where the network ends: names of tensors (ONNX) or modules.  [default: its own outputs]"),
+    )
     accept_collapse: bool = field(
         default=False, metadata=_about("Take a netlist that does not compute what the ANN does as it is, with a note.")
     )
@@ -165,6 +172,8 @@ class Recipe:
                 "channels chooses the threshold of every channel itself, other ways to choose them were asked for",
                 "use `strategy` layers, or leave `threshold` and `threshold_per_layer` out",
             )
+        if self.outputs is not None and not self.output_names:
+            raise InputError("outputs", f"{self.outputs!r} found, expected names with commas between them")
         if not 1 <= self.phi_min <= self.most:
             raise InputError("phi_min", f"{self.phi_min} found, expected 1 to `phi`, {self.most}")
 
@@ -215,6 +224,11 @@ class Recipe:
         return load_target(self.target) if isinstance(self.target, str) else self.target
 
     @property
+    def output_names(self) -> tuple[str, ...]:
+        """Where the network ends, one name each; none for its own outputs."""
+        return split_names(self.outputs)
+
+    @property
     def longest_burst(self) -> int:
         """Longest burst that a search may use."""
         if self.phi_max is not None:
@@ -249,6 +263,7 @@ class Recipe:
             "seed": self.seed,
             "early_exit": self.early_exit,
             "alpha_base": self.alpha_base,
+            **({} if self.outputs is None else {"outputs": self.outputs}),
             **(self._search_settings() if self.searches else {}),
         }
 
@@ -259,6 +274,11 @@ class Recipe:
             "budget": self.budget if self.search else None,
             "tolerance": self.tolerance if self.compress else None,
         }
+
+
+def split_names(names: str | None) -> tuple[str, ...]:
+    """Take names with commas between them apart."""
+    return tuple(filter(None, (name.strip() for name in (names or "").split(","))))
 
 
 def _check_field(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from toolchain.display import Displayed
+from toolchain.exchange.real_network import Moved, RealNetwork
 from toolchain.netlist import Netlist, UnsupportedError
 
 
@@ -91,7 +92,21 @@ class Imported:
     ----------
     netlist : Netlist
     report : LossReport
+    real : RealNetwork or None
+        The network before rounding, where spikes tell how much that moved.
+    moved : tuple of Moved
+        How many spikes of each layer that were, where it was measured (`measure_moved`).
     """
 
     netlist: Netlist
     report: LossReport
+    real: RealNetwork | None = None
+    moved: tuple[Moved, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the netlist's hash, the report and what was moved as JSON values."""
+        return {
+            "hash": self.netlist.content_hash,
+            **self.report.to_json(),
+            "moved": [m.to_json() for m in self.moved],
+        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from toolchain.netlist import (
     Netlist,
     Population,
     Readout,
+    Tail,
     Weighted,
 )
 from toolchain.netlist.bounds import can_saturate
@@ -45,6 +46,8 @@ class Summary(Displayed):
         shown = ("schema", "hash", "spike_code", "timesteps", "latency", "parameters", "weight_bits", "membrane_bits")
         for key in shown:
             facts.add_row(key, str(self.fields[key]))
+        if self.fields["tail"] is not None:
+            facts.add_row("host", self.fields["tail"]["text"])
         populations = Table("population", "kind", "shape", "phi", "threshold", "saturates")
         for p in self.fields["populations"]:
             populations.add_row(
@@ -66,8 +69,8 @@ def summarize(netlist: Netlist) -> Summary:
     """Return what a netlist holds.
 
     Keys: schema, hash, spike_code, digits (null for rates), timesteps, latency (a pipeline's timesteps until the
-    answer), weight_bits, membrane_bits, parameters (weights, biases and
-    thresholds), alpha, populations, connections, provenance.
+    answer), weight_bits, membrane_bits, parameters (weights, biases and thresholds), alpha, populations, connections,
+    tail (what the host computes, without its model), provenance.
     """
     populations = [_population(netlist, p) for p in netlist.populations]
     connections = [_connection(c) for c in netlist.connections]
@@ -90,9 +93,17 @@ def summarize(netlist: Netlist) -> Summary:
             "alpha": list(netlist.alpha),
             "populations": populations,
             "connections": connections,
-            "provenance": netlist.provenance.to_json(),
+            "tail": _tail(netlist.provenance.tail),
+            "provenance": replace(netlist.provenance, tail=None).to_json(),
         }
     )
+
+
+def _tail(tail: Tail | None) -> dict[str, Any] | None:
+    if tail is None:
+        return None
+    names = {name: list(getattr(tail, name)) for name in ("readouts", "operators", "outputs")}
+    return {**names, "text": str(tail)}
 
 
 def _population(netlist: Netlist, population: Population) -> dict[str, Any]:

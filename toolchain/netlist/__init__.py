@@ -60,6 +60,7 @@ from toolchain.netlist.provenance import Accuracies, Measured, Origin, Provenanc
 from toolchain.netlist.radix import Radix, SpikeCode
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
 from toolchain.netlist.synapses import fan_in, fan_out, fan_outs
+from toolchain.netlist.tail import Tail
 from toolchain.netlist.trace import Trace, concatenate
 
 __all__ = [
@@ -104,6 +105,7 @@ __all__ = [
     "SpikeCode",
     "Spiking",
     "SumPool",
+    "Tail",
     "TargetError",
     "Trace",
     "UnsupportedError",

@@ -16,7 +16,7 @@ import numpy as np
 from toolchain.netlist.delays import Group, balanced_depths, check_delay, run_groups, split_delays
 from toolchain.netlist.errors import InputError, NetlistError
 from toolchain.netlist.leaky import CubaLif, LeakyReadout
-from toolchain.netlist.operators import Operator, Weighted, chain_shapes
+from toolchain.netlist.operators import Operator, Resample, Weighted, chain_shapes
 from toolchain.netlist.overview import as_html, plain_table, population_row
 from toolchain.netlist.populations import AdaFire, AnyReadout, Input, MaxPool, Population, Readout, Spiking
 from toolchain.netlist.provenance import Provenance
@@ -147,6 +147,8 @@ class Netlist:
     def _check_weights(self, connection: Connection) -> None:
         low, high = -(2 ** (self.weight_bits - 1)), 2 ** (self.weight_bits - 1) - 1
         for operator in connection.operators:
+            if isinstance(operator, Resample) and any(m.dtype.kind == "f" for m in operator.matrices):
+                raise NetlistError(connection.name, "a Resample holds real numbers, expected integers")
             if not isinstance(operator, Weighted):
                 continue
             if not np.issubdtype(operator.weight.dtype, np.integer):

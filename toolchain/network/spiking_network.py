@@ -28,6 +28,9 @@ class Firing:
         Added at every timestep, in thresholds (`init` "spread": 0.5 / T).
     rho : float
         Factor of spike compression on the threshold, 1 without.
+    shared : ndarray (C,), int64, or None
+        Channels of the same number have one threshold, and their spikes stand for exactly the same
+        (`toolchain.network.meeting`); None where every channel has its own.
     """
 
     phi: int
@@ -35,6 +38,7 @@ class Firing:
     initial: np.ndarray
     drift: float = 0.0
     rho: float = 1.0
+    shared: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         check_positive_ints("Firing", "phi", [self.phi])

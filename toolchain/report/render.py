@@ -345,8 +345,10 @@ def _provenance(m: Measurement, command: str | None) -> list[tuple[str, str]]:
         found.append(("command", command))
     if m.netlist.provenance.adafire is not None:
         found.append(("converted by", f"adafire {m.netlist.provenance.adafire}"))
+    if m.netlist.provenance.tail is not None:
+        found.append(("host", str(m.netlist.provenance.tail)))
     for key, value in sorted(m.netlist.provenance.to_json().items()):
-        if key in ("notes", "adafire", "search"):
+        if key in ("notes", "adafire", "search", "tail"):
             continue
         if isinstance(value, dict):
             found += [(f"{key}: {inner}".replace("_", " "), _plain(v)) for inner, v in sorted(value.items())]

@@ -48,6 +48,7 @@ class _Knob:
     def units(self) -> dict[str, UnitCosts]:
         """Error and operations of every activation at its candidate thresholds."""
         c = self.calibrator
+        shared = c.thresholds.shared(c.network)
         return {
             u.name: unit_costs(
                 c.histograms[u.name],
@@ -56,6 +57,7 @@ class _Knob:
                 c.fan_out[u.name],
                 self.phi_max,
                 c.thresholds,
+                shared[u.name],
             )
             for u in c.network.activations
         }
