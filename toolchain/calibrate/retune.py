@@ -67,6 +67,7 @@ def _run_candidate(
     amplitude: np.ndarray,
     phi: int,
     timesteps: int,
+    digits: np.ndarray,
     totals: np.ndarray,
 ) -> None:
     """Fire on given currents and add up errors per channel.
@@ -82,6 +83,8 @@ def _run_candidate(
     amplitude : ndarray (C,), float32
         What one spike adds to the average activation: Vth / T.
     phi, timesteps : int
+    digits : ndarray (phi + 1,) or (0,), int64
+        Spikes that say a number; empty for rates, of which every spike counts.
     totals : ndarray (3, C), float64
         Row 0: error, row 1: squared error, row 2: spikes; sums over samples and positions.
     """
@@ -109,7 +112,7 @@ def _run_candidate(
                 error = wanted[n, s, c] - emitted[c] * amplitude[c]
                 totals[0, c] += error
                 totals[1, c] += error * error
-                totals[2, c] += emitted[c]
+                totals[2, c] += emitted[c] if digits.shape[0] == 0 else digits[np.int64(emitted[c])]
 
 
 class _Arriving:
@@ -128,6 +131,7 @@ class _Arriving:
         assert isinstance(population, AdaFire)
         self.population = population
         self.timesteps = walk.spiking.timesteps
+        self.digits = np.zeros(0, np.int64) if walk.spiking.radix is None else walk.spiking.radix.digit_sums
         wanted, channels = walk.wanted(population.name), population.shape[0]
         self.samples = min(SAMPLES, wanted.shape[0])
         self.parts = [slice(i, min(i + _PART, self.samples)) for i in range(0, self.samples, _PART)]
@@ -161,8 +165,8 @@ class _Arriving:
 
         def work(index: int) -> None:
             part = self.parts[index]
-            phi, total = self.population.phi, totals[index]
-            _run_candidate(self.current[part], self.wanted[part], *numbers, amplitude, phi, self.timesteps, total)
+            limits = self.population.phi, self.timesteps, self.digits
+            _run_candidate(self.current[part], self.wanted[part], *numbers, amplitude, *limits, totals[index])
 
         for_each(work, range(len(self.parts)))
         return np.asarray(totals.sum(0) / self.samples)
@@ -191,7 +195,8 @@ def retune(walk: CalibrationWalk, name: str, goals: Mapping[str, Goal]) -> Spiki
     arriving, population = _Arriving(walk, quantized), quantized.population
     assert isinstance(population, AdaFire)
     positions = arriving.wanted.shape[1]
-    initials = sorted({*INITIALS, float(firing.initial[0])})
+    # A number fires once, when all has arrived: there is no first spike to put off.
+    initials = sorted({*(INITIALS if spiking.radix is None else ()), float(firing.initial[0])})
     sums, thetas, starts, biases = [], [], [], []
     for ratio, initial in product(RATIOS, initials):
         theta = np.maximum(np.rint(ratio * population.threshold), 1.0)

@@ -155,13 +155,15 @@ def check_agreement(agreement: Agreement, *, accept: bool) -> Iterator[str]:
         raise CollapseError(
             agreement.broken_layer or "network",
             said,
-            "more `timesteps`, `phi` or `weight_bits` may help; `accept_collapse` takes the netlist as it is",
+            "more `timesteps`, `digits`, `phi` or `weight_bits` may help; `accept_collapse` takes the netlist as it is",
         )
     yield f"collapse accepted: {said}"
 
 
 def _averages(netlist: Netlist, data: CalibrationData) -> dict[str, np.ndarray]:
     """Return what every population stands for on average over a run, (N, *shape) float64 in the ANN's units."""
+    # Digits say what the numbers do that they spell.
+    netlist = netlist.numbers
     held = netlist.input.coding == "direct"
     names = [p.name for p in netlist.spiking if isinstance(p, AdaFire)]
     done = compile_netlist(netlist).run((data.payload[0] if held else data.payload).numpy(), record=names)
