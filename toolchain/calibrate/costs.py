@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.calibrate.thresholds import Histogram, Thresholds, active_or_greatest, clip_floor, initial_and_drift
+from toolchain.calibrate.thresholds import Histogram, Thresholds, active_or_greatest, initial_and_drift, level_sums
 from toolchain.network import Firing
 
 #: Candidates for Vth / T, the finest average that a spike changes, relative to the largest activation. Geometric, for
@@ -73,17 +73,12 @@ def unit_costs(
     timesteps = options.timesteps
     initial, drift = initial_and_drift(options.init, timesteps)
     offset = initial + drift * timesteps
-    x, counts = data.values, data.counts / samples
-    thresholds, errors, operations = [], [], []
-    for level in LEVELS:
-        threshold = level * timesteps * data.top
-        # A channel that is never active has candidates of 0; it counts nothing, whatever the divisor.
-        safe = np.where(threshold > 0, threshold, 1.0)[:, None]
-        emitted = clip_floor(x, safe, phi, timesteps, offset)
-        thresholds.append(threshold)
-        errors.append(((emitted - x) ** 2 * counts).sum(axis=1) * influence)
-        operations.append((emitted / safe * counts).sum(axis=1) * timesteps * fan_out)
-    return UnitCosts(np.array(thresholds), np.array(errors), np.array(operations))
+    errors, spikes = level_sums(data.counts / samples, LEVELS * timesteps, phi, timesteps, offset)
+    return UnitCosts(
+        LEVELS[:, None] * timesteps * data.top,
+        errors.T * data.top**2 * influence,
+        spikes.T * fan_out,
+    )
 
 
 def fire_at_cost(

@@ -118,14 +118,35 @@ def search_threshold(data: Histogram, phi: int, timesteps: int, offset: float) -
     ndarray (C,), float64
         0 for a channel that is never active.
     """
-    x, best, least = data.values, np.zeros_like(data.top), np.full(data.top.shape, np.inf)
-    for ratio in GRID:
-        threshold = ratio * data.top / phi
-        safe = np.where(threshold > 0, threshold, 1.0)[:, None]
-        error = ((clip_floor(x, safe, phi, timesteps, offset) - x) ** 2 * data.counts).sum(axis=1)
-        better = error < least
-        best, least = np.where(better, threshold, best), np.where(better, error, least)
-    return best
+    errors, _ = level_sums(data.counts, GRID / phi, phi, timesteps, offset)
+    return np.asarray(GRID[np.argmin(errors, axis=1)] * data.top / phi)
+
+
+@one_thread()
+def level_sums(
+    counts: np.ndarray, thresholds: np.ndarray, phi: int, timesteps: int, offset: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum up over a histogram what ClipFloor does at every candidate threshold.
+
+    Parameters
+    ----------
+    counts : ndarray (C, BINS), float64
+    thresholds : ndarray (M,), float64
+        Candidates for Vth, relative to the largest activation of a channel, and so the same for all channels.
+    phi, timesteps : int
+    offset : float
+        What the membrane potential starts with, or drifts by over the run, in thresholds.
+
+    Returns
+    -------
+    errors, spikes : ndarray (C, M), float64
+        Squared errors, relative to the square of the largest activation; spikes of a run.
+    """
+    x = (np.arange(BINS) + 0.5)[:, None] / BINS
+    emitted = clip_floor(x, thresholds, phi, timesteps, offset)
+    of_bins = torch.from_numpy(counts)
+    errors, spikes = ((emitted - x) ** 2, emitted / thresholds * timesteps)
+    return (of_bins @ torch.from_numpy(errors)).numpy(), (of_bins @ torch.from_numpy(spikes)).numpy()
 
 
 def percentile_threshold(data: Histogram, phi: int, percentile: float) -> np.ndarray:
