@@ -19,8 +19,9 @@ from torch import Tensor
 from sim.activity import Activity, Counter
 from sim.compilation import compile_layer
 from sim.layer import Layer
+from sim.lines import LayerGroup, Lines, group_layers, run_group
 from sim.threads import for_each, workers
-from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace, check_payloads, last_reads
+from toolchain.netlist import Input, InputError, Netlist, Trace, can_limit, check_payloads, last_reads
 from toolchain.netlist.shapes import size
 
 #: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run, core by core.
@@ -112,20 +113,24 @@ class Simulator:
         return [slice(start, min(start + size, samples)) for start in range(0, samples, size)]
 
     def _run_chunk(self, payloads: Tensor, part: slice, recorder: _Recorder) -> None:
-        spikes = {self.netlist.input.name: payloads}
+        lines = Lines(self.timesteps, {self.netlist.input.name: payloads})
         recorder.spikes(self.netlist.input.name, payloads, part)
-        for layer in self.layers:
-            result = layer.run(spikes, timesteps=self.timesteps)
-            name = layer.population.name
-            if layer.population.emits:
-                spikes[name] = result.output
-                recorder.spikes(name, result.output, part)
+        for group in self.groups:
+            for layer, result in list(run_group(group, lines, {})):
+                name = layer.population.name
+                if layer.population.emits:
+                    recorder.spikes(name, result.output, part)
+                else:
+                    recorder.readout(name, result.output, part)
                 recorder.saturated(name, result.saturations)
-            else:
-                recorder.readout(name, result.output, part)
-            # Readouts are in the list as well: they emit nothing.
-            for done in self._last_reads[name]:
-                spikes.pop(done, None)
+                # Readouts are in the list as well: they emit nothing.
+                for done in self._last_reads[name]:
+                    lines.spikes.pop(done, None)
+
+    @cached_property
+    def groups(self) -> tuple[LayerGroup, ...]:
+        """The layers as they run."""
+        return group_layers(self.netlist, self.layers)
 
     @cached_property
     def _last_reads(self) -> dict[str, tuple[str, ...]]:
@@ -145,7 +150,7 @@ class _Recorder:
             if p.name in record
         }
         self._readouts = {p.name: np.empty((*lead, *p.shape), np.int64) for p in netlist.readouts}
-        self._saturations = {p.name: 0 for p in netlist.spiking if isinstance(p, AdaFire)}
+        self._saturations = {p.name: 0 for p in netlist.populations if can_limit(p)}
         self._activity = Counter() if activity else None
         self._lock = Lock()
 
@@ -153,7 +158,7 @@ class _Recorder:
         if name in self._spikes:
             self._spikes[name][:, part] = values.cpu().numpy()
         if self._activity is not None:
-            self._activity.count(name, values, self._simulator.timesteps if values.shape[0] == 1 else 1)
+            self._activity.count(name, values, self._simulator.timesteps)
 
     def readout(self, name: str, values: Tensor, part: slice) -> None:
         self._readouts[name][:, part] = values.cpu().numpy()
@@ -196,14 +201,17 @@ def compile_netlist(
         raise InputError("timesteps", f"{steps} found, expected at least 1")
     if chunk is not None and chunk < 1:
         raise InputError("chunk", f"{chunk} found, expected at least 1")
-    if chunk is None:
-        chunk = max(1, CHUNK_BYTES // (steps * sum(size(p.shape) for p in netlist.populations)))
     sources = {p.name: p for p in netlist.populations}
     layers = tuple(
         compile_layer(p, netlist.inputs(p.name), sources, netlist.membrane_limit, steps, device)
         for p in netlist.populations[1:]
     )
-    return Simulator(netlist, layers, steps, chunk, torch.device(device))
+    return Simulator(netlist, layers, steps, chunk or chunk_of(netlist, steps), torch.device(device))
+
+
+def chunk_of(netlist: Netlist, timesteps: int) -> int:
+    """Return as many samples as keep their payloads of some timesteps within `CHUNK_BYTES`, at least one."""
+    return max(1, CHUNK_BYTES // (timesteps * sum(size(p.shape) for p in netlist.populations)))
 
 
 def simulate(

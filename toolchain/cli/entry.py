@@ -83,7 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its status.
 
     0 done; 1 a check failed; 2 bad usage or bad input, with one line on stderr; 3 a backend is not
-    installed or died; 130 interrupted. A traceback appears only when ADAFIRE_DEBUG is set.
+    installed or died; 4 a conversion does not compute what its network does; 130 interrupted. A
+    traceback appears only when ADAFIRE_DEBUG is set.
     """
     sys.unraisablehook = _press_again
     _replace_what_cannot_be_shown()

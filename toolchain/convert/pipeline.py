@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
+from toolchain.convert.agreement import check_agreement, measure_agreement
 from toolchain.convert.recipe import Recipe
-from toolchain.convert.stages import check_labelled, measure_stages
+from toolchain.convert.stages import check_labelled, guess_note, measure_stages
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
@@ -67,6 +68,9 @@ def convert_network(
         labels.
     TargetError
         When a number does not fit the target's fields.
+    CollapseError
+        When the netlist does not compute what the ANN does, unless the recipe accepts that; the layer where it breaks
+        is named.
     """
     precision = Precision(recipe.weight_bits, recipe.hardware)
     # Whatever can be refused is refused now, not after minutes of calibration.
@@ -105,9 +109,14 @@ def convert_network(
     else:
         spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in network.activations}))
     netlist = quantize(spiking, precision, provenance)
+    agreement = measure_agreement(network, netlist, prepared, progress=progress)
+    notes = (*(netlist.provenance.notes or ()), *check_agreement(agreement, accept=recipe.accept_collapse))
+    netlist = replace(netlist, provenance=replace(netlist.provenance, notes=notes))
     if evaluate is not None:
         accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
-        netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies))
+        guess = guess_note(accuracies, network, evaluate, recipe.normalize)
+        notes = (*(netlist.provenance.notes or ()), *([guess] if guess else ()))
+        netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies, notes=notes))
     return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
 
 

@@ -47,7 +47,8 @@ class Recipe:
     target : str or Target, optional
         Hardware target whose field widths are kept: its name, or the path of a target file.
     normalize : str
-        cifar10, imagenet, none or MEAN/STD (`toolchain.data.parse_normalization`).
+        MEAN/STD of pictures in [0, 1], cifar10, imagenet, or none for 0..255 as they are
+        (`toolchain.data.parse_normalization`); by default pictures stay in [0, 1].
     samples : int
         Size of the calibration set, drawn from the data by `seed`; searches measure on as many more.
     seed : int
@@ -69,6 +70,9 @@ class Recipe:
         Whether samples may stop early.
     alpha_base : float, optional
         Of eq. 15; by default alpha is fitted (`toolchain.calibrate.early_exit`).
+    accept_collapse : bool
+        Whether a netlist that does not compute what the ANN does (`toolchain.convert.agreement`) is taken as it is,
+        with a note, and not refused.
     executor : str
         Where strategy "layers" measures, as `toolchain.workers.run_tasks` takes it.
     cache : Path, optional
@@ -93,7 +97,10 @@ class Recipe:
     )
     weight_bits: int = field(default=8, metadata=_about("Width of the signed weights.", 2, 16))
     target: Target | str | None = field(default=None, metadata=_about("Hardware target, or the path of a target file."))
-    normalize: str = field(default="none", metadata=_about("cifar10, imagenet, none or MEAN/STD."))
+    normalize: str = field(
+        default="0/1",
+        metadata=_about("MEAN/STD of pictures in [0, 1], cifar10, imagenet, or none: the numbers 0..255 as they are."),
+    )
     samples: int = field(default=1024, metadata=_about("Size of the calibration set.", 1))
     seed: int = field(default=0, metadata=_about("Draws the calibration set."))
     search: bool = field(default=False, metadata=_about("Search how layers fire, within `budget`."))
@@ -115,6 +122,9 @@ class Recipe:
     early_exit: bool = field(default=False, metadata=_about("Let sure samples stop early."))
     alpha_base: float | None = field(
         default=None, metadata=_about("alpha_base of eq. 15 for `early_exit`.  [default: fit alpha]", 0, 1)
+    )
+    accept_collapse: bool = field(
+        default=False, metadata=_about("Take a netlist that does not compute what the ANN does as it is, with a note.")
     )
     executor: str = field(
         default="local", metadata=_about("Where `strategy` layers measures: local, local:N or dask://HOST:PORT.")
@@ -159,7 +169,8 @@ class Recipe:
     def settings(self) -> dict[str, Scalar]:
         """Return what decided the netlist as JSON values, for its provenance.
 
-        The normalisation is left out, the netlist's input has it; and where measurements ran decides nothing.
+        The normalisation is left out, the netlist's input has it; where measurements ran, and what was accepted, decide
+        nothing.
         """
         return {
             "timesteps": self.timesteps,
