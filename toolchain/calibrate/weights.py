@@ -41,7 +41,7 @@ _WAVE = 4
 
 
 def _windows(operator: Conv | Linear, x: Tensor) -> Tensor:
-    """Show what every weight of a neuron meets, (N, G, inputs of a group, *positions, *kernel): a view, not laid out."""
+    """Show what every weight of a neuron meets, (N, G, inputs of a group, *positions, *kernel): a view of `x`."""
     if isinstance(operator, Linear):
         return x.unsqueeze(1)
     x = pad(x, operator.padding)
@@ -65,7 +65,7 @@ def _draw(samples: Tensor, positions: int, taken: int, seed: int) -> tuple[Tenso
 def _rows(operator: Conv | Linear, x: Tensor, errors: Tensor, at: tuple[Tensor, Tensor]) -> Rows:
     """Lay out inputs and errors at samples and positions (R,)."""
     groups = operator.groups if isinstance(operator, Conv) else 1
-    index = (at[0], slice(None), slice(None), *torch.unravel_index(at[1], errors.shape[2:]))
+    index: tuple[Tensor | slice, ...] = (at[0], slice(None), slice(None), *torch.unravel_index(at[1], errors.shape[2:]))
     inputs = _windows(operator, x)[index].flatten(2).transpose(0, 1)
     return Rows(inputs, errors.unflatten(1, (groups, -1))[index].transpose(0, 1))
 

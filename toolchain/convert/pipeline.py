@@ -7,20 +7,29 @@ thresholds -> calibration -> firing-pattern search -> spike compression -> quant
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
 import torch
 
-from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
+from toolchain.calibrate import (
+    CalibrationData,
+    Calibrator,
+    EarlyExitCalibration,
+    Levels,
+    Thresholds,
+    collect_histograms,
+)
 from toolchain.convert.agreement import check_agreement, measure_agreement
+from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
 from toolchain.convert.recipe import Recipe
 from toolchain.convert.stages import check_labelled, guess_note, measure_stages
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
-from toolchain.network import FloatNetwork
+from toolchain.network import FloatNetwork, SpikingNetwork
 from toolchain.quantize import Precision, check_precision, quantize
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
 
@@ -75,7 +84,7 @@ def convert_network(
     precision = Precision(recipe.weight_bits, recipe.hardware)
     # Whatever can be refused is refused now, not after minutes of calibration.
     _check_fits(network, data, recipe)
-    check_precision(precision, {unit.name: recipe.phi for unit in network.activations})
+    check_precision(precision, {unit.name: recipe.burst for unit in network.activations})
     normalization = parse_normalization(recipe.normalize, data.shape[0])
     search = search_pass(recipe) if recipe.searches else None
     calibration, held_out = _split(data, recipe)
@@ -103,14 +112,30 @@ def convert_network(
         recipe=recipe.settings(),
         adafire=version("adafire"),
     )
+
+    def finish(phi: Mapping[str, int], spiking: SpikingNetwork) -> Converted:
+        netlist = quantize(spiking, precision, provenance)
+        return Converted(phi, spiking, netlist, measure_agreement(network, netlist, prepared, progress=progress))
+
+    def fire(phi: Mapping[str, int]) -> Converted:
+        return finish(phi, calibrator.calibrate(calibrator.fire(phi)))
+
+    levels = Levels(calibrator)
     if search is not None:
         found = search(calibrator, Judge(network, judged, precision))
-        spiking, provenance = found.spiking, replace(provenance, search=found.record)
+        provenance = replace(provenance, search=found.record)
+        first = done = finish({name: f.phi for name, f in found.spiking.firing.items()}, found.spiking)
     else:
-        spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in network.activations}))
-    netlist = quantize(spiking, precision, provenance)
-    agreement = measure_agreement(network, netlist, prepared, progress=progress)
-    notes = (*(netlist.provenance.notes or ()), *check_agreement(agreement, accept=recipe.accept_collapse))
+        first = done = fire({u.name: recipe.burst for u in network.activations})
+        if recipe.phi is None:
+            done = lengthen(first, levels, min(LONGEST, recipe.payload_limit), fire)
+    spiking, netlist = done.spiking, done.netlist
+    notes = (
+        *(netlist.provenance.notes or ()),
+        *lengthened_note(first, done),
+        *check_agreement(done.agreement, accept=recipe.accept_collapse),
+        *advice(done, levels, min(255, recipe.payload_limit)),
+    )
     netlist = replace(netlist, provenance=replace(netlist.provenance, notes=notes))
     if evaluate is not None:
         accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
@@ -133,9 +158,9 @@ def search_pass(recipe: Recipe) -> ChannelSearch | LayerSearch:
     """Return the search that `search`, `compress` and `strategy` of a recipe ask for."""
     budget, tolerance = recipe.budget if recipe.search else None, recipe.tolerance if recipe.compress else None
     if recipe.strategy == "channels":
-        return ChannelSearch(recipe.phi, recipe.longest_burst, budget, tolerance)
+        return ChannelSearch(recipe.burst, recipe.longest_burst, budget, tolerance)
     measuring = Measuring(executor=recipe.executor, cache=MeasurementCache(recipe.cache or default_folder()))
-    return LayerSearch(recipe.phi, recipe.longest_burst, recipe.phi_min, budget, tolerance, measuring)
+    return LayerSearch(recipe.burst, recipe.longest_burst, recipe.phi_min, budget, tolerance, measuring)
 
 
 def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:

@@ -16,6 +16,9 @@ from hw_targets.target import Target, load_target
 from toolchain.netlist import InputError
 from toolchain.netlist.provenance import Scalar
 
+#: Longest burst where nobody says another.
+_PHI = 4
+
 
 def _about(text: str, least: float | None = None, most: float | None = None) -> dict[str, Any]:
     """Return what the command line's help says of a field, and the range that its value keeps to."""
@@ -32,8 +35,9 @@ class Recipe:
     ----------
     timesteps : int
         T.
-    phi : int
-        Longest burst of every population.
+    phi : int, optional
+        Longest burst of every population. By default 4, and longer in those layers where the netlist's agreement with
+        the ANN demands it (`toolchain.convert.bursts`); searches choose for themselves.
     init : {"half", "zero", "spread"}
         Initial membrane potential (semantics, section 2).
     threshold : {"mse", "max", "percentile"}
@@ -85,7 +89,12 @@ class Recipe:
     """
 
     timesteps: int = field(default=8, metadata=_about("Length of one inference.", 1, 4096))
-    phi: int = field(default=4, metadata=_about("Longest burst.", 1, 255))
+    phi: int | None = field(
+        default=None,
+        metadata=_about(
+            "Longest burst.  [default: 4, longer in layers where agreement with the ANN demands it]", 1, 255
+        ),
+    )
     init: Literal["half", "zero", "spread"] = field(default="half", metadata=_about("Initial membrane potential."))
     threshold: Literal["mse", "max", "percentile"] = field(
         default="mse", metadata=_about("How thresholds are chosen (mse: eq. 13).")
@@ -137,16 +146,16 @@ class Recipe:
         hints = typing.get_type_hints(Recipe)
         for option in fields(self):
             _check_field(option.name, getattr(self, option.name), hints[option.name], option.metadata)
-        if self.longest_burst < self.phi:
-            raise InputError("phi_max", f"{self.phi_max} found, expected at least `phi`, {self.phi}")
+        if self.longest_burst < self.burst:
+            raise InputError("phi_max", f"{self.phi_max} found, expected at least `phi`, {self.burst}")
         if self.searches and self.strategy == "channels" and (self.threshold_per_layer or self.threshold != "mse"):
             raise InputError(
                 "strategy",
                 "channels chooses the threshold of every channel itself, other ways to choose them were asked for",
                 "use `strategy` layers, or leave `threshold` and `threshold_per_layer` out",
             )
-        if not 1 <= self.phi_min <= self.phi:
-            raise InputError("phi_min", f"{self.phi_min} found, expected 1 to `phi`, {self.phi}")
+        if not 1 <= self.phi_min <= self.burst:
+            raise InputError("phi_min", f"{self.phi_min} found, expected 1 to `phi`, {self.burst}")
 
     @cached_property
     def hardware(self) -> Target | None:
@@ -154,12 +163,24 @@ class Recipe:
         return load_target(self.target) if isinstance(self.target, str) else self.target
 
     @property
+    def burst(self) -> int:
+        """Longest burst that a conversion starts with."""
+        return _PHI if self.phi is None else self.phi
+
+    @property
+    def payload_limit(self) -> int:
+        """Longest burst that a spike carries; on a target of binary spikes, which take a step each, `burst`."""
+        target = self.hardware
+        if target is not None and target.binary:
+            return self.burst
+        return (target.max_payload if target else None) or 255
+
+    @property
     def longest_burst(self) -> int:
         """Longest burst that a search may use."""
         if self.phi_max is not None:
             return self.phi_max
-        limit = self.hardware.max_payload if self.hardware else None
-        return max(self.phi, min(2 * self.phi, limit or 255))
+        return max(self.burst, min(2 * self.burst, self.payload_limit))
 
     @property
     def searches(self) -> bool:
@@ -174,7 +195,7 @@ class Recipe:
         """
         return {
             "timesteps": self.timesteps,
-            "phi": self.phi,
+            "phi": self.burst,
             "init": self.init,
             "threshold": self.threshold,
             "threshold_per_layer": self.threshold_per_layer,
