@@ -21,8 +21,9 @@ from toolchain.netlist import AdaFire, CollapseError, Netlist, Readout, per_chan
 from toolchain.netlist.shapes import size
 from toolchain.network import FloatNetwork, iterate
 
-#: Samples that it is measured on: enough to tell a half from what a conversion that works reaches.
-SAMPLES = 128
+#: Samples that it is measured on: enough to tell a half from what a conversion that works reaches, and more of networks
+#: that run so many payloads at little cost.
+SAMPLES, PAYLOADS = 128, 2**27
 #: Fewer samples than this decide nothing: two or three values follow any others by chance.
 LEAST_SAMPLES = 8
 #: Less than this share of the ANN's decisions, or of a correlation with its values, is a collapse: half of the
@@ -30,6 +31,8 @@ LEAST_SAMPLES = 8
 LEAST_AGREEMENT = 0.5
 #: From this share of the ANN's decisions, or correlation with its values, on, a netlist holds as a conversion.
 HOLDS = 0.95
+#: Fewer samples than this do not tell a netlist that holds from one that nearly does.
+TELLING_SAMPLES = 32
 #: Smallest share of an error that is considered.
 _LEAST_SHARE = 1e-3
 #: Bytes of payloads in memory at a time.
@@ -70,7 +73,7 @@ class Agreement:
     @property
     def holds(self) -> bool:
         """Whether the netlist decides nearly as the ANN does; samples too few to tell count as if it did."""
-        return self.samples < LEAST_SAMPLES or self.measure >= HOLDS
+        return self.samples < TELLING_SAMPLES or self.measure >= HOLDS
 
     def estimated(self, share: float) -> float:
         """Return what `measure` would be if the outputs' errors were this share of what they are."""
@@ -90,9 +93,8 @@ class Agreement:
 
     def short(self) -> str:
         """Say what `measure` is."""
-        if self.logits is None:
-            return f"outputs correlate by {self.measure:.2f} with the ANN's"
-        return f"{self.measure:.0%} of the ANN's decisions"
+        what = "correlation with the ANN's outputs" if self.logits is None else "of the ANN's decisions"
+        return f"{self.measure:.0%} {what}"
 
     @property
     def collapsed(self) -> bool:
@@ -131,7 +133,7 @@ class Agreement:
 def measure_agreement(
     network: FloatNetwork, netlist: Netlist, data: CalibrationData, *, progress: Progress = silent
 ) -> Agreement:
-    """Run ANN and netlist side by side on the first `SAMPLES` samples.
+    """Run ANN and netlist side by side on the first samples, at least `SAMPLES` of them where there are.
 
     Parameters
     ----------
@@ -146,10 +148,10 @@ def measure_agreement(
     -------
     Agreement
     """
-    samples = min(SAMPLES, len(data))
+    per_sample = netlist.timesteps * sum(size(p.shape) for p in netlist.populations)
+    samples = min(max(SAMPLES, PAYLOADS // per_sample), len(data))
     found = {p.name: _Correlation(p.shape) for p in netlist.populations if isinstance(p, AdaFire | Readout)}
     logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    per_sample = netlist.timesteps * sum(size(p.shape) for p in netlist.populations)
     batch = max(1, min(32, _MEMORY // per_sample))
     with progress("agreement with the ANN", -(-samples // batch)) as advance:
         for start in range(0, samples, batch):

@@ -84,7 +84,7 @@ def lengthened_note(first: Converted, chosen: Converted) -> Iterator[str]:
         where = "; ".join(f"up to {phi} in {_names(longer[phi], len(chosen.phi))}" for phi in sorted(longer))
         yield (
             f"longer bursts than {min(first.phi.values())} where the agreement with the ANN demanded it: {where} "
-            f"({first.agreement.short()} without them, {chosen.agreement.short()} with them); `phi` fixes them"
+            f"({first.agreement.short()} without them, {chosen.agreement.measure:.0%} with them); `phi` fixes them"
         )
 
 

@@ -133,8 +133,8 @@ def convert_network(
     notes = (
         *(netlist.provenance.notes or ()),
         *lengthened_note(first, done),
+        *advice(done, levels, recipe.payload_limit),
         *check_agreement(done.agreement, accept=recipe.accept_collapse),
-        *advice(done, levels, min(255, recipe.payload_limit)),
     )
     netlist = replace(netlist, provenance=replace(netlist.provenance, notes=notes))
     if evaluate is not None:
