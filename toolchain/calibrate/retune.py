@@ -34,6 +34,8 @@ INITIALS = (0.15, 0.35, 0.5)
 #: Samples that the candidates run on, and more of a unit with few positions, until there are as many of these: the
 #: best of many candidates on few numbers is the luckiest.
 SAMPLES, POSITIONS = 64, 8192
+#: Numbers of currents in memory at once; of big maps some samples say enough.
+_NUMBERS = 2**26
 #: How many parts they are cut into, always as many: sums depend on it.
 _PARTS = 8
 #: Runs of a candidate: its bias is shifted after each but the last. One shift is enough to compare candidates fairly;
@@ -132,7 +134,9 @@ class _Arriving:
         self.population = population
         self.timesteps = walk.spiking.timesteps
         wanted, channels = walk.wanted(population.name), population.shape[0]
-        self.samples = min(max(SAMPLES, POSITIONS // prod(wanted.shape[2:])), wanted.shape[0])
+        positions = prod(wanted.shape[2:])
+        most = max(1, _NUMBERS // (self.timesteps * channels * positions))
+        self.samples = min(max(SAMPLES, POSITIONS // positions), most, wanted.shape[0])
         size = -(-self.samples // _PARTS)
         self.parts = [slice(i, min(i + size, self.samples)) for i in range(0, self.samples, size)]
         self.wanted = wanted[: self.samples].movedim(1, -1).reshape(self.samples, -1, channels).contiguous().numpy()

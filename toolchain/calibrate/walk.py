@@ -202,11 +202,16 @@ class CalibrationWalk:
         layer = compile_layer(
             unit.population, unit.connections, self._populations, self._precision.membrane_limit, self.spiking.timesteps
         )
-        outputs = []
+        emitted: Tensor | None = None
         for part in parts(self._samples):
             output = layer.run({name: self._spikes[name][:, part] for name in layer.sources}).output
-            outputs.append(output[-1:] if isinstance(unit.population, Readout) else output)
-        return torch.cat(outputs, dim=1)
+            if isinstance(unit.population, Readout):
+                output = output[-1:]
+            if emitted is None:
+                emitted = output.new_empty((output.shape[0], self._samples, *output.shape[2:]))
+            emitted[:, part] = output
+        assert emitted is not None
+        return emitted
 
     def mean_output(self, unit: QuantizedUnit) -> Tensor:
         """Average real output per channel over time, samples and space, (C,) float64."""
