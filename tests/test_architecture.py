@@ -28,7 +28,8 @@ FLOORS = (
     ("toolchain.exchange", "toolchain.info"),
     ("toolchain.frontend",),  # reading
     ("toolchain.network",),  # types
-    ("toolchain.data",),
+    ("toolchain.data", "toolchain.recordings"),
+    ("toolchain.tail",),
     ("sim", "hw_targets"),  # executors
     ("toolchain.files",),  # files
     ("toolchain.workers",),

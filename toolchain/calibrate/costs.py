@@ -16,7 +16,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.calibrate.thresholds import Histogram, Thresholds, active_or_greatest, initial_and_drift, level_sums
+from toolchain.calibrate.thresholds import (
+    Histogram,
+    Thresholds,
+    active_or_greatest,
+    initial_and_drift,
+    level_tables,
+    on_shared_axis,
+    sum_bins,
+    sum_shared,
+)
 from toolchain.network import Firing
 
 #: Candidates for Vth / T, the finest average that a spike changes, relative to the largest activation. Geometric, for
@@ -32,15 +41,18 @@ class UnitCosts:
     ----------
     threshold, error, operations : ndarray (candidates, C), float64
         Vth; squared error of the outputs per sample; operations per sample.
+    shared : ndarray (C,), int64
+        Channels of the same number have one threshold.
     """
 
     threshold: np.ndarray
     error: np.ndarray
     operations: np.ndarray
+    shared: np.ndarray
 
     def _pick(self, values: np.ndarray, operation_cost: float) -> np.ndarray:
         """Return what `values` (candidates, C) are at the best candidate of every channel, (C,)."""
-        best = np.argmin(self.error + operation_cost * self.operations, axis=0)
+        best = np.argmin(sum_shared(self.error + operation_cost * self.operations, self.shared), axis=0)
         return np.take_along_axis(values, best[None], axis=0)[0]
 
     def choose(self, operation_cost: float) -> np.ndarray:
@@ -53,7 +65,13 @@ class UnitCosts:
 
 
 def unit_costs(
-    data: Histogram, samples: int, influence: np.ndarray, fan_out: np.ndarray, phi: int, options: Thresholds
+    data: Histogram,
+    samples: int,
+    influence: np.ndarray,
+    fan_out: np.ndarray,
+    phi: int,
+    options: Thresholds,
+    shared: np.ndarray,
 ) -> UnitCosts:
     """Evaluate the candidates of one activation.
 
@@ -69,15 +87,19 @@ def unit_costs(
     phi : int
     options : Thresholds
         Timesteps, and where the membrane potential starts.
+    shared : ndarray (C,), int64
+        Channels of the same number have one threshold.
     """
     timesteps = options.timesteps
+    data = on_shared_axis(data, shared)
     initial, drift = initial_and_drift(options.init, timesteps)
     offset = initial + drift * timesteps
-    errors, spikes = level_sums(data.counts / samples, LEVELS * timesteps, phi, timesteps, offset)
+    errors, count = level_tables(LEVELS * timesteps, phi, timesteps, offset)
     return UnitCosts(
         LEVELS[:, None] * timesteps * data.top,
-        errors.T * data.top**2 * influence,
-        spikes.T * fan_out,
+        sum_bins(data, errors).T * data.top**2 * influence / samples,
+        sum_bins(data, options.spikes(count)).T * fan_out / samples,
+        shared,
     )
 
 
@@ -96,4 +118,4 @@ def fire_at_cost(
         Longest burst of each.
     options : Thresholds
     """
-    return {name: options.firing(phi[name], unit.choose(operation_cost)) for name, unit in units.items()}
+    return {name: options.firing(phi[name], unit.choose(operation_cost), unit.shared) for name, unit in units.items()}

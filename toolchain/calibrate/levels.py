@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from toolchain.calibrate.calibrator import Calibrator
-from toolchain.calibrate.thresholds import GRID, initial_and_drift, level_sums
+from toolchain.calibrate.thresholds import GRID, initial_and_drift, level_tables, on_shared_axis, sum_bins
 
 
 class Levels:
@@ -27,16 +27,19 @@ class Levels:
 
     def __init__(self, calibrator: Calibrator) -> None:
         self._calibrator = calibrator
+        self._shared = calibrator.thresholds.shared(calibrator.network)
         self._estimate = cache(self._compute)
 
     def _compute(self, name: str, phi: int, timesteps: int) -> tuple[float, float]:
         """Return squared error and operations per sample of one activation."""
         calibrator = self._calibrator
-        data, fan_out = calibrator.histograms[name], calibrator.fan_out.get(name)
+        fan_out = calibrator.fan_out.get(name)
         if fan_out is None:
             return 0.0, 0.0
+        data = on_shared_axis(calibrator.histograms[name], self._shared[name])
         initial, drift = initial_and_drift(calibrator.thresholds.init, timesteps)
-        errors, spikes = level_sums(data.counts, GRID / phi, phi, timesteps, initial + drift * timesteps)
+        tables = level_tables(GRID / phi, phi, timesteps, initial + drift * timesteps)
+        errors, spikes = (sum_bins(data, table) for table in tables)
         best = np.argmin(errors, axis=1)[:, None]
         error = np.take_along_axis(errors, best, 1)[:, 0] * data.top**2 * calibrator.influence[name]
         operations = np.take_along_axis(spikes, best, 1)[:, 0] * fan_out

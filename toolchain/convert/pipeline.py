@@ -1,6 +1,6 @@
 """From a float network and calibration data to a netlist: the passes in order.
 
-thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
+silent channels -> thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
 (semantics, section 7; every network that a search weighs is calibrated first).
 """
 
@@ -22,27 +22,35 @@ from toolchain.calibrate import (
     Thresholds,
     collect_histograms,
 )
-from toolchain.convert.agreement import check_agreement, measure_agreement
+from toolchain.convert.agreement import TELLING_SAMPLES, check_agreement, measure_agreement
 from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
 from toolchain.convert.recipe import Recipe
+from toolchain.convert.silence import silence
 from toolchain.convert.stages import check_labelled, guess_note, measure_stages
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
 from toolchain.network import FloatNetwork, SpikingNetwork
-from toolchain.quantize import Precision, check_precision, quantize
+from toolchain.quantize import Precision, check_precision, quantize, whole_resamplings
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
 
 #: Samples that a search needs besides those it calibrates on, to measure what it promises.
 LEAST_HELD_OUT = 64
+#: Samples beside those that a conversion calibrates on, to measure the agreement on.
+UNSEEN = 256
+#: What to do where digits do not serve.
+_RATES = "use `spike_code` rate"
 
 
 def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
     """Draw the calibration set: `samples` of the data without repetition, in their order in the file."""
     if len(data) <= samples:
         return data
-    chosen = np.random.default_rng(seed).choice(len(data), samples, replace=False)
-    return data.select(np.sort(chosen))
+    return data.select(_drawn(len(data), samples, seed))
+
+
+def _drawn(count: int, samples: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).choice(count, samples, replace=False))
 
 
 def convert_network(
@@ -84,25 +92,31 @@ def convert_network(
     precision = Precision(recipe.weight_bits, recipe.hardware)
     # Whatever can be refused is refused now, not after minutes of calibration.
     _check_fits(network, data, recipe)
-    check_precision(precision, {unit.name: recipe.burst for unit in network.activations})
+    check_precision(precision, {unit.name: recipe.longest for unit in network.activations})
+    original, (network, rounded) = network, whole_resamplings(network)
     normalization = parse_normalization(recipe.normalize, data.shape[0])
     search = search_pass(recipe) if recipe.searches else None
     calibration, held_out = _split(data, recipe)
     x = calibration.normalized(normalization.mean, normalization.std)
-    if not np.all(np.isfinite(x)):
-        raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
+    _check_finite(data, x)
     source = choose_input(network.source.name, calibration, x, normalization)
     if evaluate is not None:
-        check_labelled(network, evaluate, source, recipe.timesteps)
+        check_labelled(network, evaluate, source, recipe.steps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
+    others = held_out if held_out is not None else _unseen(data, recipe)
+    unseen = _prepare(others, source, recipe) if others is not None else prepared
+    histograms = collect_histograms(network, prepared.x, progress=progress)
+    live, silenced = silence(network, histograms, len(prepared))
     calibrator = Calibrator(
-        network,
+        live,
         source,
-        collect_histograms(network, prepared.x, progress=progress),
+        histograms,
         prepared,
         precision,
-        Thresholds(recipe.timesteps, recipe.init, recipe.threshold, per_layer=recipe.threshold_per_layer),
+        Thresholds(
+            recipe.steps, recipe.init, recipe.threshold, per_layer=recipe.threshold_per_layer, radix=recipe.radix
+        ),
         recipe.calibrate,
         progress,
     )
@@ -111,45 +125,57 @@ def convert_network(
         calibration_data=hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest(),
         recipe=recipe.settings(),
         adafire=version("adafire"),
+        tail=network.tail,
     )
 
     def finish(phi: Mapping[str, int], spiking: SpikingNetwork) -> Converted:
         netlist = quantize(spiking, precision, provenance)
-        return Converted(phi, spiking, netlist, measure_agreement(network, netlist, prepared, progress=progress))
+        return Converted(phi, spiking, netlist, measure_agreement(original, netlist, unseen, progress=progress))
 
     def fire(phi: Mapping[str, int]) -> Converted:
         return finish(phi, calibrator.calibrate(calibrator.fire(phi)))
 
     levels = Levels(calibrator)
     if search is not None:
-        found = search(calibrator, Judge(network, judged, precision))
+        found = search(calibrator, Judge(original, judged, precision))
         provenance = replace(provenance, search=found.record)
         first = done = finish({name: f.phi for name, f in found.spiking.firing.items()}, found.spiking)
     else:
-        first = done = fire({u.name: recipe.burst for u in network.activations})
-        if recipe.phi is None:
+        first = done = fire({u.name: recipe.most for u in network.activations})
+        if recipe.phi is None and recipe.radix is None:
             done = lengthen(first, levels, min(LONGEST, recipe.payload_limit), fire)
     spiking, netlist = done.spiking, done.netlist
     notes = (
+        *rounded,
+        *silenced,
         *(netlist.provenance.notes or ()),
         *lengthened_note(first, done),
-        *advice(done, levels, recipe.payload_limit),
+        *(advice(done, levels, recipe.payload_limit) if recipe.radix is None else ()),
         *check_agreement(done.agreement, accept=recipe.accept_collapse),
     )
     netlist = replace(netlist, provenance=replace(netlist.provenance, notes=notes))
     if evaluate is not None:
-        accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
-        guess = guess_note(accuracies, network, evaluate, recipe.normalize)
+        accuracies = measure_stages(original, spiking, netlist, evaluate, progress=progress)
+        guess = guess_note(accuracies, original, evaluate, recipe.normalize)
         notes = (*(netlist.provenance.notes or ()), *([guess] if guess else ()))
         netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies, notes=notes))
-    return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
+    return EarlyExitCalibration(recipe.alpha_base)(netlist, original, judged.x) if recipe.early_exit else netlist
+
+
+def _check_finite(data: Dataset, x: np.ndarray) -> None:
+    if not np.all(np.isfinite(x)):
+        raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
 
 
 def _check_fits(network: FloatNetwork, data: Dataset, recipe: Recipe) -> None:
     if data.shape != network.source.shape:
         raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
-    if data.is_frames and data.values.shape[1] < recipe.timesteps:
-        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.timesteps}")
+    if data.is_frames and recipe.radix is not None:
+        raise InputError(
+            data.name, "frames found: a window of digits holds one picture, and leaves nothing for the next", _RATES
+        )
+    if data.is_frames and data.values.shape[1] < recipe.steps:
+        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.steps}")
     if len(data) == 0:
         raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
 
@@ -158,9 +184,9 @@ def search_pass(recipe: Recipe) -> ChannelSearch | LayerSearch:
     """Return the search that `search`, `compress` and `strategy` of a recipe ask for."""
     budget, tolerance = recipe.budget if recipe.search else None, recipe.tolerance if recipe.compress else None
     if recipe.strategy == "channels":
-        return ChannelSearch(recipe.burst, recipe.longest_burst, budget, tolerance)
+        return ChannelSearch(recipe.most, recipe.longest_burst, budget, tolerance)
     measuring = Measuring(executor=recipe.executor, cache=MeasurementCache(recipe.cache or default_folder()))
-    return LayerSearch(recipe.burst, recipe.longest_burst, recipe.phi_min, budget, tolerance, measuring)
+    return LayerSearch(recipe.most, recipe.longest_burst, recipe.phi_min, budget, tolerance, measuring)
 
 
 def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
@@ -180,12 +206,19 @@ def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     return drawn.select(np.sort(order[:calibrated])), drawn.select(np.sort(order[calibrated:]))
 
 
+def _unseen(data: Dataset, recipe: Recipe) -> Dataset | None:
+    """Draw samples to measure the agreement on from those that calibration leaves; None where they are too few."""
+    if len(data) - recipe.samples < TELLING_SAMPLES:
+        return None
+    left = np.setdiff1d(np.arange(len(data)), _drawn(len(data), recipe.samples, recipe.seed))
+    return choose_samples(data.select(left), UNSEEN, recipe.seed)
+
+
 def _prepare(data: Dataset, source: Input, recipe: Recipe) -> CalibrationData:
     """Return what ANN and SNN see of samples; of frames, the ANN sees their mean."""
     x = data.normalized(source.mean, source.std)
+    _check_finite(data, x)
     payload = torch.from_numpy(data.payloads(source))
     if data.is_frames:
-        return CalibrationData(
-            torch.from_numpy(x[:, : recipe.timesteps].mean(axis=1)).float(), payload[: recipe.timesteps]
-        )
+        return CalibrationData(torch.from_numpy(x[:, : recipe.steps].mean(axis=1)).float(), payload[: recipe.steps])
     return CalibrationData(torch.from_numpy(x).float(), payload[None])

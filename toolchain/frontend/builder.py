@@ -12,8 +12,18 @@ from math import inf
 
 import numpy as np
 
+from toolchain.frontend.batch_axis import AnyValue, Displaced
 from toolchain.frontend.channels import channel_values
-from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, value_of
+from toolchain.frontend.expression import (
+    Expression,
+    LinearTerm,
+    Pooled,
+    Refusal,
+    Value,
+    has_weight,
+    settled,
+    value_of,
+)
 from toolchain.frontend.rewrites import Chain, Zero, join_parallel, simplify
 from toolchain.netlist import (
     Connection,
@@ -22,11 +32,13 @@ from toolchain.netlist import (
     Origin,
     Pad,
     Permute,
+    Resample,
     Reshape,
     Scale,
     Shape,
     Slice,
     SumPool,
+    Tail,
     Weighted,
     chain_shapes,
     dense_macs,
@@ -68,13 +80,14 @@ class NetworkBuilder:
         self._units: dict[str, Unit] = {INPUT: Source(INPUT, input_shape)}
         self._connections: list[Connection] = []
         self._depths: dict[str, int] = {INPUT: 0}
+        self._parts: dict[Expression, Expression] = {}
 
     @property
     def source(self) -> Expression:
         """The input's value."""
         return self._value(INPUT)
 
-    def network(self, name: str, weights_sha256: str) -> FloatNetwork:
+    def network(self, name: str, weights_sha256: str, tail: Tail | None = None) -> FloatNetwork:
         """Return the finished network, without the units that no output depends on; there must be an output."""
         needed = {u.name for u in self._units.values() if isinstance(u, Output)} | {INPUT}
         for connection in reversed(self._connections):
@@ -84,6 +97,7 @@ class NetworkBuilder:
             tuple(u for u in self._units.values() if u.name in needed),
             tuple(c for c in self._connections if c.target in needed),
             Origin(name, weights_sha256, self.macs, self.padded_macs),
+            tail,
         )
 
     def count(self, value: Value) -> None:
@@ -163,15 +177,15 @@ class NetworkBuilder:
             return unit.upper
         return max((self._upper(c.source) for c in self._connections if c.target == name), default=inf)
 
-    def _activate(self, value: Expression, upper: float) -> Expression:
+    def _activate(self, value: Expression, upper: float, part: str = "") -> Expression:
         """Close an expression into an `Activation`; ``clip(value, 0, upper)``, for any value, is what comes back.
 
         Reshapes and permutations that end every term are left for the unit's readers, so that axis 0
-        of the unit stays the layer's channel axis, the one that thresholds run along.
+        of the unit stays the layer's channel axis, the one that thresholds run along. `part` ends its name.
         """
         terms, bias, moves = self._strip_moves(self._simplified(value), value.bias)
         shape = bias.shape
-        name = self._name(value.weighted[-1], value.affine[-1], self.path, "relu")
+        name = self._name(*(f"{n}{part}" for n in (value.weighted[-1], value.affine[-1], self.path, "relu") if n))
         self._add(Activation(name, shape, self._compact(bias), upper), terms)
         result = self._value(name)
         for move in moves:
@@ -193,7 +207,7 @@ class NetworkBuilder:
                 break
             if any(not _same_move(last, t.operators[-1]) for t in terms):
                 break
-            if any(not _has_weight(t.operators) for t in terms):
+            if any(not has_weight(t.operators) for t in terms):
                 break  # nothing was computed before the move: the moved layout is the layer's own
             (shape,) = before
             terms = [LinearTerm(t.source, t.operators[:-1]) for t in terms]
@@ -226,7 +240,7 @@ class NetworkBuilder:
             if value.tail:
                 raise value.refusal()
             return Pooled(value.value, (*value.windows, window), value.path)
-        if not value.terms or any(t.source == INPUT and not _has_weight(t.operators) for t in value.terms):
+        if not value.terms or any(t.source == INPUT and not has_weight(t.operators) for t in value.terms):
             raise Refusal(
                 "takes the maximum of the network's input, which does not spike",
                 "start with a convolution and ReLU, or use average pooling",
@@ -238,8 +252,7 @@ class NetworkBuilder:
     def is_non_negative(self, value: Expression) -> bool:
         """Return whether the value is a sum of non-negative units with non-negative weights."""
         return bool(value.bias.min() >= 0) and all(
-            self._non_negative(t.source) and all(o.weight.min() >= 0 for o in t.operators if isinstance(o, Weighted))
-            for t in value.terms
+            self._non_negative(t.source) and all(map(_keeps_sign, t.operators)) for t in value.terms
         )
 
     def _maximum(self, value: Expression, window: SumPool, path: str) -> Expression:
@@ -260,21 +273,25 @@ class NetworkBuilder:
 
     # Results -------------------------------------------------------------------------------------
 
-    def output(self, value: Value) -> None:
-        """Read a value out: close it into an `Output`.
+    def output(self, value: AnyValue) -> str:
+        """Read a value out: close it into an `Output`, whose name is returned.
 
         Raises
         ------
         Refusal
             When it waits for its clipping, or does not depend on the input.
         """
-        if isinstance(value, Pooled):
-            raise value.refusal()
+        if isinstance(value, Displaced) and value.batch == 1:
+            value = value.value  # where its one sample stands is of no account
+        if isinstance(value, Displaced):
+            raise Refusal("is returned with its batch axis moved, or joined with another", "keep the batch axis first")
+        value = settled(value)
         terms = self._simplified(value)
         if not terms:
             raise Refusal("returns a constant that does not depend on the input", "return what the network computes")
         name = self._name(value.weighted[-1], value.affine[-1], "output")
         self._add(Output(name, value.shape, self._compact(value.bias)), terms)
+        return name
 
     def _add(self, unit: Activation | MaxUnit | Output, terms: list[LinearTerm]) -> None:
         """Add a unit that reads simplified terms; one without weights gets a scale by 1, unless for a maximum."""
@@ -282,7 +299,7 @@ class NetworkBuilder:
         self._depths[unit.name] = 1 + max((self._depths[t.source] for t in terms), default=0)
         for term in terms:
             operators = term.operators
-            if not isinstance(unit, MaxUnit) and not _has_weight(operators):
+            if not isinstance(unit, MaxUnit) and not has_weight(operators):
                 operators = (*operators, Scale(np.ones(unit.shape[0])))
             self._connections.append(Connection(term.source, unit.name, operators))
 
@@ -290,17 +307,46 @@ class NetworkBuilder:
         return value_of(name, self._units[name].shape, self._depths[name])
 
     def _simplified(self, value: Expression) -> list[LinearTerm]:
-        """Return the value's terms with simplified chains, parallel ones joined, zero ones left out."""
+        """Return the value's terms with simplified chains, parallel ones joined, zero ones left out.
+
+        A chain whose weights do not compose is cut: what stands before the last of them becomes units.
+        """
         chains: dict[str, list[Chain]] = {}
+        cut: dict[tuple[Expression, Chain], None] = {}
         for term in value.terms:
             chain = simplify(term.operators, self._units[term.source].shape)
-            if not isinstance(chain, Zero):
-                chains.setdefault(term.source, []).append(chain)
+            if isinstance(chain, Zero):
+                continue
+            if term.within is not None and sum(map(_is_factor, chain)) > 1:
+                cut[term.within, term.operators[term.before :]] = None
+                continue
+            chains.setdefault(term.source, []).append(chain)
+        for whole, behind in cut:
+            parts = self._in_parts(whole)
+            for operator in behind:
+                parts = parts.through(operator)
+            for term in self._simplified(parts):
+                chains.setdefault(term.source, []).append(term.operators)
         return [
             LinearTerm(source, chain)
             for source, parallel in chains.items()
             for chain in join_parallel(parallel, self._units[source].shape)
         ]
+
+    def _in_parts(self, value: Expression) -> Expression:
+        """Close a value without its bias into units: ``y = relu(y) - relu(-y)``, where it may be negative.
+
+        One set of synapses holds one weight, and what lies between two must be somewhere. Whoever reads the value
+        reads the same units.
+        """
+        if value not in self._parts:
+            linear = replace(value, bias=np.broadcast_to(np.float64(0), value.shape))
+            parts = self._activate(linear, inf, "_plus")
+            if not self.is_non_negative(linear):
+                minus = Scale(np.full(value.shape[0], -1.0))
+                parts = parts.plus(self._activate(linear.through(minus), inf, "_minus").through(minus))
+            self._parts[value] = parts
+        return self._parts[value]
 
     def _shapes(self, term: LinearTerm) -> tuple[Shape, ...]:
         return chain_shapes(term.operators, self._units[term.source].shape)
@@ -323,8 +369,19 @@ class NetworkBuilder:
         return f"{names[0]}_{number}"
 
 
-def _has_weight(operators: tuple[Operator, ...]) -> bool:
-    return any(isinstance(o, Weighted) for o in operators)
+def _is_factor(operator: Operator) -> bool:
+    """Return whether weights need levels of their own: a mask of 0 and 1 takes none of those of its neighbour."""
+    if isinstance(operator, Scale):
+        magnitude = np.abs(operator.weight[operator.weight != 0])
+        return bool(magnitude.size and magnitude.min() < magnitude.max())
+    return isinstance(operator, Weighted)
+
+
+def _keeps_sign(operator: Operator) -> bool:
+    """Return whether an operator makes nothing negative of what is not."""
+    if isinstance(operator, Resample):
+        return all(m.min() >= 0 for m in operator.matrices)
+    return not isinstance(operator, Weighted) or bool(operator.weight.min() >= 0)
 
 
 def _same_move(a: Operator, b: Operator) -> bool:

@@ -8,10 +8,12 @@ from toolchain.netlist.bounds import (
     bound_membrane,
     bound_partial_sums,
     bound_total_current,
+    bound_window,
     can_saturate,
     membrane_bound,
     partial_sum_bound,
     total_current_bound,
+    window_offset,
 )
 from toolchain.netlist.delays import Group, split_delays
 from toolchain.netlist.errors import (
@@ -55,8 +57,10 @@ from toolchain.netlist.populations import (
     can_limit,
 )
 from toolchain.netlist.provenance import Accuracies, Measured, Origin, Provenance, SensitivityTable
+from toolchain.netlist.radix import Radix, SpikeCode
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
 from toolchain.netlist.synapses import fan_in, fan_out, fan_outs
+from toolchain.netlist.tail import Tail
 from toolchain.netlist.trace import Trace, concatenate
 
 __all__ = [
@@ -90,6 +94,7 @@ __all__ = [
     "Permute",
     "Population",
     "Provenance",
+    "Radix",
     "Readout",
     "Resample",
     "Reshape",
@@ -97,8 +102,10 @@ __all__ = [
     "SensitivityTable",
     "Shape",
     "Slice",
+    "SpikeCode",
     "Spiking",
     "SumPool",
+    "Tail",
     "TargetError",
     "Trace",
     "UnsupportedError",
@@ -111,6 +118,7 @@ __all__ = [
     "bound_membrane",
     "bound_partial_sums",
     "bound_total_current",
+    "bound_window",
     "can_limit",
     "can_saturate",
     "chain_matrix",
@@ -129,4 +137,5 @@ __all__ = [
     "per_channel",
     "split_delays",
     "total_current_bound",
+    "window_offset",
 ]
