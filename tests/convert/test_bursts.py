@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from toolchain.calibrate import CalibrationData, Calibrator, Levels, Thresholds, collect_histograms
-from toolchain.convert import Recipe, convert_network, measure_agreement
+from toolchain.convert import Recipe, choose_samples, convert_network, measure_agreement
 from toolchain.convert.agreement import HOLDS, Agreement
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.evaluate import evaluate
@@ -59,7 +59,7 @@ def test_bursts_are_longer_where_decisions_need_it(make, timesteps, least):
     (note,) = [n for n in free.provenance.notes if n.startswith("longer bursts than 4")]
     assert f"up to {longest.phi} in" in note
     assert free.provenance.recipe["phi"] == 4
-    (advised,) = fixed.provenance.notes
+    (advised,) = [n for n in fixed.provenance.notes if "estimated to give" in n]
     assert "of the ANN's decisions: bursts of up to" in advised
     assert "`phi`" in advised
     assert "`timesteps`" in advised
@@ -114,6 +114,23 @@ def test_an_estimate_scales_the_errors_that_were_measured():
     assert values.measure == pytest.approx(0.8)
     assert values.estimated(0.5) == pytest.approx(1 / np.sqrt(1 + 0.25 * (1 / 0.64 - 1)))
     assert values.estimated(0.0) == 1
+
+
+def test_agreement_is_measured_on_samples_that_calibration_did_not_draw(monkeypatch):
+    module, shape = policy()
+    network, data, seen = read_module(module, shape), samples(shape, 100, 0), []
+
+    def spy(network, netlist, prepared, **rest):
+        seen.append(prepared.x.numpy())
+        return measure_agreement(network, netlist, prepared, **rest)
+
+    monkeypatch.setattr("toolchain.convert.pipeline.measure_agreement", spy)
+    for count in (60, 100):
+        convert_network(network, data, Recipe(phi=4, samples=count, calibrate="light"))
+    drawn = {row.tobytes() for row in choose_samples(data, 60, 0).values}
+    assert len(seen[0]) == 40
+    assert not any(row.tobytes() in drawn for row in seen[0])
+    assert len(seen[1]) == 100
 
 
 def test_agreement_keeps_what_it_was_measured_on():
