@@ -1,96 +1,35 @@
 """Closing expressions into units: how a float network comes into being, readers aside.
 
-`clip` closes into an `Activation`, `maximum` into a `MaxUnit`, `output` into an `Output`; each adds the unit and its
-connections and returns the unit's value. Every chain is simplified then, and parallel ones are joined.
+`clip` closes into an `Activation`, `curve` into a `Curve`, `gated` into a `Gated`, `maximum` into a `MaxUnit`, `output`
+into an `Output`; each adds the unit and its connections and returns the unit's value.
 """
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from math import inf
 
-import numpy as np
-
-from toolchain.frontend.channels import channel_values
-from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, value_of
-from toolchain.frontend.macs import dense_macs
-from toolchain.frontend.rewrites import Chain, Zero, join_parallel, simplify
-from toolchain.netlist import (
-    Connection,
-    Operator,
-    Origin,
-    Pad,
-    Permute,
-    Reshape,
-    Scale,
-    Shape,
-    Slice,
-    SumPool,
-    Weighted,
-    chain_shapes,
-)
-from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source, Unit
-
-INPUT = "input"
-
-#: Batch size that a network is traced with where it is free: a number that models do not write down
-#: themselves, so that a first axis of this size is the batch.
-BATCH = 23
+from toolchain.frontend.construction import BATCH, INPUT, Construction
+from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, settled
+from toolchain.netlist import Operator, Pad, Permute, Reshape, Scale, Shape, Slice, SumPool, Weighted
+from toolchain.network import Activation, Curve, Function, Gated, MaxUnit, Output, X
 
 
-class NetworkBuilder:
-    """Units and connections of a network under construction, at every moment those of a `FloatNetwork` to be.
-
-    Units stand in topological order, since a unit is added when all that it reads has been. Names are unique and fit
-    for files. The chains keep what `FloatNetwork` asks for.
+class NetworkBuilder(Construction):
+    """A network under construction, and the ways to close an expression into a unit.
 
     Parameters
     ----------
     input_shape : tuple of int
     batch : int
         Extent of the batch axis in the graph that is read.
-
-    Attributes
-    ----------
-    path : str
-        Path of the module that is being read; readers keep it up to date.
-    macs : int
-        Multiply-accumulates of the layers counted so far, for one sample.
     """
 
     def __init__(self, input_shape: Shape, batch: int = BATCH) -> None:
-        self.batch = batch
-        self.path = ""
-        self.macs = 0
-        self._units: dict[str, Unit] = {INPUT: Source(INPUT, input_shape)}
-        self._connections: list[Connection] = []
-        self._depths: dict[str, int] = {INPUT: 0}
-
-    @property
-    def source(self) -> Expression:
-        """The input's value."""
-        return self._value(INPUT)
-
-    def network(self, name: str, weights_sha256: str) -> FloatNetwork:
-        """Return the finished network, without the units that no output depends on; there must be an output."""
-        needed = {u.name for u in self._units.values() if isinstance(u, Output)} | {INPUT}
-        for connection in reversed(self._connections):
-            if connection.target in needed:
-                needed.add(connection.source)
-        return FloatNetwork(
-            tuple(u for u in self._units.values() if u.name in needed),
-            tuple(c for c in self._connections if c.target in needed),
-            Origin(name, weights_sha256, self.macs),
-        )
-
-    def count(self, value: Value) -> None:
-        """Count the layer that a value has just gone through."""
-        if isinstance(value, Expression) and value.terms:
-            term = value.terms[0]
-            index = max(i for i, o in enumerate(term.operators) if isinstance(o, Weighted))
-            operator = term.operators[index]
-            if isinstance(operator, Weighted):
-                self.macs += dense_macs(operator, self._shapes(term)[index])
+        super().__init__(input_shape, batch)
+        # Pools of pools share what they pool. Values are kept beside what became of them, since the ids are theirs.
+        self._poolable_values: dict[int, tuple[Expression, Expression]] = {}
+        self._maxima: dict[tuple[object, ...], tuple[Expression, Expression]] = {}
 
     # Clipping ------------------------------------------------------------------------------------
 
@@ -127,8 +66,13 @@ class NetworkBuilder:
             return inner.shift(low)
         if low == 0 and self._within(value, high):
             return value
-        unit = self._activate(value.shift(-low) if low else value, high - low)
-        return unit.shift(low) if low else unit
+        if any(isinstance(self._units[t.source], Curve) for t in value.terms) and self.definitions.bends(value):
+            return self.curve(value, Function("clip", (X, float(low), float(high))))
+        clipped = self.definitions.of_unit(value)
+        if clipped is not None and isinstance(unit := self._units[value.terms[0].source], Activation):
+            low, high = max(low, 0.0), min(high, unit.upper)
+            return self.activate(clipped.argument.shift(-low), high - low).shift(low)
+        return self.activate(value.shift(-low) if low else value, high - low).shift(low)
 
     def _within(self, value: Expression, high: float) -> bool:
         """Return whether the value is one unit, moved but not mixed, that lies in 0 .. `high` already."""
@@ -145,7 +89,9 @@ class NetworkBuilder:
         return moved and self._non_negative(term.source) and self._upper(term.source) <= high
 
     def _non_negative(self, unit: str) -> bool:
-        return isinstance(self._units[unit], Activation | MaxUnit)
+        if isinstance(self._units[unit], MaxUnit):
+            return all(self._non_negative(c.source) for c in self._connections if c.target == unit)
+        return isinstance(self._units[unit], Activation)
 
     def _upper(self, name: str) -> float:
         unit = self._units[name]
@@ -153,43 +99,39 @@ class NetworkBuilder:
             return unit.upper
         return max((self._upper(c.source) for c in self._connections if c.target == name), default=inf)
 
-    def _activate(self, value: Expression, upper: float) -> Expression:
-        """Close an expression into an `Activation`; ``clip(value, 0, upper)``, for any value, is what comes back.
+    def activate(self, value: Expression, upper: float) -> Expression:
+        """Close an expression into an `Activation`; ``clip(value, 0, upper)``, for any value, is what comes back."""
+        function = Function("clip", (X, 0.0, upper)) if upper < inf else Function("relu", (X,))
+        return self._close(value, function, lambda name, shape, bias: Activation(name, shape, bias, upper), "relu")
 
-        Reshapes and permutations that end every term are left for the unit's readers, so that axis 0
-        of the unit stays the layer's channel axis, the one that thresholds run along.
+    # Other functions of one value, and gates -------------------------------------------------------
+
+    def curve(self, value: Value, function: Function) -> Expression:
+        """Return ``function(value)``, element by element: a `Curve` of the first value that it is a function of.
+
+        Raises
+        ------
+        Refusal
+            When the value is a constant.
         """
-        terms, bias, moves = self._strip_moves(self._simplified(value), value.bias)
-        shape = bias.shape
-        name = self._name(value.weighted[-1], value.affine[-1], self.path, "relu")
-        self._add(Activation(name, shape, self._compact(bias), upper), terms)
-        result = self._value(name)
-        for move in moves:
-            result = result.through(move)
-        return result
+        value = settled(value)
+        if not value.terms:
+            raise Refusal("bends a constant that does not depend on the input", "drop the layers before it")
+        variable, (inner,) = self.definitions.common([value]) or (value, [X])
+        return self._bend(variable, function.of(inner))
 
-    def _strip_moves(
-        self, terms: list[LinearTerm], bias: np.ndarray
-    ) -> tuple[list[LinearTerm], np.ndarray, list[Operator]]:
-        """Return terms and bias before the reshapes and permutations that all terms end in, and those moves.
+    def _bend(self, value: Expression, function: Function) -> Expression:
+        return self._close(value, function, lambda name, shape, bias: Curve(name, shape, bias, function), "curve")
 
-        Every term that is left ends in the shape of the bias; the moves, applied to their sum, give the sum of `terms`.
-        """
-        moves: list[Operator] = []
-        while terms and all(t.operators for t in terms):
-            last = terms[0].operators[-1]
-            before = {self._shapes(t)[-2] for t in terms}
-            if not isinstance(last, Reshape | Permute) or len(before) != 1:
-                break
-            if any(not _same_move(last, t.operators[-1]) for t in terms):
-                break
-            if any(not _has_weight(t.operators) for t in terms):
-                break  # nothing was computed before the move: the moved layout is the layer's own
-            (shape,) = before
-            terms = [LinearTerm(t.source, t.operators[:-1]) for t in terms]
-            bias = bias.reshape(shape) if isinstance(last, Reshape) else bias.transpose(np.argsort(last.axes))
-            moves.insert(0, last)
-        return terms, bias, moves
+    def gated(self, value: Expression, gate: Expression) -> Expression:
+        """Return ``value * gate``, of one shape: a `Gated`."""
+        path, bias = self.path, self._compact(value.bias)
+        self.path = f"{path}.gate" if path else "gate"
+        (opened,) = self._bend(gate, X).terms
+        self.path = path
+        terms = [*self._simplified(value), opened]
+        name = self._add(lambda free: Gated(free, value.shape, bias, opened.source), terms, path, "product")
+        return self._value(name)
 
     # Maxima --------------------------------------------------------------------------------------
 
@@ -200,30 +142,48 @@ class NetworkBuilder:
         ----------
         value : Expression or Pooled
         window : SumPool
-            The windows' geometry; padding never wins.
+            The windows' geometry; padding counts as no value.
 
         Returns
         -------
         Expression or Pooled
-            A unit's value for values that are never negative; for others `Pooled`, until they are clipped.
+            A unit's value for values that are never negative; for others `Pooled`, which takes a clipping first.
 
         Raises
         ------
         Refusal
-            When the value is a constant or reads the input as it is, which do not spike, or is maxima that were moved.
+            When the value is a constant, or a window may lie in the padding.
         """
-        if isinstance(value, Pooled):
-            if value.tail:
-                raise value.refusal()
-            return Pooled(value.value, (*value.windows, window), value.path)
-        if not value.terms or any(t.source == INPUT and not _has_weight(t.operators) for t in value.terms):
-            raise Refusal(
-                "takes the maximum of the network's input, which does not spike",
-                "start with a convolution and ReLU, or use average pooling",
-            )
-        if self.is_non_negative(value):
+        if any(n >= k for k, pair in zip(window.kernel, window.padding, strict=True) for n in pair):
+            raise Refusal("has windows of padding alone", "pad by less than the window")
+        if isinstance(value, Pooled) and not value.tail:
+            return replace(value, windows=(*value.windows, window))
+        value = settled(value)
+        if not value.terms:
+            raise Refusal("takes the maximum of a constant", "drop the layers before it")
+        if self.is_non_negative(value) and all(t.source != INPUT for t in value.terms):
             return self._maximum(value, window, self.path)
-        return Pooled(value, (window,), self.path)
+        return Pooled(value, (window,), self.path, self._settle)
+
+    def _settle(self, pooled: Pooled) -> Expression:
+        """Take maxima of values that may be negative.
+
+        A maximum goes through a function that rises, and so through each of its pieces, which are never negative: the
+        function that the value is, or the identity.
+        """
+        path, self.path = self.path, pooled.path
+        key = id(pooled.value)
+        if key not in self._poolable_values:
+            variable, (function,) = self.definitions.common([pooled.value]) or (pooled.value, [X])
+            bent = (variable, function) if function.rises else (pooled.value, X)
+            self._poolable_values[key] = (pooled.value, self._bend(*bent))
+        result = self._poolable_values[key][1]
+        for window in pooled.windows:
+            result = self._maximum(result, window, pooled.path)
+        self.path = path
+        for operator in pooled.tail:
+            result = result.through(operator)
+        return result
 
     def is_non_negative(self, value: Expression) -> bool:
         """Return whether the value is a sum of non-negative units with non-negative weights."""
@@ -233,20 +193,29 @@ class NetworkBuilder:
         )
 
     def _maximum(self, value: Expression, window: SumPool, path: str) -> Expression:
-        """Close values, none of them negative, into a `MaxUnit`, which reads one unit, moved within its channels.
+        """Close values into a `MaxUnit`, which reads one unit, moved within its channels: a `Curve`, or never negative.
 
-        Any other value is closed into an activation first, which leaves it as it is.
+        Any other value is closed into a unit first, which leaves it as it is.
         """
-        terms = self._simplified(value)
-        if (
-            len(terms) != 1
-            or value.bias.any()
-            or not all(map(_keeps_channels, terms[0].operators, self._shapes(terms[0])))
-        ):
-            return self._maximum(self._activate(value, inf), window, path)
-        name = self._name(path, f"{terms[0].source}.max", "max")
-        self._add(MaxUnit(name, value.shape, window.kernel, window.stride, window.padding), terms)
-        return self._value(name)
+        key = (id(value), window.kernel, window.stride, window.padding)
+        if key not in self._maxima:
+            terms = self._simplified(value)
+            if len(terms) != 1 or value.bias.any() or not self._poolable(terms[0]):
+                closed = self.activate(value, inf) if self.is_non_negative(value) else self._bend(value, X)
+                return self._maximum(closed, window, path)
+            name = self._add(
+                lambda free: MaxUnit(free, value.shape, window.kernel, window.stride, window.padding),
+                terms,
+                *(path, f"{terms[0].source}.max", "max"),
+            )
+            self._maxima[key] = (value, self._value(name))
+        return self._maxima[key][1]
+
+    def _poolable(self, term: LinearTerm) -> bool:
+        """Return whether a maximum may read a term: values moved within their channels, none below a pad's zeros."""
+        if not all(map(_keeps_channels, term.operators, self._shapes(term))):
+            return False
+        return self._non_negative(term.source) or not any(isinstance(o, Pad) for o in term.operators)
 
     # Results -------------------------------------------------------------------------------------
 
@@ -256,74 +225,14 @@ class NetworkBuilder:
         Raises
         ------
         Refusal
-            When it waits for its clipping, or does not depend on the input.
+            When it does not depend on the input.
         """
-        if isinstance(value, Pooled):
-            raise value.refusal()
+        value = settled(value)
         terms = self._simplified(value)
         if not terms:
             raise Refusal("returns a constant that does not depend on the input", "return what the network computes")
-        name = self._name(value.weighted[-1], value.affine[-1], "output")
-        self._add(Output(name, value.shape, self._compact(value.bias)), terms)
-
-    def _add(self, unit: Activation | MaxUnit | Output, terms: list[LinearTerm]) -> None:
-        """Add a unit that reads simplified terms; one without weights gets a scale by 1, unless for a maximum."""
-        self._units[unit.name] = unit
-        self._depths[unit.name] = 1 + max((self._depths[t.source] for t in terms), default=0)
-        for term in terms:
-            operators = term.operators
-            if not isinstance(unit, MaxUnit) and not _has_weight(operators):
-                operators = (*operators, Scale(np.ones(unit.shape[0])))
-            self._connections.append(Connection(term.source, unit.name, operators))
-
-    def _value(self, name: str) -> Expression:
-        return value_of(name, self._units[name].shape, self._depths[name])
-
-    def _simplified(self, value: Expression) -> list[LinearTerm]:
-        """Return the value's terms with simplified chains, parallel ones joined, zero ones left out."""
-        chains: dict[str, list[Chain]] = {}
-        for term in value.terms:
-            chain = simplify(term.operators, self._units[term.source].shape)
-            if not isinstance(chain, Zero):
-                chains.setdefault(term.source, []).append(chain)
-        return [
-            LinearTerm(source, chain)
-            for source, parallel in chains.items()
-            for chain in join_parallel(parallel, self._units[source].shape)
-        ]
-
-    def _shapes(self, term: LinearTerm) -> tuple[Shape, ...]:
-        return chain_shapes(term.operators, self._units[term.source].shape)
-
-    @staticmethod
-    def _compact(bias: np.ndarray) -> np.ndarray:
-        """Return a bias of its own memory, one value per channel where it is constant over space."""
-        channels = channel_values(bias)
-        return np.array(bias if channels is None else channels, dtype=np.float64)
-
-    def _name(self, *candidates: str) -> str:
-        """Return the first candidate that is not taken, else the first one numbered."""
-        names = [n for n in (re.sub(r"[^A-Za-z0-9_.\-]", "_", c)[:120] for c in candidates) if n]
-        for name in names:
-            if name not in self._units:
-                return name
-        number = 2
-        while f"{names[0]}_{number}" in self._units:
-            number += 1
-        return f"{names[0]}_{number}"
-
-
-def _has_weight(operators: tuple[Operator, ...]) -> bool:
-    return any(isinstance(o, Weighted) for o in operators)
-
-
-def _same_move(a: Operator, b: Operator) -> bool:
-    match a, b:
-        case Reshape(), Reshape():
-            return True  # both end in the same shape
-        case Permute(one), Permute(other):
-            return one == other
-    return False
+        bias = self._compact(value.bias)
+        self._add(lambda free: Output(free, value.shape, bias), terms, value.weighted[-1], value.affine[-1], "output")
 
 
 def _keeps_channels(operator: Operator, shape: Shape) -> bool:

@@ -74,6 +74,9 @@ class SpikingNetwork:
         given, taken = (self.source.name, self.source.shape), (self.network.source.name, self.network.source.shape)
         if given != taken:
             raise NetlistError("network", f"input {given} found, expected the network's source {taken}")
+        if self.network.curves or self.network.gated:
+            unit = (*self.network.curves, *self.network.gated)[0]
+            raise NetlistError(unit.name, f"no neuron computes a {type(unit).__name__}", "use `toolchain.pieces` first")
         expected = {u.name for u in self.network.activations}
         if set(self.firing) != expected:
             raise NetlistError("network", f"firing is given for {sorted(self.firing)}, expected {sorted(expected)}")

@@ -23,6 +23,7 @@ from onnx.reference import ReferenceEvaluator
 from toolchain.frontend.advice import onnx_advice
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Expression, Pooled, Refusal
+from toolchain.frontend.from_onnx.curves import CURVES
 from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
@@ -36,7 +37,7 @@ from toolchain.network import FloatNetwork
 OPSETS = range(9, 26)
 
 #: What is read, by ONNX name.
-ONNX = {**LAYERS, **MOVES}
+ONNX = {**LAYERS, **CURVES, **MOVES}
 
 #: No constant that a node makes may hold more values (256 MiB as float64).
 _MAX_CONSTANT = 2**25 - 1
@@ -45,11 +46,12 @@ _MAX_CONSTANT = 2**25 - 1
 _REAL = "fV"
 
 #: What leaves whole numbers what they are. A graph that takes some has to cast them before it computes.
-_MOVING = (MOVES.keys() | {"Shape"}) - {"Resize", "Upsample"}
+_MOVING = (MOVES.keys() | {"Shape", "MaxPool", "DequantizeLinear"}) - {"Resize", "Upsample"}
 
 #: What is computed when all operands are constant.
 FOLDED = frozenset(
     {"Add", "Sub", "Mul", "Div", "Mod", "Neg", "Reciprocal", "Pow", "Exp", "Sqrt", "Ceil", "Floor", "Max", "Min"}
+    | {"QuantizeLinear", "DequantizeLinear", "Clip", "Round", "Abs", "Tanh", "Sigmoid", "Softplus", "Log", "Erf"}
     | {"And", "Or", "Not", "Equal", "Greater", "Less", "Where", "ReduceL2", "ReduceProd", "ReduceSum"}
     | {"Cast", "Concat", "Constant", "ConstantOfShape", "Expand", "Gather", "Identity", "Range"}
     | {"Reshape", "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
@@ -210,7 +212,9 @@ class _Interpreter:
             if self.whole.intersection(proto.input):
                 if proto.op_type not in _MOVING:
                     raise Refusal("computes with whole numbers", "export a network whose input is float32")
-                self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape") else ())
+                self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape", "DequantizeLinear") else ())
+            elif proto.op_type == "QuantizeLinear":
+                self.whole.update(proto.output)
             inputs = [self.values[name] for name in proto.input]
             depends = any(isinstance(v, Expression | Pooled) for v in inputs)
             if proto.op_type == "Shape" and depends:

@@ -26,8 +26,10 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from toolchain.frontend.advice import UNSUPPORTED_LAYERS, advice
-from toolchain.frontend.builder import BATCH, NetworkBuilder
+from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.construction import BATCH
 from toolchain.frontend.expression import MAX_VALUES, Expression, Pooled, Refusal
+from toolchain.frontend.from_torch.curves import CURVES
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
@@ -37,7 +39,7 @@ from toolchain.netlist import InputError, UnsupportedError
 from toolchain.network import FloatNetwork
 
 #: What is read, by ATen name.
-ATEN = {**LAYERS, **POOLING, **MOVES}
+ATEN = {**LAYERS, **CURVES, **POOLING, **MOVES}
 
 
 def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork:
