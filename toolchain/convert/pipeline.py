@@ -1,6 +1,6 @@
 """From a float network and calibration data to a netlist: the passes in order.
 
-thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
+gates and curves -> thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
 (semantics, section 7; every network that a search weighs is calibrated first).
 """
 
@@ -15,11 +15,12 @@ import torch
 
 from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
 from toolchain.convert.recipe import Recipe
-from toolchain.convert.stages import check_labelled, measure_stages
+from toolchain.convert.stages import check_labelled, measure_lowered, measure_stages
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
-from toolchain.network import FloatNetwork
+from toolchain.network import Activation, Curve, FloatNetwork
+from toolchain.pieces import lower, measure_curves
 from toolchain.quantize import Precision, check_precision, quantize
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
 
@@ -67,11 +68,14 @@ def convert_network(
         labels.
     TargetError
         When a number does not fit the target's fields.
+    UnsupportedError
+        When the network has gates and `freeze_gates` is false.
     """
     precision = Precision(recipe.weight_bits, recipe.hardware)
     # Whatever can be refused is refused now, not after minutes of calibration.
     _check_fits(network, data, recipe)
-    check_precision(precision, {unit.name: recipe.phi for unit in network.activations})
+    firing = [u.name for u in network.units if isinstance(u, Activation | Curve)]
+    check_precision(precision, dict.fromkeys(firing, recipe.phi))
     normalization = parse_normalization(recipe.normalize, data.shape[0])
     search = search_pass(recipe) if recipe.searches else None
     calibration, held_out = _split(data, recipe)
@@ -83,10 +87,11 @@ def convert_network(
         check_labelled(network, evaluate, source, recipe.timesteps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
+    lowered = lower(network, prepared.x, pieces=recipe.pieces, freeze_gates=recipe.freeze_gates, progress=progress)
     calibrator = Calibrator(
-        network,
+        lowered.network,
         source,
-        collect_histograms(network, prepared.x, progress=progress),
+        collect_histograms(lowered.network, prepared.x, progress=progress),
         prepared,
         precision,
         Thresholds(recipe.timesteps, recipe.init, recipe.threshold, per_layer=recipe.threshold_per_layer),
@@ -103,11 +108,18 @@ def convert_network(
         found = search(calibrator, Judge(network, judged, precision))
         spiking, provenance = found.spiking, replace(provenance, search=found.record)
     else:
-        spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in network.activations}))
+        spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in lowered.network.activations}))
     netlist = quantize(spiking, precision, provenance)
+    payloads = (prepared.payload if data.is_frames else prepared.payload[0]).numpy()
+    curves, gates = measure_curves(lowered, netlist, prepared.x, payloads), lowered.gates
+    accuracies = None
     if evaluate is not None:
         accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
-        netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies))
+        curves, gates = measure_lowered(lowered, curves, netlist, evaluate)
+    netlist = replace(
+        netlist,
+        provenance=replace(netlist.provenance, curves=curves or None, gates=gates, evaluation=accuracies),
+    )
     return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
 
 

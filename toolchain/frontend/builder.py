@@ -60,7 +60,7 @@ class NetworkBuilder(Construction):
         if isinstance(value, Pooled):
             inner = self.clip(value.value, low, high).shift(-low)
             for window in value.windows:
-                inner = self._maximum(inner, window, value.path)
+                inner = self.pool(inner, window, value.path)
             for operator in value.tail:
                 inner = inner.through(operator)
             return inner.shift(low)
@@ -118,16 +118,17 @@ class NetworkBuilder(Construction):
         if not value.terms:
             raise Refusal("bends a constant that does not depend on the input", "drop the layers before it")
         variable, (inner,) = self.definitions.common([value]) or (value, [X])
-        return self._bend(variable, function.of(inner))
+        return self.bend(variable, function.of(inner))
 
-    def _bend(self, value: Expression, function: Function) -> Expression:
+    def bend(self, value: Expression, function: Function) -> Expression:
+        """Close an expression into a `Curve`, whatever it is a function of itself."""
         return self._close(value, function, lambda name, shape, bias: Curve(name, shape, bias, function), "curve")
 
     def gated(self, value: Expression, gate: Expression) -> Expression:
         """Return ``value * gate``, of one shape: a `Gated`."""
         path, bias = self.path, self._compact(value.bias)
         self.path = f"{path}.gate" if path else "gate"
-        (opened,) = self._bend(gate, X).terms
+        (opened,) = self.bend(gate, X).terms
         self.path = path
         terms = [*self._simplified(value), opened]
         name = self._add(lambda free: Gated(free, value.shape, bias, opened.source), terms, path, "product")
@@ -162,7 +163,7 @@ class NetworkBuilder(Construction):
         if not value.terms:
             raise Refusal("takes the maximum of a constant", "drop the layers before it")
         if self.is_non_negative(value) and all(t.source != INPUT for t in value.terms):
-            return self._maximum(value, window, self.path)
+            return self.pool(value, window, self.path)
         return Pooled(value, (window,), self.path, self._settle)
 
     def _settle(self, pooled: Pooled) -> Expression:
@@ -176,10 +177,10 @@ class NetworkBuilder(Construction):
         if key not in self._poolable_values:
             variable, (function,) = self.definitions.common([pooled.value]) or (pooled.value, [X])
             bent = (variable, function) if function.rises else (pooled.value, X)
-            self._poolable_values[key] = (pooled.value, self._bend(*bent))
+            self._poolable_values[key] = (pooled.value, self.bend(*bent))
         result = self._poolable_values[key][1]
         for window in pooled.windows:
-            result = self._maximum(result, window, pooled.path)
+            result = self.pool(result, window, pooled.path)
         self.path = path
         for operator in pooled.tail:
             result = result.through(operator)
@@ -192,7 +193,7 @@ class NetworkBuilder(Construction):
             for t in value.terms
         )
 
-    def _maximum(self, value: Expression, window: SumPool, path: str) -> Expression:
+    def pool(self, value: Expression, window: SumPool, path: str) -> Expression:
         """Close values into a `MaxUnit`, which reads one unit, moved within its channels: a `Curve`, or never negative.
 
         Any other value is closed into a unit first, which leaves it as it is.
@@ -201,8 +202,8 @@ class NetworkBuilder(Construction):
         if key not in self._maxima:
             terms = self._simplified(value)
             if len(terms) != 1 or value.bias.any() or not self._poolable(terms[0]):
-                closed = self.activate(value, inf) if self.is_non_negative(value) else self._bend(value, X)
-                return self._maximum(closed, window, path)
+                closed = self.activate(value, inf) if self.is_non_negative(value) else self.bend(value, X)
+                return self.pool(closed, window, path)
             name = self._add(
                 lambda free: MaxUnit(free, value.shape, window.kernel, window.stride, window.padding),
                 terms,

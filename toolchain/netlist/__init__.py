@@ -1,5 +1,6 @@
 """The netlist: types, arithmetic definitions, bounds, synapses, provenance and errors (numpy only)."""
 
+from toolchain.netlist.activation_records import CurveRecord, FrozenGates
 from toolchain.netlist.bounds import (
     Incoming,
     Interval,
@@ -53,7 +54,9 @@ __all__ = [
     "Connection",
     "Conv",
     "ConvTranspose",
+    "CurveRecord",
     "FormatError",
+    "FrozenGates",
     "Incoming",
     "Input",
     "InputError",
