@@ -29,7 +29,7 @@ import torch
 from measure import RESULTS, machine_facts
 from scipy.stats import kendalltau, pearsonr, spearmanr
 
-from sim import simulate_early_exit, stream
+from sim import compile_early_exit, stream
 from toolchain.calibrate import CalibrationData, Thresholds, calibrate_biases, collect_histograms, fire_with
 from toolchain.convert import Recipe, convert_network
 from toolchain.data import Dataset, choose_input, parse_normalization, read_data
@@ -91,11 +91,7 @@ class Study:
         right, activity, steps, first = 0, None, 0, 0
         batches = self.held_out.batches(netlist.input, 100)
         scale = netlist.readouts[0].scale
-        runs = (
-            (simulate_early_exit(netlist, b) for b in batches)
-            if early_exit
-            else stream(netlist, batches, activity=True)
-        )
+        runs = map(compile_early_exit(netlist).run, batches) if early_exit else stream(netlist, batches, activity=True)
         for run in runs:
             sums = run.readout if early_exit else run.readout[-1]
             right += int((decide(sums, scale) == self.held_out.labels[first : first + len(sums)]).sum())

@@ -13,7 +13,7 @@ from sim import golden
 if TYPE_CHECKING:
     from sim.activity import Activity
     from sim.compilation import compile_layer
-    from sim.early_exit import EarlyExit, alpha_schedule, confidence, simulate_early_exit
+    from sim.early_exit import EarlyExit, EarlyExitSimulator, alpha_schedule, compile_early_exit, confidence
     from sim.layer import Layer, LayerResult
     from sim.reference import BatchResult, Simulator, compile_netlist, simulate, stream
 
@@ -21,15 +21,16 @@ _HOME = {
     "Activity": "sim.activity",
     "BatchResult": "sim.reference",
     "EarlyExit": "sim.early_exit",
+    "EarlyExitSimulator": "sim.early_exit",
     "Layer": "sim.layer",
     "LayerResult": "sim.layer",
     "Simulator": "sim.reference",
     "alpha_schedule": "sim.early_exit",
+    "compile_early_exit": "sim.early_exit",
     "compile_layer": "sim.compilation",
     "compile_netlist": "sim.reference",
     "confidence": "sim.early_exit",
     "simulate": "sim.reference",
-    "simulate_early_exit": "sim.early_exit",
     "stream": "sim.reference",
 }
 
@@ -37,16 +38,17 @@ __all__ = [
     "Activity",
     "BatchResult",
     "EarlyExit",
+    "EarlyExitSimulator",
     "Layer",
     "LayerResult",
     "Simulator",
     "alpha_schedule",
+    "compile_early_exit",
     "compile_layer",
     "compile_netlist",
     "confidence",
     "golden",
     "simulate",
-    "simulate_early_exit",
     "stream",
 ]
 

@@ -62,15 +62,26 @@ class Counter:
         self._payloads: dict[str, np.ndarray] = {}
         self._events: dict[str, np.ndarray] = {}
 
-    def count(self, name: str, values: Tensor, repeats: int = 1) -> None:
-        """Add payloads (T, N, *shape), each of which was emitted `repeats` times."""
+    def count(self, name: str, values: Tensor, steps: np.ndarray | int) -> None:
+        """Add payloads.
+
+        Parameters
+        ----------
+        name : str
+        values : Tensor (T or 1, N, *shape)
+            With a first axis of 1 held, the same at every timestep.
+        steps : ndarray (N,), integer, or int
+            How many of the timesteps each sample ran; the others do not count.
+        """
         # As they lie in memory, channels-last: no copy.
-        flat = values.transpose(0, 1).movedim(2, -1).flatten(0, 1).cpu().numpy()
-        shape = flat.shape[1:]
+        flat = np.ascontiguousarray(values.transpose(0, 1).movedim(2, -1).cpu().numpy())
+        samples, length, *shape = flat.shape
+        ran = np.broadcast_to(steps, samples)[:, np.newaxis]
+        emitted = ran if length == 1 else ran > np.arange(length)
         payloads, events = np.zeros((2, prod(shape)), np.int32)
-        scan.count(np.ascontiguousarray(flat).reshape(len(flat), payloads.size), payloads, events)
+        scan.count(flat.reshape(samples, length, -1), np.ascontiguousarray(emitted, np.int32), payloads, events)
         for where, counted in ((self._payloads, payloads), (self._events, events)):
-            total = np.moveaxis(counted.reshape(shape), -1, 0).astype(np.int64) * repeats
+            total = np.moveaxis(counted.reshape(shape), -1, 0).astype(np.int64)
             with self._lock:
                 where[name] = where[name] + total if name in where else total
 

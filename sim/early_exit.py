@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sim.activity import Activity, Counter
-from sim.reference import Simulator, compile_netlist
+from sim.reference import Simulator, chunk_of, compile_netlist
 from sim.threads import for_each
 from toolchain.netlist import InputError, Netlist, Readout, check_payloads
 
@@ -115,29 +115,70 @@ class EarlyExit:
         return float(self.timesteps.mean())
 
 
-def simulate_early_exit(
+@dataclass(frozen=True, eq=False)
+class EarlyExitSimulator:
+    """A netlist ready to run batches in blocks of timesteps, dropping the samples that are sure.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    classifier : Readout
+        Of shape (classes,): what decides.
+    alpha : tuple of float
+        Confidence that stops a sample, one per timestep.
+    block : int
+        Timesteps that run between two looks at the confidence.
+    """
+
+    simulator: Simulator
+    classifier: Readout
+    alpha: tuple[float, ...]
+    block: int
+
+    def run(self, payloads: np.ndarray) -> EarlyExit:
+        """Run one batch.
+
+        Parameters
+        ----------
+        payloads : ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; integer
+
+        Raises
+        ------
+        InputError
+            When the payloads are not what the input takes.
+        """
+        simulator = self.simulator
+        source = simulator.netlist.input
+        given = torch.from_numpy(np.ascontiguousarray(check_payloads(source, payloads, simulator.timesteps)))
+        run = _EarlyExitRun(self, given.shape[1])
+        parts = simulator.parts(given.shape[1])
+        for_each(lambda part: run.chunk(given[:, part].to(simulator.device), part.start), parts)
+        return run.result()
+
+
+def compile_early_exit(
     netlist: Netlist,
-    payloads: np.ndarray,
     *,
     alpha: Sequence[float] | None = None,
-    block: int = 1,
+    block: int = 2,
     chunk: int | None = None,
     device: str | torch.device = "cpu",
-) -> EarlyExit:
-    """Run a batch in blocks of timesteps and drop the samples that are sure.
+) -> EarlyExitSimulator:
+    """Prepare a netlist to run any number of batches with early exit.
 
     Parameters
     ----------
     netlist : Netlist
         With one readout of shape (classes,).
-    payloads : ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; integer
     alpha : sequence of float, optional
         Confidence that stops a sample, one per timestep; the netlist's own by default.
     block : int
-        Timesteps that run between two looks at the confidence: larger blocks run faster but
-        compute steps that are not used. The result does not depend on it.
-    chunk, device
-        As for `compile_netlist`.
+        Timesteps that run between two looks at the confidence: small blocks cost calls, large ones compute steps that
+        nobody uses. The result does not depend on it.
+    chunk : int, optional
+        Samples that one core takes through a block together; by default as many as keep their payloads within
+        `sim.reference.CHUNK_BYTES`.
+    device : str or torch.device
 
     Raises
     ------
@@ -154,22 +195,19 @@ def simulate_early_exit(
         raise InputError("early exit", "expected one readout of shape (classes,)")
     if block < 1:
         raise InputError("early exit", f"block {block} found, expected at least 1")
-    simulator = compile_netlist(netlist, chunk=chunk, device=device)
-    given = torch.from_numpy(np.ascontiguousarray(check_payloads(netlist.input, payloads, simulator.timesteps)))
-    run = _EarlyExitRun(simulator, classifier, np.asarray(alpha), given.shape[1], block)
-    for_each(lambda part: run.chunk(given[:, part].to(simulator.device), part.start), simulator.parts(given.shape[1]))
-    return run.result()
+    simulator = compile_netlist(netlist, chunk=chunk_of(netlist, block) if chunk is None else chunk, device=device)
+    return EarlyExitSimulator(simulator, classifier, alpha, block)
 
 
 class _EarlyExitRun:
     """One batch with early exit, chunk by chunk, each on a core of its own."""
 
-    def __init__(self, simulator: Simulator, classifier: Readout, alpha: np.ndarray, samples: int, block: int) -> None:
-        self._simulator = simulator
-        self._netlist = simulator.netlist
-        self._alpha = alpha
-        self._block = block
-        self._classifier = classifier
+    def __init__(self, compiled: EarlyExitSimulator, samples: int) -> None:
+        self._simulator = compiled.simulator
+        self._netlist = compiled.simulator.netlist
+        self._alpha = np.asarray(compiled.alpha)
+        self._block = compiled.block
+        self._classifier = compiled.classifier
         self._timesteps = np.zeros(samples, np.int64)
         self._readout = np.zeros((samples, *self._classifier.shape), np.int64)
         self._counter = Counter()
@@ -198,7 +236,8 @@ class _EarlyExitRun:
                 sure[-1] = True
             stopped = sure.any(0)
             used = np.where(stopped, sure.argmax(0) + 1, steps)
-            self._count(spikes, used, steps)
+            for name, values in spikes.items():
+                self._counter.count(name, values, used)
             self._timesteps[running[stopped]] = done + used[stopped]
             self._readout[running[stopped]] = sums[used[stopped] - 1, np.flatnonzero(stopped)]
             running = running[~stopped]
@@ -206,14 +245,6 @@ class _EarlyExitRun:
             states = {name: state[stay] for name, state in states.items()}
             payloads = payloads[:, stay]
             done += steps
-
-    def _count(self, spikes: dict[str, Tensor], used: np.ndarray, steps: int) -> None:
-        """Count the payloads of each sample's first `used` timesteps of this block."""
-        for name, values in spikes.items():
-            limit = torch.from_numpy(used).to(values.device)
-            for t in range(steps):
-                still = torch.nonzero(limit > t).flatten()
-                self._counter.count(name, values[min(t, values.shape[0] - 1), still].unsqueeze(0))
 
     def result(self) -> EarlyExit:
         """Return the whole batch."""

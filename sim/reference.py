@@ -153,7 +153,7 @@ class _Recorder:
         if name in self._spikes:
             self._spikes[name][:, part] = values.cpu().numpy()
         if self._activity is not None:
-            self._activity.count(name, values, self._simulator.timesteps if values.shape[0] == 1 else 1)
+            self._activity.count(name, values, self._simulator.timesteps)
 
     def readout(self, name: str, values: Tensor, part: slice) -> None:
         self._readouts[name][:, part] = values.cpu().numpy()
@@ -196,14 +196,17 @@ def compile_netlist(
         raise InputError("timesteps", f"{steps} found, expected at least 1")
     if chunk is not None and chunk < 1:
         raise InputError("chunk", f"{chunk} found, expected at least 1")
-    if chunk is None:
-        chunk = max(1, CHUNK_BYTES // (steps * sum(size(p.shape) for p in netlist.populations)))
     sources = {p.name: p for p in netlist.populations}
     layers = tuple(
         compile_layer(p, netlist.inputs(p.name), sources, netlist.membrane_limit, steps, device)
         for p in netlist.populations[1:]
     )
-    return Simulator(netlist, layers, steps, chunk, torch.device(device))
+    return Simulator(netlist, layers, steps, chunk or chunk_of(netlist, steps), torch.device(device))
+
+
+def chunk_of(netlist: Netlist, timesteps: int) -> int:
+    """Return as many samples as keep their payloads of some timesteps within `CHUNK_BYTES`, at least one."""
+    return max(1, CHUNK_BYTES // (timesteps * sum(size(p.shape) for p in netlist.populations)))
 
 
 def simulate(

@@ -115,21 +115,27 @@ def fire(
 
 
 @jit
-def count(payload: np.ndarray, total: np.ndarray, events: np.ndarray) -> None:
+def count(payload: np.ndarray, emitted: np.ndarray, total: np.ndarray, events: np.ndarray) -> None:
     """Add up |payload| and the number of non-zero payloads of each neuron.
 
     Parameters
     ----------
-    payload : ndarray (B, M), int8 or uint8
+    payload : ndarray (N, T, M), int8 or uint8
+    emitted : ndarray (N, T), int32
+        How often each was emitted: a held one several times, one behind a sample's exit never.
     total, events : ndarray (M,), int32
-        Added to: B is below 2**23, and 255 * 2**23 below 2**31.
+        Added to: `emitted` adds up to less than 2**23, and 255 * 2**23 is below 2**31.
     """
-    for b in range(payload.shape[0]):
-        row = payload[b]
-        for c in range(row.shape[0]):
-            value = np.int32(row[c])
-            total[c] += abs(value)
-            events[c] += value != 0
+    for n in range(payload.shape[0]):
+        for t in range(payload.shape[1]):
+            times = emitted[n, t]
+            if times == 0:
+                continue
+            row = payload[n, t]
+            for c in range(row.shape[0]):
+                value = np.int32(row[c])
+                total[c] += abs(value) * times
+                events[c] += np.int32(value != 0) * times
 
 
 @jit

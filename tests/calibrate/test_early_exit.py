@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim import alpha_schedule, confidence, golden, simulate_early_exit
+from sim import alpha_schedule, compile_early_exit, confidence, golden
 from sim.early_exit import exit_timesteps
 from toolchain.netlist import InputError
 
@@ -51,7 +51,7 @@ def test_equals_the_complete_run_cut_short(architecture, block, make_netlist, ma
     alpha = np.quantile(confidence(trace.readout, scale), 0.7, axis=1)
     exits = exit_timesteps(trace.readout, scale, alpha)
     assert len(set(exits.tolist())) > 1
-    result = simulate_early_exit(netlist, payloads, alpha=alpha, block=block, chunk=4)
+    result = compile_early_exit(netlist, alpha=alpha, block=block, chunk=4).run(payloads)
     np.testing.assert_array_equal(result.timesteps, exits)
     np.testing.assert_array_equal(result.readout, trace.readout[exits - 1, np.arange(9)])
     assert result.mean_timesteps == exits.mean()
@@ -68,28 +68,27 @@ def test_alpha_travels_in_the_netlist(make_netlist, make_payloads):
     payloads = make_payloads(netlist, 5)
     alpha = (0.1, 0.1, 0.1, 0.1)
     stored = dataclasses.replace(netlist, alpha=alpha)
-    one, other = simulate_early_exit(stored, payloads), simulate_early_exit(netlist, payloads, alpha=alpha)
+    one, other = compile_early_exit(stored).run(payloads), compile_early_exit(netlist, alpha=alpha).run(payloads)
     np.testing.assert_array_equal(one.timesteps, other.timesteps)
 
 
 def test_nothing_stops_before_t_where_alpha_is_out_of_reach(make_netlist, make_payloads):
     netlist = make_netlist("conv", timesteps=4)
-    result = simulate_early_exit(netlist, make_payloads(netlist, 3), alpha=(1.1,) * 4)
+    result = compile_early_exit(netlist, alpha=(1.1,) * 4).run(make_payloads(netlist, 3))
     assert result.timesteps.tolist() == [4, 4, 4]
 
 
-def test_what_cannot_stop_early_is_refused(make_netlist, make_payloads):
+def test_what_cannot_stop_early_is_refused(make_netlist):
     netlist = make_netlist("conv")
-    payloads = make_payloads(netlist)
     with pytest.raises(InputError, match="holds no alpha"):
-        simulate_early_exit(netlist, payloads)
+        compile_early_exit(netlist)
     with pytest.raises(InputError, match="2 values, expected 5"):
-        simulate_early_exit(netlist, payloads, alpha=(0.5, 0.5))
+        compile_early_exit(netlist, alpha=(0.5, 0.5))
     with pytest.raises(InputError, match="block 0"):
-        simulate_early_exit(netlist, payloads, alpha=(0.5,) * 5, block=0)
+        compile_early_exit(netlist, alpha=(0.5,) * 5, block=0)
     maps = make_netlist("upsampling")
     with pytest.raises(InputError, match="one readout of shape"):
-        simulate_early_exit(maps, make_payloads(maps), alpha=(0.5,) * 5)
+        compile_early_exit(maps, alpha=(0.5,) * 5)
     for options in ({"base": 2.0}, {"delta": 0.0}):
         with pytest.raises(InputError, match="alpha"):
             alpha_schedule(np.zeros((2, 3, 4), np.int64), np.ones(4), **options)

@@ -1,6 +1,7 @@
 """What a conversion measures: ANN, float SNN and netlist on the same labelled samples."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-CONVERT = ["--calibration", "train.npz", "--normalize", "0/1", "--samples", "64", "-o", "net.h5"]
+CONVERT = ["--calibration", "train.npz", "--samples", "64", "-o", "net.h5"]
 
 
 def test_a_conversion_measures_every_stage(folder, capsys):
@@ -100,7 +101,7 @@ def test_data_that_cannot_be_judged_are_refused_before_calibration(folder, capsy
 
 def test_a_pipeline_and_the_python_face_measure_too(folder, capsys):
     (folder / "all.toml").write_text(
-        'netlist = "net.h5"\n[convert]\nspec = "model.py:net"\ncalibration = "train.npz"\nnormalize = "0/1"\n'
+        'netlist = "net.h5"\n[convert]\nspec = "model.py:net"\ncalibration = "train.npz"\n'
         'evaluate = "val.npz"\nevaluate_limit = 50\n'
     )
     assert run(["run", "all.toml"]) == 0
@@ -108,9 +109,29 @@ def test_a_pipeline_and_the_python_face_measure_too(folder, capsys):
     assert measured.samples == 50
     scope: dict = {}
     exec(MODEL, scope)  # noqa: S102
-    recipe = adafire.Recipe(normalize="0/1")
-    netlist = adafire.convert(scope["net"]().eval(), "train.npz", recipe, evaluate="val.npz", evaluate_limit=50)
+    netlist = adafire.convert(scope["net"]().eval(), "train.npz", evaluate="val.npz", evaluate_limit=50)
     assert netlist.provenance.evaluation == measured
+
+
+@pytest.mark.parametrize(
+    ("pictures", "cause"), [(True, r"normalised by '0/1': name with `normalize`"), (False, "taken as they are")]
+)
+def test_an_ann_at_chance_says_what_is_likely_wrong(folder, pictures, cause):
+    """The labels of val.npz are what the ANN decides on pictures in [0, 1]; moved on by one, none of them is."""
+    scope: dict = {}
+    exec(MODEL, scope)  # noqa: S102
+    stored = np.load(folder / "val.npz")
+    images = stored["images"] if pictures else stored["images"].transpose(0, 3, 1, 2) / 255
+    np.savez(folder / "wrong.npz", images=images, labels=(stored["labels"] + 1) % 4)
+    module, recipe = scope["net"]().eval(), adafire.Recipe(calibrate="light", timesteps=2)
+    netlist = adafire.convert(module, "wrong.npz", recipe, evaluate="wrong.npz")
+    (note,) = [n for n in netlist.provenance.notes if "guessing" in n]
+    assert re.search(cause, note)
+    assert "right on 0.00% of 96 samples" in note
+    assert "guessing gives 25.00%" in note
+    good = adafire.convert(module, "train.npz", recipe, evaluate="val.npz")
+    assert good.provenance.evaluation.ann == 1
+    assert not any("guessing" in n for n in good.provenance.notes)
 
 
 def test_at_eight_bits_integers_decide_almost_as_real_numbers(monkeypatch):

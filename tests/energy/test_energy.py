@@ -294,7 +294,9 @@ def test_the_simulators_own_sums_give_the_same_counts(residual, trace):
 @pytest.mark.parametrize(
     ("network", "expected"),
     [
-        ({"class": "Net", "weights_sha256": "0", "ann_macs": "1234"}, 1234),
+        ({"class": "Net", "weights_sha256": "0", "ann_macs": "1234"}, (1234, None)),
+        ({"class": "Net", "weights_sha256": "0", "ann_macs": "5", "ann_macs_with_padding": "9"}, (5, 9)),
+        ({"class": "Net", "weights_sha256": "0", "ann_macs": "5", "ann_macs_with_padding": 9}, None),
         ({"class": "Net", "weights_sha256": "0", "ann_macs": "-3"}, None),
         ({"class": "Net", "weights_sha256": "0", "ann_macs": 7}, None),
         ({"ann_macs": "1234"}, None),
@@ -306,9 +308,13 @@ def test_the_ann_is_priced_as_it_was_written(residual, trace, network, expected)
     counts = count(replace(residual, provenance=Provenance.from_json({"network": network})), trace)
     report = estimate_energy(counts)
     own = sum(layer.macs for layer in report.populations)
-    assert report.ann_macs == (own if expected is None else expected * 4)
+    totals = report.to_json()["totals"]
+    padded = sum(c.padded_macs for c in counts.connections)
+    macs, with_padding = (own // 4, padded) if expected is None else expected
+    assert report.ann_macs == macs * 4
+    assert totals["ann_macs_with_padding"] == (None if with_padding is None else with_padding * 4)
     assert report.e_ann == Decimal("4.6") * report.ann_macs
-    assert report.to_json()["totals"]["netlist_macs"] == own
+    assert totals["netlist_macs"] == own
 
 
 def test_frames_cannot_be_held():

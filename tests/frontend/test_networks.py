@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from toolchain.frontend import read_module, read_onnx, read_pt2
 from toolchain.netlist.checks import NAME
@@ -564,6 +565,28 @@ def test_network_computes_what_the_module_computes(name):
     network = read_module(module, shape)
     assert_well_formed(network)
     assert_equal_functions(module, shape, network)
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "dead_branch"])  # PyTorch runs what nobody reads
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_operations_are_those_of_the_network_as_written(name):
+    """PyTorch's own counter is the oracle; it counts a product as two operations, and products with padding zeros."""
+    torch.manual_seed(0)
+    make, shape = NETWORKS[name]
+    module = randomised(make()).eval()
+    origin = read_module(module, shape).origin
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.zeros(1, *shape, dtype=torch.float64))
+    assert 2 * origin.ann_macs_with_padding == counter.get_total_flops()
+    assert origin.ann_macs <= origin.ann_macs_with_padding
+
+
+def test_zeros_that_a_layer_puts_around_are_padding():
+    torch.manual_seed(0)
+    module = sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(1, 2, 3, stride=2))
+    origin = read_module(module, (1, 4, 4)).origin
+    # Of 4 windows of 9 pixels one lies inside, two reach over one border, one over two.
+    assert (origin.ann_macs, origin.ann_macs_with_padding) == (2 * (9 + 6 + 6 + 4), 2 * 4 * 9)
 
 
 #: What torch.onnx.export cannot write.

@@ -32,6 +32,8 @@ from toolchain.netlist import (
     chain_shapes,
     fan_out,
 )
+from toolchain.netlist.factored import Factored, backward, forward, full, multiplied
+from toolchain.netlist.synapses import structure
 
 
 @st.composite
@@ -157,6 +159,43 @@ def test_batch_axes_are_independent(case, seed):
     for i in range(2):
         for j in range(3):
             np.testing.assert_array_equal(whole[i, j], apply(operator, x[i, j], shape))
+
+
+def _factored(seed, shape):
+    """A product of small integers per axis; of one axis sometimes all the same, as flattened counts are."""
+    rng = np.random.default_rng(seed)
+    same = len(shape) == 1 and rng.integers(2)
+    return Factored(tuple(np.full(n, 3.0) if same else rng.integers(-3, 4, n).astype(np.float64) for n in shape))
+
+
+@pytest.mark.parametrize("weights", ["their own", "one number"])
+@settings(max_examples=200, deadline=None)
+@given(case=operators, seed=seeds)
+def test_products_of_axes_pass_operators_as_arrays_do(weights, case, seed):
+    operator, shape = case
+    if weights == "one number":
+        operator = structure(operator)
+    x, y = _factored(seed, shape), _factored(seed, operator.output_shape(shape))
+    np.testing.assert_array_equal(multiplied(forward(operator, x, shape)), apply(operator, x.values, shape))
+    np.testing.assert_array_equal(multiplied(backward(operator, y, shape)), adjoint(operator, y.values, shape))
+
+
+def test_products_of_axes_stay_apart_where_nothing_mixes_them():
+    """Counting the synapses of a big map multiplies nothing out: not through kernels of one number, nor a flatten."""
+    chain = (
+        Slice(1, 0, 40, 2),
+        Pad(((1, 1), (0, 0), (0, 0))),
+        Conv(np.ones((8, 4, 3, 3), np.int64), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+        SumPool((2, 2), (2, 2), ((0, 0), (0, 0))),
+        Reshape((800,)),
+        Linear(np.ones((10, 800), np.int64)),
+    )
+    shapes = chain_shapes(chain, (2, 40, 20))
+    count = full((10,), 1.0)
+    for operator, shape in zip(reversed(chain), reversed(shapes[:-1]), strict=True):
+        count = backward(structure(operator), count, shape)
+        assert isinstance(count, Factored)
+    np.testing.assert_array_equal(count.values, fan_out(chain, (2, 40, 20)))
 
 
 @settings(max_examples=50, deadline=None)

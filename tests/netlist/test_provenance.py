@@ -22,7 +22,7 @@ MEASURED = Measured(0.25, 0.9, 1e6)
 TABLE = SensitivityTable(("a", "b"), (1.0, 2.0), np.array([[0.1, 0.2], [0.3, 0.1]]), np.ones((2, 2)), np.array([0, 1]))
 TRIAL = Trial(MEASURED, predicted=Predicted(0.1, 2e6), phi=(4, 1))
 WHOLE = Provenance(
-    network=Origin("ResNet20", "0" * 64, 41_000_000),
+    network=Origin("ResNet20", "0" * 64, 41_000_000, 42_000_000),
     calibration_data="1" * 64,
     recipe={"timesteps": 8, "init": "half", "alpha_base": None, "budget": 1.5, "early_exit": True},
     adafire="0.1.0",
@@ -86,6 +86,7 @@ def test_a_part_that_is_something_else_is_kept_aside(part, value):
         (("evaluation", "accuracy", "ann"), None),
         (("early_exit", "samples", "agreement"), float("inf")),
         (("network", "ann_macs"), "9" * 19),
+        (("network", "ann_macs_with_padding"), "-1"),
         (("notes",), ["one", 2]),
         (("recipe", "timesteps"), [8]),
     ],

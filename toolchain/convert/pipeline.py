@@ -15,7 +15,7 @@ import torch
 
 from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
 from toolchain.convert.recipe import Recipe
-from toolchain.convert.stages import check_labelled, measure_lowered, measure_stages
+from toolchain.convert.stages import check_labelled, guess_note, measure_lowered, measure_stages
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
@@ -112,14 +112,14 @@ def convert_network(
     netlist = quantize(spiking, precision, provenance)
     payloads = (prepared.payload if data.is_frames else prepared.payload[0]).numpy()
     curves, gates = measure_curves(lowered, netlist, prepared.x, payloads), lowered.gates
-    accuracies = None
+    accuracies, notes = None, netlist.provenance.notes or ()
     if evaluate is not None:
         accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
         curves, gates = measure_lowered(lowered, curves, netlist, evaluate)
-    netlist = replace(
-        netlist,
-        provenance=replace(netlist.provenance, curves=curves or None, gates=gates, evaluation=accuracies),
-    )
+        guess = guess_note(accuracies, network, evaluate, recipe.normalize)
+        notes = (*notes, *([guess] if guess else ()))
+    provenance = replace(netlist.provenance, curves=curves or None, gates=gates, evaluation=accuracies, notes=notes)
+    netlist = replace(netlist, provenance=provenance)
     return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
 
 

@@ -47,7 +47,8 @@ class Recipe:
     target : str or Target, optional
         Hardware target whose field widths are kept: its name, or the path of a target file.
     normalize : str
-        cifar10, imagenet, none or MEAN/STD (`toolchain.data.parse_normalization`).
+        MEAN/STD of pictures in [0, 1], cifar10, imagenet, or none for 0..255 as they are
+        (`toolchain.data.parse_normalization`); by default pictures stay in [0, 1].
     samples : int
         Size of the calibration set, drawn from the data by `seed`; searches measure on as many more.
     seed : int
@@ -97,7 +98,10 @@ class Recipe:
     )
     weight_bits: int = field(default=8, metadata=_about("Width of the signed weights.", 2, 16))
     target: Target | str | None = field(default=None, metadata=_about("Hardware target, or the path of a target file."))
-    normalize: str = field(default="none", metadata=_about("cifar10, imagenet, none or MEAN/STD."))
+    normalize: str = field(
+        default="0/1",
+        metadata=_about("MEAN/STD of pictures in [0, 1], cifar10, imagenet, or none: the numbers 0..255 as they are."),
+    )
     samples: int = field(default=1024, metadata=_about("Size of the calibration set.", 1))
     seed: int = field(default=0, metadata=_about("Draws the calibration set."))
     search: bool = field(default=False, metadata=_about("Search how layers fire, within `budget`."))

@@ -11,7 +11,7 @@ import torch
 from sim.threads import one_thread
 from toolchain.data import Dataset, check_data
 from toolchain.display import Progress, silent
-from toolchain.evaluate import classes, decide, evaluate
+from toolchain.evaluate import classes, decide, evaluate, interval
 from toolchain.netlist import Accuracies, CurveRecord, FrozenGates, Input, InputError, Netlist
 from toolchain.network import FloatNetwork, SpikingNetwork, outputs, reference_outputs, simulate_float
 from toolchain.pieces import Lowered, beyond
@@ -42,6 +42,39 @@ def check_labelled(network: FloatNetwork, data: Dataset, source: Input, timestep
         shapes = ", ".join(str(u.shape) for u in network.outputs)
         raise InputError(data.name, f"outputs of shape {shapes} found, accuracy needs a single list of classes")
     check_data(data, source, classes(network.classifier.shape), timesteps)
+
+
+def guess_note(measured: Accuracies, network: FloatNetwork, data: Dataset, normalize: str) -> str | None:
+    """Say that an ANN cannot be told from guessing, and what the likely cause is; None where it can.
+
+    Parameters
+    ----------
+    measured : Accuracies
+    network : FloatNetwork
+    data : Dataset
+        What was measured on.
+    normalize : str
+        As the recipe has it.
+
+    Returns
+    -------
+    str or None
+        A note where the 95 % interval of the ANN's accuracy holds, or lies below, one in as many as there are classes.
+    """
+    assert network.classifier is not None
+    low, high = interval(measured.ann, measured.samples)
+    guessed = 1 / classes(network.classifier.shape)
+    if low > guessed:
+        return None
+    cause = (
+        f"pictures are normalised by {normalize!r}: name with `normalize` what the network was trained on"
+        if data.is_pictures
+        else "numbers that are no uint8 pictures are taken as they are: give them as the network was trained on them"
+    )
+    return (
+        f"the ANN is right on {measured.ann:.2%} of {measured.samples:,} samples of {measured.data} "
+        f"(95 % interval {low:.2%} to {high:.2%}), where guessing gives {guessed:.2%}; the likely cause: {cause}"
+    )
 
 
 def measure_stages(

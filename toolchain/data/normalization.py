@@ -38,7 +38,7 @@ def parse_normalization(text: str, channels: int) -> Normalization:
     ----------
     text : str
         MEAN and STD are one number, or one per channel separated by commas, for data in [0, 1]:
-        ``0.5,0.5,0.5/0.25,0.25,0.25``. `none` takes pictures as the numbers 0..255.
+        ``0.5,0.5,0.5/0.25,0.25,0.25``; ``0/1`` leaves pictures in [0, 1]. `none` takes pictures as the numbers 0..255.
     channels : int
 
     Raises

@@ -14,11 +14,8 @@ from sim import Activity
 from toolchain.energy.counts import ConnectionCounts, Counts, PopulationCounts, Weights
 from toolchain.netlist import (
     Connection,
-    Conv,
-    ConvTranspose,
     Input,
     InputError,
-    Linear,
     MaxPool,
     Netlist,
     Operator,
@@ -27,7 +24,9 @@ from toolchain.netlist import (
     Trace,
     Weighted,
     chain_shapes,
+    dense_macs,
     fan_out,
+    padded_macs,
 )
 from toolchain.netlist.shapes import Shape, size
 
@@ -64,8 +63,8 @@ def synapses(netlist: Netlist, connection: Connection) -> Synapses:
         from_input=isinstance(source, Input),
         payload_max=max(abs(limit) for limit in netlist.payload_range(source.name)),
         synapses=int(drive.sum()),
-        macs=sum(_synapse_count(o, s) for o, s in steps if isinstance(o, Weighted) and not isinstance(o, Scale)),
-        padded_macs=sum(_padded_macs(o, s) for o, s in steps),
+        macs=sum(dense_macs(o, s) for o, s in steps),
+        padded_macs=sum(padded_macs(o, s) for o, s in steps),
         additions=sum(_synapse_count(o, s) for o, s in steps if isinstance(o, Scale | SumPool)),
     )
     return Synapses(connection, drive, fan_out(connection.operators, source.shape, zeros=False), counts)
@@ -80,18 +79,6 @@ def connection_kind(connection: Connection) -> str:
 
 def _synapse_count(operator: Operator, shape: Shape) -> int:
     return int(fan_out((operator,), shape).sum())
-
-
-def _padded_macs(operator: Operator, shape: Shape) -> int:
-    out = size(operator.output_shape(shape))
-    match operator:
-        case Conv(weight=weight):
-            return out * int(np.prod(weight.shape[1:]))
-        case ConvTranspose(weight=weight):
-            return size(shape) * int(np.prod(weight.shape[1:]))
-        case Linear(weight=weight):
-            return int(weight.size)
-    return 0
 
 
 def count(netlist: Netlist, runs: Trace | Activity | Iterable[Trace | Activity]) -> Counts:
@@ -175,12 +162,17 @@ def _count_batch(netlist: Netlist, wiring: Sequence[Synapses], run: Trace | Acti
     if isinstance(run, Trace) and run.netlist_hash != netlist.content_hash:
         raise InputError("trace", f"it is of netlist {run.netlist_hash[:12]}, expected {netlist.content_hash[:12]}")
     sums = _sum_trace(run) if isinstance(run, Trace) else _sum_activity(netlist, run)
+    # What the conversion counted, before it composed chains and joined branches.
+    written = netlist.provenance.network
     return Counts(
         netlist_hash=netlist.content_hash,
         timesteps=run.timesteps if isinstance(run, Trace) else netlist.timesteps,
         samples=sums.samples,
         steps=sums.steps,
-        ann_macs=_ann_macs(netlist, wiring),
+        ann_macs=sum(drive.counts.macs for drive in wiring) if written is None else written.ann_macs,
+        ann_macs_with_padding=(
+            sum(drive.counts.padded_macs for drive in wiring) if written is None else written.ann_macs_with_padding
+        ),
         held_input=netlist.input.coding == "direct",
         connections=tuple(_connection(drive, sums, by_timestep=isinstance(run, Trace)) for drive in wiring),
         populations=tuple(
@@ -195,13 +187,6 @@ def _count_batch(netlist: Netlist, wiring: Sequence[Synapses], run: Trace | Acti
         ),
         weights=weigh(netlist),
     )
-
-
-def _ann_macs(netlist: Netlist, wiring: Sequence[Synapses]) -> int:
-    """Read what the conversion counted, before it composed chains and joined branches."""
-    if netlist.provenance.network is not None:
-        return netlist.provenance.network.ann_macs
-    return sum(drive.counts.macs for drive in wiring)
 
 
 def _connection(drive: Synapses, sums: _Sums, *, by_timestep: bool) -> ConnectionCounts:

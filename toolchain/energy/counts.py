@@ -131,6 +131,8 @@ class Counts(Displayed):
     ann_macs : int
         Multiply-accumulates of one forward pass of the original network, as its conversion counted
         them; of the netlist's own connections where that is not recorded.
+    ann_macs_with_padding : int or None
+        The same with products of padding zeros; None of a netlist whose conversion recorded the first number alone.
     held_input : bool
         Whether the input's payload is the same at every timestep (direct coding), so that the
         current of the first layer can be computed once per inference and held.
@@ -146,6 +148,7 @@ class Counts(Displayed):
     samples: int
     steps: int
     ann_macs: int
+    ann_macs_with_padding: int | None
     held_input: bool
     connections: tuple[ConnectionCounts, ...]
     populations: tuple[PopulationCounts, ...]

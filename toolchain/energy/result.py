@@ -216,7 +216,9 @@ def _totals(report: EnergyReport) -> dict[str, Any]:
     return {
         "ann_macs": report.ann_macs,
         "netlist_macs": sum(p.macs for p in report.populations),
-        "ann_macs_with_padding": counts.samples * sum(c.padded_macs for c in counts.connections),
+        "ann_macs_with_padding": (
+            None if counts.ann_macs_with_padding is None else counts.samples * counts.ann_macs_with_padding
+        ),
         "first_layer_macs_held": macs * counts.samples if counts.held_input else None,
         "first_layer_macs_every_timestep": macs * counts.steps,
         "sops": report.sops,

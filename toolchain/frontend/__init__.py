@@ -2,11 +2,9 @@
 
 from toolchain.frontend.from_onnx import read_onnx
 from toolchain.frontend.from_torch import load_module, load_weights, read_module, read_pt2
-from toolchain.frontend.macs import dense_macs
 from toolchain.frontend.read import read_network
 
 __all__ = [
-    "dense_macs",
     "load_module",
     "load_weights",
     "read_module",

@@ -10,10 +10,23 @@ import numpy as np
 
 from toolchain.frontend.channels import channel_values
 from toolchain.frontend.expression import Expression, LinearTerm, Value, value_of
-from toolchain.frontend.macs import dense_macs
 from toolchain.frontend.rewrites import Chain, Zero, join_parallel, simplify
 from toolchain.frontend.univariate import Definition, Definitions
-from toolchain.netlist import Connection, Operator, Origin, Permute, Reshape, Scale, Shape, Weighted, chain_shapes
+from toolchain.netlist import (
+    Connection,
+    Conv,
+    Operator,
+    Origin,
+    Pad,
+    Permute,
+    Reshape,
+    Scale,
+    Shape,
+    Weighted,
+    chain_shapes,
+    dense_macs,
+    padded_macs,
+)
 from toolchain.network import Activation, Curve, FloatNetwork, Function, Gated, MaxUnit, Output, Source, Unit
 
 INPUT = "input"
@@ -42,8 +55,8 @@ class Construction:
     ----------
     path : str
         Path of the module that is being read; readers keep it up to date.
-    macs : int
-        Multiply-accumulates of the layers counted so far, for one sample.
+    macs, padded_macs : int
+        Multiply-accumulates of the layers counted so far, for one sample; without and with products of padding zeros.
     definitions : Definitions
         The units so far that are functions of an expression.
     """
@@ -51,7 +64,7 @@ class Construction:
     def __init__(self, input_shape: Shape, batch: int = BATCH) -> None:
         self.batch = batch
         self.path = ""
-        self.macs = 0
+        self.macs = self.padded_macs = 0
         self._units: dict[str, Unit] = {INPUT: Source(INPUT, input_shape)}
         self._connections: list[Connection] = []
         self._depths: dict[str, int] = {INPUT: 0}
@@ -81,17 +94,24 @@ class Construction:
                 for c in self._connections
                 if c.target in needed
             ),
-            Origin(name, weights_sha256, self.macs),
+            Origin(name, weights_sha256, self.macs, self.padded_macs),
         )
 
     def count(self, value: Value) -> None:
-        """Count the layer that a value has just gone through."""
-        if isinstance(value, Expression) and value.terms:
-            term = value.terms[0]
-            index = max(i for i, o in enumerate(term.operators) if isinstance(o, Weighted))
-            operator = term.operators[index]
-            if isinstance(operator, Weighted):
-                self.macs += dense_macs(operator, self._shapes(term)[index])
+        """Count the layer that a value has just gone through: as it was written, before anything is composed."""
+        if not isinstance(value, Expression) or not value.terms:
+            return
+        term = value.terms[0]
+        index = max(i for i, o in enumerate(term.operators) if isinstance(o, Weighted))
+        shapes = self._shapes(term)
+        operator, shape = term.operators[index], shapes[index]
+        self.padded_macs += padded_macs(operator, shape)
+        # Zeros that a layer of their own has put around are padding too.
+        if isinstance(operator, Conv) and index and isinstance(pad := term.operators[index - 1], Pad):
+            around = zip(operator.padding, pad.padding[1:], strict=True)
+            operator = replace(operator, padding=tuple((a + b, c + d) for (a, c), (b, d) in around))
+            shape = (shape[0], *shapes[index - 1][1:])
+        self.macs += dense_macs(operator, shape)
 
     def _close(
         self, value: Expression, function: Function, unit: Callable[[str, Shape, np.ndarray], Closed], kind: str

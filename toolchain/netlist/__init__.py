@@ -24,6 +24,7 @@ from toolchain.netlist.errors import (
 )
 from toolchain.netlist.graph import Connection, Netlist, check_graph, last_reads
 from toolchain.netlist.linear import adjoint, apply, apply_chain, chain_matrix
+from toolchain.netlist.macs import dense_macs, padded_macs
 from toolchain.netlist.operators import (
     Conv,
     ConvTranspose,
@@ -98,11 +99,13 @@ __all__ = [
     "check_graph",
     "check_payloads",
     "concatenate",
+    "dense_macs",
     "fan_in",
     "fan_out",
     "fan_outs",
     "last_reads",
     "membrane_bound",
+    "padded_macs",
     "partial_sum_bound",
     "per_channel",
     "total_current_bound",

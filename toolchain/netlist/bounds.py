@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from toolchain.netlist.errors import NetlistError
+from toolchain.netlist.factored import Map, forward, full, multiplied
 from toolchain.netlist.graph import Connection, Netlist
-from toolchain.netlist.linear import apply
 from toolchain.netlist.operators import Operator, Resample, Weighted
 from toolchain.netlist.populations import AdaFire, MaxPool, Population, Readout
 from toolchain.netlist.shapes import Shape, per_channel
@@ -72,11 +72,13 @@ def bound_current(connection: Connection, source: Population) -> Interval:
     """
     low, high = _payload_range(source)
     shape: Shape = source.shape
-    total, width = np.full(shape, float(low + high)), np.full(shape, float(high - low))
+    total: Map = full(shape, float(low + high))
+    width: Map = full(shape, float(high - low))
     for operator in connection.operators:
-        total, width = apply(operator, total, shape), apply(_magnitudes(operator), width, shape)
+        total, width = forward(operator, total, shape), forward(_magnitudes(operator), width, shape)
         shape = operator.output_shape(shape)
-    sums = _integers(connection.name, np.stack([total - width, total + width]))
+    middle, radius = multiplied(total), multiplied(width)
+    sums = _integers(connection.name, np.stack([middle - radius, middle + radius]))
     return Interval(sums[0] // 2, sums[1] // 2)
 
 
@@ -88,12 +90,12 @@ def bound_partial_sums(connection: Connection, source: Population) -> int:
     """
     low, high = _payload_range(source)
     shape: Shape = source.shape
-    magnitude = np.full(shape, float(max(-low, high)))
-    worst = magnitude.max()
+    magnitude: Map = full(shape, float(max(-low, high)))
+    worst = float(max(-low, high))
     for operator in connection.operators:
-        magnitude = apply(_magnitudes(operator), magnitude, shape)
+        magnitude = forward(_magnitudes(operator), magnitude, shape)
         shape = operator.output_shape(shape)
-        worst = max(worst, magnitude.max())
+        worst = max(worst, multiplied(magnitude).max())
     return int(_integers(connection.name, np.asarray(worst)))
 
 

@@ -31,23 +31,34 @@ class Origin:
         SHA-256 (hex) of its weights.
     ann_macs : int
         Multiply-accumulates per sample, before chains were composed and branches joined.
+    ann_macs_with_padding : int or None
+        The same with products of padding zeros, which FLOP counters print; older versions did not record it.
     """
 
     name: str
     weights_sha256: str
     ann_macs: int
+    ann_macs_with_padding: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values; the count as text, as files have always had it."""
-        return {"class": self.name, "weights_sha256": self.weights_sha256, "ann_macs": str(self.ann_macs)}
+        """Return the record as JSON values; counts as text, as files have always had them."""
+        padded = self.ann_macs_with_padding
+        return {
+            "class": self.name,
+            "weights_sha256": self.weights_sha256,
+            "ann_macs": str(self.ann_macs),
+            **({} if padded is None else {"ann_macs_with_padding": str(padded)}),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Origin:
         """Read `to_json`; raise ValueError where it is something else."""
-        name, sha, macs = (load(str, value[key]) for key in ("class", "weights_sha256", "ann_macs"))
-        if len(value) != 3 or not macs.isdecimal() or len(macs) > 18:
-            raise ValueError(f"{macs!r} is no count")
-        return cls(name, sha, int(macs))
+        name, sha, *macs = (load(str, text) for text in (value["class"], value["weights_sha256"], value["ann_macs"]))
+        if "ann_macs_with_padding" in value:
+            macs.append(load(str, value["ann_macs_with_padding"]))
+        if len(value) != 2 + len(macs) or not all(count.isdecimal() and len(count) <= 18 for count in macs):
+            raise ValueError(f"{macs!r} are no counts")
+        return cls(name, sha, *map(int, macs))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from toolchain.netlist.factored import Map, backward, forward, full, multiplied
 from toolchain.netlist.graph import Connection
-from toolchain.netlist.linear import adjoint, apply_chain
 from toolchain.netlist.operators import Operator, Resample, Weighted, chain_shapes
 from toolchain.netlist.shapes import Shape
 
@@ -23,8 +23,8 @@ def structure(operator: Operator, *, zeros: bool = True) -> Operator:
     a slice, a pad or an identity does not connect is none.
     """
     if isinstance(operator, Weighted):
-        exists = np.ones(operator.weight.shape, np.int64) if zeros else (operator.weight != 0).astype(np.int64)
-        return replace(operator, weight=exists)
+        every = np.broadcast_to(np.int64(1), operator.weight.shape)
+        return replace(operator, weight=every if zeros else (operator.weight != 0).astype(np.int64))
     if isinstance(operator, Resample):
         return replace(operator, matrices=tuple((m != 0).astype(np.int64) for m in operator.matrices))
     return operator
@@ -48,10 +48,10 @@ def fan_out(operators: tuple[Operator, ...], shape: Shape, *, zeros: bool = True
         to ones. A chain counts the paths through it.
     """
     shapes = chain_shapes(operators, shape)
-    count = np.ones(shapes[-1])
+    count: Map = full(shapes[-1], 1.0)
     for operator, before in zip(reversed(operators), reversed(shapes[:-1]), strict=True):
-        count = adjoint(structure(operator, zeros=zeros), count, before)
-    return count.astype(np.int64)
+        count = backward(structure(operator, zeros=zeros), count, before)
+    return multiplied(count).astype(np.int64)
 
 
 def fan_in(operators: tuple[Operator, ...], shape: Shape) -> np.ndarray:
@@ -69,7 +69,10 @@ def fan_in(operators: tuple[Operator, ...], shape: Shape) -> np.ndarray:
         Sources of each target, borders included: the structure applied to ones. A chain counts the
         paths through it.
     """
-    return apply_chain(tuple(structure(o) for o in operators), np.ones(shape), shape).astype(np.int64)
+    count: Map = full(shape, 1.0)
+    for operator, before in zip(operators, chain_shapes(operators, shape), strict=False):
+        count = forward(structure(operator), count, before)
+    return multiplied(count).astype(np.int64)
 
 
 def fan_outs(connections: Sequence[Connection], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:

@@ -1,8 +1,4 @@
-"""Multiply-accumulates of the original network: what an energy report compares with.
-
-They are counted layer by layer as the module has them, before chains are composed and branches joined:
-the network that results may read one value through several connections.
-"""
+"""Multiply-accumulates of one operator: without the products with padding zeros, and with them."""
 
 from __future__ import annotations
 
@@ -10,16 +6,17 @@ from math import prod
 
 import numpy as np
 
-from toolchain.netlist import Conv, ConvTranspose, Linear, Pairs, Shape, Weighted
+from toolchain.netlist.operators import Conv, ConvTranspose, Linear, Operator
+from toolchain.netlist.shapes import Pairs, Shape, size
 
 
-def dense_macs(operator: Weighted, shape: Shape) -> int:
-    """Count the multiplications of one operator for one sample, borders included.
+def dense_macs(operator: Operator, shape: Shape) -> int:
+    """Count the multiplications of one operator for one sample; a product with a padding zero is none.
 
     Parameters
     ----------
-    operator : Conv, ConvTranspose, Linear or Scale
-        A scale counts nothing: it folds into a neighbour.
+    operator : Operator
+        A scale counts nothing, it folds into a neighbour; what only moves or adds does not either.
     shape : tuple of int
         Its input shape.
     """
@@ -34,6 +31,26 @@ def dense_macs(operator: Weighted, shape: Shape) -> int:
             ones = (1,) * len(stride)
             pairs = _pairs(shape[1:], out[1:], weight.shape[2:], stride, padding, ones)
             return weight.shape[0] * weight.shape[1] * pairs
+    return 0
+
+
+def padded_macs(operator: Operator, shape: Shape) -> int:
+    """Count the multiplications of one operator for one sample with padding zeros, as FLOP counters do.
+
+    Parameters
+    ----------
+    operator : Operator
+        As for `dense_macs`.
+    shape : tuple of int
+        Its input shape.
+    """
+    match operator:
+        case Linear(weight):
+            return int(weight.size)
+        case Conv(weight):
+            return size(operator.output_shape(shape)) * prod(weight.shape[1:])
+        case ConvTranspose(weight):
+            return size(shape) * prod(weight.shape[1:])
     return 0
 
 
