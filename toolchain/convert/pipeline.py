@@ -15,12 +15,12 @@ import torch
 
 from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
 from toolchain.convert.recipe import Recipe
-from toolchain.convert.stages import check_labelled, guess_note, measure_lowered, measure_stages
+from toolchain.convert.stages import check_labelled, guess_note, measure_stages, measure_substituted
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
 from toolchain.network import Activation, Curve, FloatNetwork
-from toolchain.pieces import lower, measure_curves
+from toolchain.pieces import measure_curves, substitute
 from toolchain.quantize import Precision, check_precision, quantize
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
 
@@ -87,11 +87,11 @@ def convert_network(
         check_labelled(network, evaluate, source, recipe.timesteps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
-    lowered = lower(network, prepared.x, pieces=recipe.pieces, freeze_gates=recipe.freeze_gates, progress=progress)
+    made = substitute(network, prepared.x, pieces=recipe.pieces, freeze_gates=recipe.freeze_gates, progress=progress)
     calibrator = Calibrator(
-        lowered.network,
+        made.network,
         source,
-        collect_histograms(lowered.network, prepared.x, progress=progress),
+        collect_histograms(made.network, prepared.x, progress=progress),
         prepared,
         precision,
         Thresholds(recipe.timesteps, recipe.init, recipe.threshold, per_layer=recipe.threshold_per_layer),
@@ -108,14 +108,14 @@ def convert_network(
         found = search(calibrator, Judge(network, judged, precision))
         spiking, provenance = found.spiking, replace(provenance, search=found.record)
     else:
-        spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.phi for u in lowered.network.activations}))
+        spiking = calibrator.calibrate(calibrator.fire(made.bursts(recipe.phi)))
     netlist = quantize(spiking, precision, provenance)
     payloads = (prepared.payload if data.is_frames else prepared.payload[0]).numpy()
-    curves, gates = measure_curves(lowered, netlist, prepared.x, payloads), lowered.gates
+    curves, gates = measure_curves(made, netlist, prepared.x, payloads), made.gates
     accuracies, notes = None, netlist.provenance.notes or ()
     if evaluate is not None:
         accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
-        curves, gates = measure_lowered(lowered, curves, netlist, evaluate)
+        curves, gates = measure_substituted(made, curves, netlist, evaluate)
         guess = guess_note(accuracies, network, evaluate, recipe.normalize)
         notes = (*notes, *([guess] if guess else ()))
     provenance = replace(netlist.provenance, curves=curves or None, gates=gates, evaluation=accuracies, notes=notes)

@@ -14,7 +14,7 @@ from toolchain.display import Progress, silent
 from toolchain.evaluate import classes, decide, evaluate, interval
 from toolchain.netlist import Accuracies, CurveRecord, FrozenGates, Input, InputError, Netlist
 from toolchain.network import FloatNetwork, SpikingNetwork, outputs, reference_outputs, simulate_float
-from toolchain.pieces import Lowered, beyond
+from toolchain.pieces import Substituted, beyond
 
 #: Samples in memory at a time.
 BATCH = 32
@@ -134,25 +134,25 @@ def _still(x: torch.Tensor, data: Dataset, netlist: Netlist) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def measure_lowered(
-    lowered: Lowered, curves: tuple[CurveRecord, ...], netlist: Netlist, data: Dataset
+def measure_substituted(
+    substituted: Substituted, curves: tuple[CurveRecord, ...], netlist: Netlist, data: Dataset
 ) -> tuple[tuple[CurveRecord, ...], FrozenGates | None]:
     """Say on labelled samples how far values leave the range of the calibration, and what frozen gates decide.
 
     Parameters
     ----------
-    lowered : Lowered
+    substituted : Substituted
     curves : tuple of CurveRecord
         Of its pieces.
     netlist : Netlist
     data : Dataset
         That `check_labelled` took.
     """
-    source, gates = netlist.input, lowered.gates
+    source, gates = netlist.input, substituted.gates
     x = _still(torch.from_numpy(data.normalized(source.mean, source.std)).float(), data, netlist)
     with one_thread():
-        shares = beyond(lowered, x)
+        shares = beyond(substituted, x)
         if gates is not None:
-            (logits,) = reference_outputs(lowered.frozen, x)
+            (logits,) = reference_outputs(substituted.frozen, x)
             gates = replace(gates, accuracy=float((decide(logits.numpy()) == data.labels).mean()))
     return tuple(replace(c, beyond=shares[c.unit]) for c in curves), gates

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from sim.threads import one_thread
 from toolchain.display import Progress, silent
 from toolchain.netlist import FrozenGates, UnsupportedError
 from toolchain.network import Curve, FloatNetwork, Gated, MaxUnit, arguments, reference_outputs
-from toolchain.pieces.fit import Distribution, Pieces, fit
+from toolchain.pieces.fit import Distribution, Piece, Pieces, fit
 from toolchain.pieces.replace import replaced
 
 #: Samples that run together.
@@ -21,7 +22,7 @@ _BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
-class Lowered:
+class Substituted:
     """A network that neurons compute, and how it came from another.
 
     Parameters
@@ -47,17 +48,33 @@ class Lowered:
     ranges: Mapping[str, tuple[float, float]]
     gates: FrozenGates | None = None
 
+    def bursts(self, phi: int) -> dict[str, int]:
+        """Return the longest burst of every unit: `phi`, or what a piece needs for the steps of its curve's largest.
+
+        A piece that changes the sum little needs few levels: its spikes then stand for as much as those of the others.
+        """
+        found = {u.name: phi for u in self.network.activations}
+        for name, pieces in self.pieces.items():
+            reach = [abs(p.gain) * self._width(name, p) for p in pieces.pieces]
+            for unit, change in zip(self.units[name], reach, strict=True):
+                found[unit] = max(1, ceil(phi * change / max(reach)))
+        return found
+
+    def _width(self, curve: str, piece: Piece) -> float:
+        low, high = self.ranges[curve]
+        return min(piece.width, high - piece.start if piece.sign > 0 else piece.start - low)
+
 
 @one_thread()
 @torch.inference_mode()
-def lower(
+def substitute(
     network: FloatNetwork,
     x: Tensor,
     *,
     pieces: int | None = None,
     freeze_gates: bool = False,
     progress: Progress = silent,
-) -> Lowered:
+) -> Substituted:
     """Put pieces and means in the place of curves and gates.
 
     Parameters
@@ -86,7 +103,7 @@ def lower(
         if not freeze_gates:
             raise _refusal(network.gated, gates)
     if not frozen.curves:
-        return Lowered(frozen, frozen, {}, {}, {}, gates)
+        return Substituted(frozen, frozen, {}, {}, {}, gates)
     found: dict[str, Pieces] = {}
     ranges: dict[str, tuple[float, float]] = {}
     rising = _pooled(frozen)
@@ -99,7 +116,7 @@ def lower(
             ranges[name] = (data.low, data.high)
             advance()
     made, units = replaced(frozen, found)
-    return Lowered(made, frozen, found, units, ranges, gates)
+    return Substituted(made, frozen, found, units, ranges, gates)
 
 
 def _means(network: FloatNetwork, x: Tensor) -> dict[str, np.ndarray]:
