@@ -37,6 +37,8 @@ _EVEN = 1e-3
 _COARSE, _FINE = 8, 20
 #: Share of values beyond the last knot that do not keep it from going on.
 _RARE = 2e-3
+#: Relative to their size: by how much values of a constant may differ.
+_ROUNDING = 1e-12
 #: Pieces that change the function by less of its standard deviation than this are left out.
 _NEGLIGIBLE = 2e-3
 
@@ -144,8 +146,8 @@ def fit(
     x, y, weight = x[used], y[used], data.counts[used] / data.counts.sum()
     weight = (1 - _EVEN) * weight + _EVEN / weight.size
     problem = _Problem(x, y, weight, data, rising)
-    if problem.spread == 0:
-        return problem.level
+    if np.ptp(y) <= _ROUNDING * np.abs(y).max():
+        return Pieces(float(y[0]), (), 0.0)
     if pieces is not None:
         return problem.pieces(problem.knots(pieces), function)
     tried: list[Pieces] = []
@@ -171,11 +173,6 @@ class _Problem:
     def spread(self) -> float:
         """Standard deviation of the function's values."""
         return float(np.sqrt(self.weight @ (self.y - self.weight @ self.y) ** 2))
-
-    @property
-    def level(self) -> Pieces:
-        """No pieces: the mean, of a function that is constant here."""
-        return Pieces(float(self.weight @ self.y), (), 0.0)
 
     def solve(self, knots: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the values at the knots (K + 1,) and the mean squared error."""

@@ -129,7 +129,7 @@ def _pieced(builder: NetworkBuilder, unit: Curve, total: Expression, pieces: Pie
     """Close an expression into a unit per piece."""
     units = []
     for number, piece in enumerate(pieces.pieces, start=1):
-        builder.path = f"{unit.name}-{number}" if len(pieces.pieces) > 1 else unit.name
+        builder.path = f"{unit.name}-{number}"
         argument = total.shift(-piece.start)
         argument = argument if piece.sign > 0 else _times(argument, -1.0)
         units.append((piece.gain, builder.activate(argument, piece.width)))
@@ -144,6 +144,6 @@ def _maxima(builder: NetworkBuilder, network: FloatNetwork, unit: MaxUnit, value
     for number, (gain, value) in enumerate(read.units, start=1):
         for operator in connection.operators:
             value = value.through(operator)
-        path = f"{unit.name}-{number}" if len(read.units) > 1 else unit.name
+        path = f"{unit.name}-{number}" if read.constant or len(read.units) > 1 else unit.name
         found.append((gain, builder.pool(value, window, path)))
     return Terms(unit.shape, tuple(found), read.constant)
