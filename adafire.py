@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from toolchain.netlist import (
         AdafireError,
         BackendError,
+        CollapseError,
         FormatError,
         InputError,
         Netlist,
@@ -54,13 +55,16 @@ if TYPE_CHECKING:
 #: Where names are that need no torch; the verbs are in `toolchain.api`.
 _LIGHT = {
     "Recipe": "toolchain.convert",
-    **dict.fromkeys(("AdafireError", "BackendError", "FormatError", "InputError", "Netlist"), "toolchain.netlist"),
-    **dict.fromkeys(("NetlistError", "TargetError", "Trace", "UnsupportedError"), "toolchain.netlist"),
+    **dict.fromkeys(("AdafireError", "BackendError", "CollapseError", "FormatError"), "toolchain.netlist"),
+    **dict.fromkeys(
+        ("InputError", "Netlist", "NetlistError", "TargetError", "Trace", "UnsupportedError"), "toolchain.netlist"
+    ),
 }
 
 __all__ = [
     "AdafireError",
     "BackendError",
+    "CollapseError",
     "Dataset",
     "FormatError",
     "InputError",

@@ -4,7 +4,8 @@ The reference has no delay: a burst reaches its targets within the timestep that
 needs one step per hop. A population at depth d (its longest path from the input) therefore runs
 timestep t of the reference at step t + d; connections that skip depth are delayed until everything
 that meets at a population belongs to the same timestep (semantics, section 4). Samples follow each
-other without a gap: every population starts a sample at its own offset and again T steps later.
+other without a gap: every population starts a sample at its own offset and again T steps later. A connection's own
+delay is time that its payloads may use for hops: a loop is balanced where its delays are as many as its hops.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ def schedule(netlist: Netlist) -> Schedule:
     """Balance all paths of a netlist: offsets are longest paths, delays make shorter ones wait.
 
     A source at depth d computes timestep t at step t + d; its burst is due when the target, at depth e,
-    computes the same timestep: at step t + e, e - d later. A path to the source, longer by the
-    connection, is a path to the target: e >= d + 1, so that every hop has its step.
+    computes the same timestep: at step t + e, e - d later, or by the connection's own delay later still. A path to the
+    source, longer by the connection, is a path to the target: e >= d + 1, so that every hop has its step.
 
     Parameters
     ----------
@@ -116,11 +117,16 @@ def schedule(netlist: Netlist) -> Schedule:
     Returns
     -------
     Schedule
-        For every connection, delay = offset of the target - offset of the source.
+        For every connection, delay = offset of the target - offset of the source + its own least delay.
+
+    Raises
+    ------
+    UnsupportedError
+        When a loop has more hops than its delays are timesteps.
     """
     offsets = dict(netlist.depths)
     return Schedule(
         timesteps=netlist.timesteps,
         offsets=offsets,
-        delays=tuple(offsets[c.target] - offsets[c.source] for c in netlist.connections),
+        delays=tuple(offsets[c.target] - offsets[c.source] + c.least_delay for c in netlist.connections),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -10,18 +11,30 @@ from sim.currents import (
     CompiledConnection,
     Diagonal,
     Emitting,
+    Silence,
     compile_arranged,
     compile_current,
     compile_diagonal,
 )
 from sim.layer import Layer
+from sim.lines import line
 from sim.parts import LoopLayer, has_loops, scan_dtype
 from sim.steps import PlainLayer
-from toolchain.netlist import AdaFire, Connection, Input, MaxPool, NetlistError, Population, Readout, bound_membrane
+from toolchain.netlist import (
+    AdaFire,
+    Connection,
+    Input,
+    LeakyReadout,
+    MaxPool,
+    NetlistError,
+    Population,
+    Readout,
+    bound_membrane,
+)
 
 
 def _emitting(population: Population) -> Emitting:
-    if isinstance(population, Readout):
+    if isinstance(population, Readout | LeakyReadout):
         raise NetlistError(population.name, "a readout emits no payload")
     return population
 
@@ -38,7 +51,7 @@ def compile_layer(
 
     Parameters
     ----------
-    population : AdaFire, MaxPool or Readout
+    population : any but Input
     connections : sequence of Connection
         All of its incoming connections.
     sources : mapping of str to Population
@@ -57,27 +70,33 @@ def compile_layer(
     Raises
     ------
     NetlistError
-        When nothing reaches the population, or its sums are too large for exact arithmetic.
+        When the population's sums are too large for exact arithmetic.
     """
     if isinstance(population, Input):
         raise NetlistError(population.name, "an input is not a layer")
-    if not connections:
-        raise NetlistError(population.name, "no connection reaches it")
     place = torch.device(device)
-    fed = [(c, _emitting(sources[c.source])) for c in connections]
+    fed = [
+        (replace(c, operators=operators, delay=delay), _emitting(sources[c.source]))
+        for c in connections
+        for delay, operators in c.parts
+    ]
     loops = has_loops(population, place)
     if loops and isinstance(population, MaxPool) and len(fed) == 1 and (bytes_only := compile_arranged(*fed[0])):
-        return LoopLayer(population, [(fed[0][1].name, bytes_only)], None, timesteps, None, torch.uint8, place)
+        return LoopLayer(population, [(line(fed[0][0]), bytes_only)], None, timesteps, None, torch.uint8, place)
     skip: tuple[str, Diagonal] | None = None
     currents: list[tuple[str, CompiledConnection]] = []
     for connection, source in fed:
         # One residual identity is left to the neuron scan, which needs some other current to add it to.
         if loops and isinstance(population, AdaFire) and skip is None and len(fed) > 1:
             diagonal = compile_diagonal(connection, source)
-            if diagonal is not None and (currents or connection is not connections[-1]):
-                skip = (connection.source, diagonal)
+            if diagonal is not None and (currents or connection is not fed[-1][0]):
+                skip = (line(connection), diagonal)
                 continue
-        currents.append((connection.source, compile_current(connection, source, plain=not loops)))
+        currents.append((line(connection), compile_current(connection, source, plain=not loops)))
+    if not fed:
+        # Whatever comes tells how many samples there are.
+        beside = next(p.name for p in sources.values() if isinstance(p, Input))
+        currents.append((beside, Silence(population.current_shape)))
     potential, limit = 0, None
     if isinstance(population, AdaFire):
         potential = bound_membrane(population, fed, timesteps).magnitude

@@ -30,12 +30,10 @@ from sim.events import STEPS, EventConv, compile_events
 from sim.kernels import apply_chain
 from sim.processor import convolve_bytes, has_byte_kernels, multiply_bytes, pack, pack_matrix
 from toolchain.netlist import (
-    AdaFire,
     Connection,
     Conv,
     Input,
     Linear,
-    MaxPool,
     NetlistError,
     Operator,
     Pad,
@@ -44,6 +42,7 @@ from toolchain.netlist import (
     Scale,
     Shape,
     Slice,
+    Spiking,
     SumPool,
     Weighted,
     bound_partial_sums,
@@ -51,7 +50,7 @@ from toolchain.netlist import (
 )
 
 #: Populations that emit payloads.
-Emitting = Input | AdaFire | MaxPool
+Emitting = Input | Spiking
 
 #: Integers up to this magnitude are exact in each float type: its significand has 24 or 53 bits.
 EXACT = {torch.float32: 2**24, torch.float64: 2**53}
@@ -302,6 +301,22 @@ def compile_current(connection: Connection, source: Emitting, *, plain: bool = F
         replace(o, weight=o.weight.astype(numpy_dtype)) if isinstance(o, Weighted) else o for o in connection.operators
     )
     return FloatCurrent(operators, dtype, bound)
+
+
+@dataclass(frozen=True)
+class Silence:
+    """The current of a population that no connection reaches: zeros (B, *shape), as many as there are payloads."""
+
+    shape: Shape
+
+    @property
+    def bound(self) -> int:
+        """No sum is greater."""
+        return 0
+
+    def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
+        """Return zeros, float32."""
+        return torch.zeros((payload.shape[0], *self.shape), dtype=torch.float32, device=payload.device)
 
 
 def compile_arranged(connection: Connection, source: Emitting) -> Arranged | None:

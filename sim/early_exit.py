@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from sim.activity import Activity, Counter
+from sim.lines import Lines, run_group
 from sim.reference import Simulator, chunk_of, compile_netlist
 from sim.threads import for_each
-from toolchain.netlist import InputError, Netlist, Readout, check_payloads
+from toolchain.netlist import AnyReadout, InputError, Netlist, check_payloads
 
 
 def confidence(readout: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -122,7 +123,7 @@ class EarlyExitSimulator:
     Parameters
     ----------
     simulator : Simulator
-    classifier : Readout
+    classifier : Readout or LeakyReadout
         Of shape (classes,): what decides.
     alpha : tuple of float
         Confidence that stops a sample, one per timestep.
@@ -131,7 +132,7 @@ class EarlyExitSimulator:
     """
 
     simulator: Simulator
-    classifier: Readout
+    classifier: AnyReadout
     alpha: tuple[float, ...]
     block: int
 
@@ -216,33 +217,32 @@ class _EarlyExitRun:
         """Run samples from `start` on until all have stopped; `payloads` is (1 or T, n, *shape)."""
         running = np.arange(start, start + payloads.shape[1])
         states: dict[str, Tensor] = {}
+        past: dict[str, Tensor] = {}
         done, total = 0, self._simulator.timesteps
         while done < total and running.size:
             steps = min(self._block, total - done)
             held = payloads.shape[0] == 1
-            spikes = {self._netlist.input.name: payloads if held else payloads[done : done + steps]}
+            block = payloads if held else payloads[done : done + steps]
+            lines = Lines(steps, {self._netlist.input.name: block}, past)
             sums = np.empty(0)
-            for layer in self._simulator.layers:
-                name = layer.population.name
-                result = layer.run(spikes, state=states.get(name), timesteps=steps, keep_state=True)
-                if result.state is not None:
-                    states[name] = result.state
-                if layer.population.emits:
-                    spikes[name] = result.output
-                else:
-                    sums = result.output.cpu().numpy()
+            for group in self._simulator.groups:
+                for layer, result in run_group(group, lines, states, keep_state=True):
+                    if not layer.population.emits:
+                        sums = result.output.cpu().numpy()
+            past = lines.longest_past(self._netlist.connections)
             sure = confidence(sums, self._classifier.scale) > self._alpha[done : done + steps, np.newaxis]
             if done + steps == total:
                 sure[-1] = True
             stopped = sure.any(0)
             used = np.where(stopped, sure.argmax(0) + 1, steps)
-            for name, values in spikes.items():
+            for name, values in lines.spikes.items():
                 self._counter.count(name, values, used)
             self._timesteps[running[stopped]] = done + used[stopped]
             self._readout[running[stopped]] = sums[used[stopped] - 1, np.flatnonzero(stopped)]
             running = running[~stopped]
             stay = torch.from_numpy(np.flatnonzero(~stopped)).to(payloads.device)
             states = {name: state[stay] for name, state in states.items()}
+            past = {name: payload[:, stay] for name, payload in past.items()}
             payloads = payloads[:, stay]
             done += steps
 

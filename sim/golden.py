@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sim.golden_leaky import leak
 from toolchain.netlist import (
     AdaFire,
+    CubaLif,
     Input,
+    LeakyReadout,
     MaxPool,
     Netlist,
     Readout,
@@ -68,9 +71,12 @@ class State:
     """What the populations remember between timesteps, each (N, *shape) int64."""
 
     potential: dict[str, np.ndarray] = field(default_factory=dict)
+    current: dict[str, np.ndarray] = field(default_factory=dict)
     cumulative: dict[str, np.ndarray] = field(default_factory=dict)
     readout: dict[str, np.ndarray] = field(default_factory=dict)
     saturations: dict[str, int] = field(default_factory=dict)
+    #: What every source of a delayed connection emitted, the latest last.
+    past: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
 def initial_state(netlist: Netlist, samples: int) -> State:
@@ -82,11 +88,26 @@ def initial_state(netlist: Netlist, samples: int) -> State:
                 start = per_channel(population.initial, population.shape).astype(np.int64)
                 state.potential[population.name] = np.broadcast_to(start, (samples, *population.shape)).copy()
                 state.saturations[population.name] = 0
+            case CubaLif() | LeakyReadout():
+                state.current[population.name] = np.zeros((samples, *population.shape), np.int64)
+                state.potential[population.name] = np.zeros((samples, *population.shape), np.int64)
+                state.saturations[population.name] = 0
             case MaxPool():
                 state.cumulative[population.name] = np.zeros((samples, *population.input_shape), np.int64)
             case Readout():
                 state.readout[population.name] = np.zeros((samples, *population.shape), np.int64)
+    for connection in netlist.connections:
+        if np.any(connection.delay):
+            state.past[connection.source] = []
     return state
+
+
+def delayed(state: State, emitted: dict[str, np.ndarray], source: str, delay: int) -> np.ndarray | None:
+    """Return what a source emitted `delay` timesteps ago; None where that was before the first one."""
+    if delay == 0:
+        return emitted[source]
+    past = state.past[source]
+    return past[-delay] if delay <= len(past) else None
 
 
 def step(netlist: Netlist, state: State, payload: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,10 +130,13 @@ def step(netlist: Netlist, state: State, payload: np.ndarray) -> dict[str, np.nd
     for population in netlist.populations:
         if isinstance(population, Input):
             continue
+        name = population.name
         current = np.zeros((payload.shape[0], *population.current_shape), np.int64)
         for connection in netlist.inputs(population.name):
-            source = emitted[connection.source]
-            current += apply_chain(connection.operators, source, netlist[connection.source].shape)
+            for delay, operators in connection.parts:
+                source = delayed(state, emitted, connection.source, delay)
+                if source is not None:
+                    current += apply_chain(operators, source, netlist[connection.source].shape)
         match population:
             case AdaFire():
                 limit = netlist.membrane_limit
@@ -122,6 +146,14 @@ def step(netlist: Netlist, state: State, payload: np.ndarray) -> dict[str, np.nd
                 theta = per_channel(population.threshold, population.shape)
                 burst, state.potential[population.name] = fire(integrated, theta, population.phi)
                 emitted[population.name] = burst
+            case CubaLif() | LeakyReadout():
+                spikes, last = leak(population, current, state.current[name], state.potential[name])
+                state.current[name], state.potential[name], limited = last
+                state.saturations[name] += limited
+                if isinstance(population, CubaLif):
+                    emitted[name] = spikes
+                else:
+                    state.readout[name] = state.potential[name]
             case MaxPool():
                 before = max_over_windows(state.cumulative[population.name], population)
                 state.cumulative[population.name] += current
@@ -129,6 +161,8 @@ def step(netlist: Netlist, state: State, payload: np.ndarray) -> dict[str, np.nd
                 emitted[population.name] = after - before
             case Readout():
                 state.readout[population.name] += current + per_channel(population.bias, population.shape)
+    for name, past in state.past.items():
+        past.append(emitted[name])
     return emitted
 
 

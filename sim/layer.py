@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sim.currents import CompiledConnection, Diagonal
 from sim.processor import exact_arithmetic
-from toolchain.netlist import AdaFire, InputError, MaxPool, Readout
+from toolchain.netlist import AnyReadout, InputError, Spiking
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +24,13 @@ class LayerResult:
     Parameters
     ----------
     output : Tensor (T, N, *shape)
-        Bursts, uint8; of a `Readout` the running sum, int64. In memory channels-last.
+        Bursts, uint8; of a readout its running sum or potential, int64. In memory channels-last.
     saturations : int
-        How often a membrane potential was clipped.
+        How often a membrane potential was clipped, or a current wrapped around.
     state : Tensor (N, *current shape) or None
         Membrane potential, running sum or (max-pooling) summed payload after the last timestep, in
-        whole numbers: pass it to `Layer.run` to go on. None unless it was asked for.
+        whole numbers: pass it to `Layer.run` to go on. Of leaky populations current and potential, (N, 2, *shape).
+        It may be None unless it was asked for.
     """
 
     output: Tensor
@@ -43,10 +44,10 @@ class Layer(ABC):
 
     Parameters
     ----------
-    population : AdaFire, MaxPool or Readout
-    currents : sequence of (source name, CompiledConnection)
-        Connections that deliver a current.
-    skip : (source name, Diagonal) or None
+    population : any but Input
+    currents : sequence of (line, CompiledConnection)
+        Connections that deliver a current, by the line that their payloads come on (`sim.lines`).
+    skip : (line, Diagonal) or None
         A connection that the neuron scan multiplies itself.
     timesteps : int
         T, of a whole run.
@@ -57,7 +58,7 @@ class Layer(ABC):
     device : torch.device
     """
 
-    population: AdaFire | MaxPool | Readout
+    population: Spiking | AnyReadout
     currents: Sequence[tuple[str, CompiledConnection]]
     skip: tuple[str, Diagonal] | None
     timesteps: int
@@ -78,7 +79,7 @@ class Layer(ABC):
         Parameters
         ----------
         spikes : mapping of str to Tensor (T, N, *shape), uint8 or int8
-            Payloads of each source. A first axis of 1 is a *held* payload, the same at every
+            Payloads on each line. A first axis of 1 is a *held* payload, the same at every
             timestep (direct coding): its current is computed once.
         state : Tensor, optional
             As a previous call returned it; the state before the first timestep by default.
@@ -107,7 +108,7 @@ class Layer(ABC):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Names of the populations whose payloads it reads."""
+        """The lines whose payloads it reads."""
         return (*(name for name, _ in self.currents), *([self.skip[0]] if self.skip else []))
 
     @abstractmethod

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim import scan
+from sim import leaky, scan
 from sim.currents import EXACT, Diagonal, arrange, pair
 from sim.layer import Layer, LayerResult
 from sim.threads import for_each, workers
-from toolchain.netlist import AdaFire, MaxPool, NetlistError, Population, Readout
+from toolchain.netlist import AdaFire, CubaLif, Leaky, LeakyReadout, MaxPool, NetlistError, Population, Readout
 
 #: Currents of one part of a batch, in bytes: half of a second-level cache of 2 MiB (docs/performance.md).
 PART_BYTES = 2**20
@@ -114,7 +114,7 @@ class LoopLayer(Layer):
     def _run(self, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool) -> LayerResult:
         run = _LayerRun(self, spikes, length, state, keep_state)
         clipped = sum(for_each(run.part, run.parts()))
-        last = None if run.state is None else run.state.movedim(-1, 1)
+        last = None if run.state is None else run.state.movedim(-1, run.lead)
         return LayerResult(_logical(run.output), clipped, last)
 
     @cached_property
@@ -123,6 +123,13 @@ class LoopLayer(Layer):
         if not isinstance(self.population, AdaFire):
             raise TypeError(f"{self.population.name} does not fire")
         return scan_constants(self.population, self.skip[1] if self.skip else None, self.dtype)
+
+    @cached_property
+    def leaky_constants(self) -> list[np.ndarray]:
+        """What the scan of leaky neurons reads."""
+        if not isinstance(self.population, CubaLif | LeakyReadout):
+            raise TypeError(f"{self.population.name} has no decays")
+        return leaky.flat_constants(self.population)
 
 
 class _LayerRun:
@@ -141,13 +148,16 @@ class _LayerRun:
         self.output = torch.empty((self.samples, length, *spatial, channels), dtype=dtype)
         self.state: Tensor | None = None
         self.resume = state is not None
-        if state is not None or keep_state:
+        # Leaky populations keep a current beside the potential: axes in front of the channels.
+        pair_of_states = (2,) if isinstance(population, CubaLif | LeakyReadout) else ()
+        self.lead = 1 + len(pair_of_states)
+        if state is not None or keep_state or pair_of_states:
             # Potentials are whole numbers in the scan's float; sums of payloads stay below 255 * 4096 (MAX_TIMESTEPS).
-            kind = {AdaFire: layer.dtype, MaxPool: torch.int32, Readout: torch.int64}[type(population)]
+            kind = {AdaFire: layer.dtype, MaxPool: torch.int32}.get(type(population), torch.int64)
             channels, *spatial = population.current_shape
-            self.state = torch.zeros((self.samples, *spatial, channels), dtype=kind)
+            self.state = torch.zeros((self.samples, *pair_of_states, *spatial, channels), dtype=kind)
             if state is not None:
-                self.state.copy_(state.movedim(1, -1))
+                self.state.copy_(state.movedim(self.lead, -1))
 
     def parts(self) -> list[slice]:
         """Cut the batch so that a part's currents stay in cache, and every core gets one.
@@ -170,6 +180,8 @@ class _LayerRun:
                 self._accumulate(population, part, state)
             case MaxPool():
                 self._pool(population, part, state)
+            case CubaLif() | LeakyReadout():
+                return self._leak(population, part, state)
         return 0
 
     def _current(self, part: slice) -> Tensor:
@@ -243,3 +255,14 @@ class _LayerRun:
             pair(tuple(before for before, _ in population.padding), 0),
             output.numpy(),
         )
+
+    def _leak(self, population: Leaky, part: slice, state: Tensor | None) -> int:
+        assert state is not None
+        limited: int = leaky.scan(
+            self._current(part).flatten(2).numpy(),
+            *self.layer.leaky_constants,
+            leaky.ending(population),
+            state.flatten(2).numpy(),
+            self.output[part].flatten(2).numpy(),
+        )
+        return limited

@@ -19,8 +19,9 @@ from torch import Tensor
 from sim.activity import Activity, Counter
 from sim.compilation import compile_layer
 from sim.layer import Layer
+from sim.lines import LayerGroup, Lines, group_layers, run_group
 from sim.threads import for_each, workers
-from toolchain.netlist import AdaFire, Input, InputError, Netlist, Trace, check_payloads, last_reads
+from toolchain.netlist import Input, InputError, Netlist, Trace, can_limit, check_payloads, last_reads
 from toolchain.netlist.shapes import size
 
 #: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run, core by core.
@@ -112,20 +113,24 @@ class Simulator:
         return [slice(start, min(start + size, samples)) for start in range(0, samples, size)]
 
     def _run_chunk(self, payloads: Tensor, part: slice, recorder: _Recorder) -> None:
-        spikes = {self.netlist.input.name: payloads}
+        lines = Lines(self.timesteps, {self.netlist.input.name: payloads})
         recorder.spikes(self.netlist.input.name, payloads, part)
-        for layer in self.layers:
-            result = layer.run(spikes, timesteps=self.timesteps)
-            name = layer.population.name
-            if layer.population.emits:
-                spikes[name] = result.output
-                recorder.spikes(name, result.output, part)
+        for group in self.groups:
+            for layer, result in list(run_group(group, lines, {})):
+                name = layer.population.name
+                if layer.population.emits:
+                    recorder.spikes(name, result.output, part)
+                else:
+                    recorder.readout(name, result.output, part)
                 recorder.saturated(name, result.saturations)
-            else:
-                recorder.readout(name, result.output, part)
-            # Readouts are in the list as well: they emit nothing.
-            for done in self._last_reads[name]:
-                spikes.pop(done, None)
+                # Readouts are in the list as well: they emit nothing.
+                for done in self._last_reads[name]:
+                    lines.spikes.pop(done, None)
+
+    @cached_property
+    def groups(self) -> tuple[LayerGroup, ...]:
+        """The layers as they run."""
+        return group_layers(self.netlist, self.layers)
 
     @cached_property
     def _last_reads(self) -> dict[str, tuple[str, ...]]:
@@ -145,7 +150,7 @@ class _Recorder:
             if p.name in record
         }
         self._readouts = {p.name: np.empty((*lead, *p.shape), np.int64) for p in netlist.readouts}
-        self._saturations = {p.name: 0 for p in netlist.spiking if isinstance(p, AdaFire)}
+        self._saturations = {p.name: 0 for p in netlist.populations if can_limit(p)}
         self._activity = Counter() if activity else None
         self._lock = Lock()
 

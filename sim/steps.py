@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sim.layer import Layer, LayerResult
-from toolchain.netlist import AdaFire, MaxPool, Readout, Shape, per_channel
+from sim.leaky import leak
+from toolchain.netlist import AdaFire, CubaLif, LeakyReadout, MaxPool, Readout, Shape, per_channel
 
 
 def constants(values: np.ndarray, shape: Shape, like: Tensor) -> Tensor:
@@ -104,6 +105,9 @@ class PlainLayer(Layer):
             case Readout():
                 output = accumulate(self.population, total, length, state)
                 return LayerResult(output, 0, output[-1])
+            case CubaLif() | LeakyReadout():
+                output, last, limited = leak(self.population, total, length, state)
+                return LayerResult(output, limited, last)
             case MaxPool():
                 output, last = grow_maxima(self.population, total, length, state)
                 return LayerResult(output, 0, last)

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = {
     "AdafireError",
     "BackendError",
+    "CollapseError",
     "Dataset",
     "FormatError",
     "InputError",

@@ -29,7 +29,7 @@ FLOORS = (
     ("toolchain.exchange", "toolchain.info"),
     ("toolchain.frontend",),  # reading
     ("toolchain.network",),  # types
-    ("toolchain.data",),
+    ("toolchain.data", "toolchain.recordings"),
     ("sim", "hw_targets"),  # executors
     ("toolchain.files",),  # files
     ("toolchain.workers",),

@@ -114,6 +114,8 @@ def convert(
         When the data do not fit.
     TargetError
         When a number does not fit the target's fields.
+    CollapseError
+        When the netlist does not compute what the ANN does, unless the recipe accepts that.
     """
     data = dataset(calibration)
     labelled = None if evaluate is None else dataset(evaluate, limit=evaluate_limit)

@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike
 
 from hw_targets.schedule import Schedule
 from toolchain.files import netlist_bytes, read_netlist
-from toolchain.netlist import BackendError, Input, Netlist, Readout, Shape
+from toolchain.netlist import BackendError, Input, LeakyReadout, Netlist, Readout, Shape
 
 #: What to do when there is no room for a run's files.
 MAKE_ROOM = (
@@ -103,7 +103,7 @@ class Job:
             dtype: DTypeLike = np.uint8
             if isinstance(population, Input):
                 dtype = population.payload_dtype
-            elif isinstance(population, Readout):
+            elif isinstance(population, Readout | LeakyReadout):
                 dtype = np.int64
             shape = (schedule.timesteps, batch.samples, *population.shape)
             records[population.name] = _create_mapped(self.record(population.name), dtype, shape)

@@ -17,7 +17,6 @@ import numpy as np
 
 from toolchain.netlist import (
     BackendError,
-    Connection,
     Conv,
     ConvTranspose,
     Linear,
@@ -82,13 +81,15 @@ def exact_dtype(bound: int) -> np.dtype[Any]:
     raise BackendError("lava", f"a connection's partial sums reach {bound}, more than 64 bits hold")
 
 
-def build_kernel(netlist: Netlist, connection: Connection) -> tuple[Kernel, int]:
-    """Prepare a connection.
+def build_kernel(netlist: Netlist, source: str, operators: Sequence[Operator]) -> tuple[Kernel, int]:
+    """Prepare a connection's operators.
 
     Parameters
     ----------
     netlist : Netlist
-    connection : Connection
+    source : str
+        The population that the payloads come from.
+    operators : sequence of Operator
 
     Returns
     -------
@@ -98,8 +99,8 @@ def build_kernel(netlist: Netlist, connection: Connection) -> tuple[Kernel, int]
     bound : int
         What no partial sum exceeds.
     """
-    low, high = netlist.payload_range(connection.source)
-    return build_chain(connection.operators, netlist[connection.source].shape, max(-low, high))
+    low, high = netlist.payload_range(source)
+    return build_chain(operators, netlist[source].shape, max(-low, high))
 
 
 def build_chain(operators: Sequence[Operator], shape: Shape, magnitude: int) -> tuple[Kernel, int]:

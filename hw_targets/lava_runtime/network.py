@@ -14,6 +14,7 @@ from lava.magma.core.run_configs import RunConfig
 
 from hw_targets.lava_runtime.job import Job, LavaBatch
 from hw_targets.lava_runtime.kernels import build_kernel
+from hw_targets.lava_runtime.processes.leaky import CubaLifProcess, LeakyReadoutProcess
 from hw_targets.lava_runtime.processes.populations import (
     AdaFireProcess,
     MaxPoolProcess,
@@ -24,7 +25,7 @@ from hw_targets.lava_runtime.processes.populations import (
 )
 from hw_targets.lava_runtime.task import Line, Messenger, Task
 from hw_targets.schedule import Schedule, Window
-from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Population, Readout
+from toolchain.netlist import AdaFire, CubaLif, Input, LeakyReadout, MaxPool, Netlist, Population, Readout
 
 
 class PopulationRun(RunConfig):
@@ -63,6 +64,7 @@ def build_network(
     counters = job.create_counters(netlist)
     windows = {p.name: schedule.window(p.name, batch.rounds) for p in netlist.populations}
     processes: dict[str, PopulationProcess] = {}
+    ends: list[tuple[str, Any]] = []
     for index, population in enumerate(netlist.populations):
         lines, bound = _lines(netlist, population, windows)
         task = Task(
@@ -75,20 +77,24 @@ def build_network(
             counters=counters[index],
             messenger=messenger,
         )
-        types: Types = {f"in_{i}": _payload_type(netlist, source, PyInPort.VEC_DENSE) for i, source in enumerate(lines)}
+        types: Types = {
+            f"in_{i}": _payload_type(netlist, source, PyInPort.VEC_DENSE) for i, (source, _) in enumerate(lines)
+        }
         if population.emits:
             types["out"] = _payload_type(netlist, population.name, PyOutPort.VEC_DENSE)
         common: dict[str, Any] = {
             "population": population,
             "lanes": batch.lanes,
-            "inputs": tuple(netlist[source].shape for source in lines),
+            "inputs": tuple(netlist[source].shape for source, _ in lines),
             "task": task,
             "types": types,
         }
         process = _process(netlist, population, bound, payloads, common)
-        for i, source in enumerate(lines):
-            processes[source].out.connect(getattr(process, f"in_{i}"))
+        ends += [(source, getattr(process, f"in_{i}")) for i, (source, _) in enumerate(lines)]
         processes[population.name] = process
+    # All are there now: loops lead backwards.
+    for source, port in ends:
+        processes[source].out.connect(port)
     return processes
 
 
@@ -98,19 +104,23 @@ def _payload_type(netlist: Netlist, source: str, port: type) -> LavaPyType:
     return LavaPyType(port, np.int8 if low < 0 else np.uint8, precision=max(-low, high).bit_length() + (low < 0))
 
 
-def _lines(netlist: Netlist, population: Population, windows: Mapping[str, Window]) -> tuple[dict[str, Line], int]:
-    """Group a population's connections by source; bound its whole current."""
-    lines: dict[str, Line] = {}
+def _lines(
+    netlist: Netlist, population: Population, windows: Mapping[str, Window]
+) -> tuple[dict[tuple[str, int], Line], int]:
+    """Group a population's connections by source and delay; bound its whole current."""
+    lines: dict[tuple[str, int], Line] = {}
     bound = 0
     for connection in netlist.inputs(population.name):
-        kernel, partial = build_kernel(netlist, connection)
-        bound += partial
-        line = lines.setdefault(connection.source, Line(windows[connection.source], ()))
-        line.kernels = (*line.kernels, kernel)
+        source = connection.source
+        for delay, operators in connection.parts:
+            kernel, partial = build_kernel(netlist, source, operators)
+            bound += partial
+            line = lines.setdefault((source, delay), Line(windows[source], (), delay))
+            line.kernels = (*line.kernels, kernel)
     if not lines and not isinstance(population, Input):
         # Lava runs the Processes that it can reach along ports: a population without inputs
         # hangs on a line of the input's that nothing is done with.
-        lines[netlist.input.name] = Line(windows[netlist.input.name], ())
+        lines[netlist.input.name, 0] = Line(windows[netlist.input.name], ())
     return lines, bound
 
 
@@ -132,5 +142,9 @@ def _process(
             width = np.int32 if bound * netlist.timesteps < 2**31 else np.int64
             types.update({n: LavaPyType(np.ndarray, width) for n in ("total", "maximum")})
             return MaxPoolProcess(**common)
+        case CubaLif():
+            return CubaLifProcess(**common)
+        case LeakyReadout():
+            return LeakyReadoutProcess(**common)
         case Readout():
             return ReadoutProcess(**common)

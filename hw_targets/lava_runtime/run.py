@@ -13,7 +13,7 @@ from hw_targets.lava_runtime.report import ACTIVITIES, LavaRun, LavaTiming, Proc
 from hw_targets.lava_runtime.shim import require_lava
 from hw_targets.lava_runtime.supervise import supervise
 from hw_targets.schedule import schedule
-from toolchain.netlist import AdaFire, InputError, Netlist, Trace, check_payloads
+from toolchain.netlist import InputError, Netlist, Trace, can_limit, check_payloads
 
 #: Most samples that travel side by side unless told otherwise.
 LANES = 16
@@ -130,7 +130,7 @@ def _collect(netlist: Netlist, job: Job) -> tuple[Trace, dict[str, ProcessTime]]
         backend="lava",
         spikes={name: array for name, array in arrays.items() if name not in readouts},
         readouts={name: array for name, array in arrays.items() if name in readouts},
-        saturations={p.name: counts[p.name]["clips"] for p in netlist.spiking if isinstance(p, AdaFire)},
+        saturations={p.name: counts[p.name]["clips"] for p in netlist.populations if can_limit(p)},
     )
     processes = {
         name: ProcessTime(**{activity: row[f"{activity}_ns"] / 1e9 for activity in ACTIVITIES})

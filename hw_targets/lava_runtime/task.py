@@ -25,11 +25,24 @@ class Line:
         The source's.
     kernels : tuple of Kernel
         One per connection from that source; none when nothing is done with what arrives.
+    delay : int
+        Timesteps from a payload to its effect.
     """
 
     window: Window
     kernels: tuple[Kernel, ...]
+    delay: int = 0
     waiting: deque[np.ndarray] = field(default_factory=deque)
+
+    def receive(self, step: int, payload: np.ndarray) -> None:
+        """Keep what arrives at a step, unless its effect would come after its sample's end."""
+        sent = self.window.when(step - 1)
+        if self.kernels and sent is not None and sent[1] + self.delay < self.window.timesteps:
+            self.waiting.append(payload)
+
+    def take(self, timestep: int) -> np.ndarray | None:
+        """Return the payload that takes effect at a timestep; None before the first, and where there is no kernel."""
+        return self.waiting.popleft() if self.kernels and timestep >= self.delay else None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Rewritten chains compute what they did: each rule alone, random chains, and what the rules are there for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from chain_text import chain_text
@@ -478,6 +480,69 @@ REWRITTEN = [
         "Conv(6x4x3x3, pad 1 1, stride 2x2) -> Conv(3x6x1x1, stride 3x3)",
         "Conv(3x4x3x3, pad 1 1, stride 6x6)",
     ),
+    (
+        "convolution of a convolution",
+        (3, 8, 8),
+        (conv(5, 3, 3, pad=1), conv(4, 5, 3)),
+        "Conv(5x3x3x3, pad 1 1) -> Conv(4x5x3x3)",
+        "Conv(4x3x5x5, pad 1 1)",
+    ),
+    (
+        "convolution of a convolution",
+        (4, 9, 9),
+        (conv(4, 4, 3, stride=2, groups=4), conv(6, 4, 2, stride=2, groups=2)),
+        "Conv(4x1x3x3, stride 2x2, groups 4) -> Conv(6x2x2x2, stride 2x2, groups 2)",
+        "Conv(6x2x5x5, stride 4x4, groups 2)",
+    ),
+    (
+        "convolution of a convolution",
+        (3, 9, 9),
+        (replace(conv(4, 3, 2), dilation=(4, 2)), replace(conv(2, 4, 2), dilation=(2, 4))),
+        "Conv(4x3x2x2, dilation 4x2) -> Conv(2x4x2x2, dilation 2x4)",
+        "Conv(2x3x4x4, dilation 2x2)",
+    ),
+    (
+        "convolution of a convolution",
+        MAP,
+        (conv(6, 4, 1), conv(6, 6, 3, pad=1, groups=6)),
+        "Conv(6x4x1x1) -> Conv(6x1x3x3, pad 1 1, groups 6)",
+        "Conv(6x4x3x3, pad 1 1)",
+    ),
+    (
+        "transposed convolution of a pointwise one",
+        MAP,
+        (conv(6, 4, 1), transposed(6, 3, 2)),
+        "Conv(6x4x1x1) -> ConvTranspose(6x3x2x2, stride 2x2)",
+        "ConvTranspose(4x3x2x2, stride 2x2)",
+    ),
+    (
+        "convolution of a transposed one",
+        MAP,
+        (transposed(4, 6, 2), conv(3, 6, 3, pad=1)),
+        "ConvTranspose(4x6x2x2, stride 2x2) -> Conv(3x6x3x3, pad 1 1)",
+        "ConvTranspose(4x3x4x4, pad 1 1, stride 2x2)",
+    ),
+    (
+        "convolution of a transposed one",
+        MAP,
+        (replace(transposed(4, 6, 4), padding=((1, 1), (1, 0))), conv(3, 6, 1)),
+        "ConvTranspose(4x6x4x4, pad 1 1+0, stride 2x2) -> Conv(3x6x1x1)",
+        "ConvTranspose(4x3x4x4, pad 1 1+0, stride 2x2)",
+    ),
+    (
+        "matrix behind a weight",
+        MAP,
+        (conv(6, 4, 3, pad=1), POOL, Reshape((24,)), Linear(numbers(5, 24))),
+        "Conv(6x4x3x3, pad 1 1) -> SumPool(2x2, stride 2x2) -> Reshape(24) -> Linear(5x24)",
+        "Reshape(64) -> Linear(5x64)",
+    ),
+    (
+        "matrix behind a weight",
+        MAP,
+        (transposed(4, 2, 2), Reshape((128,)), Linear(numbers(3, 128))),
+        "ConvTranspose(4x2x2x2, stride 2x2) -> Reshape(128) -> Linear(3x128)",
+        "Reshape(64) -> Linear(3x64)",
+    ),
 ]
 NAMED = {rule.name: rule for rule in RULES}
 
@@ -606,6 +671,36 @@ LEFT_ALONE = [
         "Conv(6x4x3x3) -> Conv(6x3x1x1, groups 2)",
         (conv(6, 4, 3), conv(6, 6, 1, groups=2)),
     ),
+    (
+        "convolution of a convolution",
+        MAP,
+        "Conv(6x4x3x3, pad 1 1) -> Conv(3x6x3x3, pad 1 1)",
+        (conv(6, 4, 3, pad=1), conv(3, 6, 3, pad=1)),
+    ),
+    (  # 32,768 numbers for 4,864
+        "convolution of a convolution",
+        (64, 3, 3),
+        "Conv(64x1x2x2, groups 64) -> Conv(128x64x1x1)",
+        (conv(64, 64, 2, groups=64), conv(128, 64, 1)),
+    ),
+    (
+        "transposed convolution of a pointwise one",
+        MAP,
+        "Conv(6x4x1x1, stride 2x2) -> ConvTranspose(6x3x2x2, stride 2x2)",
+        (conv(6, 4, 1, stride=2), transposed(6, 3, 2)),
+    ),
+    (
+        "convolution of a transposed one",
+        MAP,
+        "ConvTranspose(4x6x4x4, pad 1 1, stride 2x2) -> Conv(3x6x3x3, pad 1 1)",
+        (replace(transposed(4, 6, 4), padding=((1, 1), (1, 1))), conv(3, 6, 3, pad=1)),
+    ),
+    (  # a pixel in four is read: a matrix from all of them would hold more synapses
+        "matrix behind a weight",
+        MAP,
+        "Conv(1x4x1x1, stride 2x2) -> Reshape(4) -> Linear(3x4)",
+        (conv(1, 4, 1, stride=2), Reshape((4,)), Linear(numbers(3, 4))),
+    ),
 ]
 
 
@@ -673,7 +768,12 @@ SIMPLIFIED = {
         (Pad(((2, 1), *NONE)), Reshape((28,)), Linear(numbers(3, 28))),
         [Reshape, Linear],
     ),
-    "concat into depthwise": ((4, 8, 8), (Pad(((2, 0), *NONE)), conv(6, 6, 3, groups=6), conv(5, 6, 1)), [Conv, Conv]),
+    "concat into depthwise": ((4, 8, 8), (Pad(((2, 0), *NONE)), conv(6, 6, 3, groups=6), conv(5, 6, 1)), [Conv]),
+    "a linear network is one matrix": (
+        (3, 8, 8),
+        (conv(4, 3, 3, pad=1), conv(4, 4, 3, pad=1), POOL, Reshape((64,)), Linear(numbers(2, 64))),
+        [Reshape, Linear],
+    ),
     "zero padding becomes the convolution's": ((3, 8, 8), (Pad(((0, 0), (1, 2), (0, 3))), conv(4, 3, 3)), [Conv]),
     "chunk of a convolution": ((3, 8, 8), (conv(8, 3, 3), Slice(0, 4, 8)), [Conv]),
     "slices join": ((3, 8, 8), (Slice(1, 1, 8, 2), Slice(1, 1, 3)), [Slice]),

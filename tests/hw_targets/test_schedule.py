@@ -1,9 +1,11 @@
 """Offsets, delays and length of a pipelined run."""
 
+from dataclasses import replace
+
 import pytest
 
 from hw_targets.schedule import Schedule, schedule
-from toolchain.netlist import InputError, NetlistError
+from toolchain.netlist import InputError, NetlistError, UnsupportedError
 
 
 def test_offsets_are_longest_paths(architecture, make_netlist):
@@ -11,8 +13,8 @@ def test_offsets_are_longest_paths(architecture, make_netlist):
     found = schedule(netlist)
     assert found.offsets[netlist.input.name] == 0
     for population in netlist.populations[1:]:
-        incoming = [found.offsets[c.source] + 1 for c in netlist.inputs(population.name)]
-        assert found.offsets[population.name] == max(incoming)
+        incoming = [found.offsets[c.source] + 1 - c.least_delay for c in netlist.inputs(population.name)]
+        assert found.offsets[population.name] == max(incoming, default=0)
 
 
 def test_what_meets_belongs_to_the_same_timestep(architecture, make_netlist):
@@ -23,7 +25,16 @@ def test_what_meets_belongs_to_the_same_timestep(architecture, make_netlist):
         assert delay >= 1
         source, target = found.window(connection.source, 3), found.window(connection.target, 3)
         for step in range(found.steps(3)):
-            assert source.when(step) == target.when(step + delay)
+            assert source.when(step) == target.when(step + delay - connection.least_delay)
+
+
+def test_a_loop_needs_as_many_timesteps_as_hops(make_netlist):
+    netlist = make_netlist("recurrent")
+    back = next(c for c in netlist.connections if c.name == "b->a")
+    hasty = replace(netlist, connections=(*(c for c in netlist.connections if c is not back), replace(back, delay=1)))
+    with pytest.raises(UnsupportedError, match=r"the loop .* has more hops than timesteps of delay") as error:
+        schedule(hasty)
+    assert "a -> b -> a" in str(error.value) or "b -> a -> b" in str(error.value)
 
 
 def test_the_shortcut_waits(make_netlist):

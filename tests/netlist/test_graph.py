@@ -38,7 +38,8 @@ def test_a_walk_holds_what_is_still_to_be_read(architecture, make_netlist):
     done = last_reads((p.name for p in netlist.populations), netlist.connections)
     held = set()
     for population in netlist.populations:
-        assert {c.source for c in netlist.inputs(population.name)} <= held
         held.add(population.name)
+        # A loop's populations hold what they hand each other until all of them are done.
+        assert {c.source for c in netlist.inputs(population.name) if c.least_delay == 0} <= held
         held -= set(done[population.name])
     assert not held

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim import compile_layer, compile_netlist, golden, simulate, stream
+from sim.lines import Lines
 from toolchain.netlist import AdaFire, InputError, MaxPool, NetlistError
 
 
@@ -126,10 +127,11 @@ def test_a_layer_runs_alone_and_resumes(architecture, make_netlist, make_payload
     spikes = {name: torch.from_numpy(values) for name, values in trace.spikes.items()}
     for population in netlist.populations[1:]:
         layer = compile_layer(population, netlist.inputs(population.name), sources, netlist.membrane_limit, 5)
-        whole = layer.run(spikes, keep_state=True)
+        on_lines = {name: Lines(5, spikes).read(name) for name in layer.sources}
+        whole = layer.run(on_lines, keep_state=True)
         np.testing.assert_array_equal(whole.output.numpy(), trace.populations[population.name])
-        head = layer.run({n: s[:2] for n, s in spikes.items()}, timesteps=2, keep_state=True)
-        tail = layer.run({n: s[2:] for n, s in spikes.items()}, timesteps=3, state=head.state)
+        head = layer.run({n: s[:2] for n, s in on_lines.items()}, timesteps=2, keep_state=True)
+        tail = layer.run({n: s[2:] for n, s in on_lines.items()}, timesteps=3, state=head.state, keep_state=True)
         np.testing.assert_array_equal(torch.cat([head.output, tail.output]).numpy(), whole.output.numpy())
         np.testing.assert_array_equal(tail.state.numpy(), whole.state.numpy())
 

@@ -9,7 +9,9 @@ from toolchain.netlist import (
     AdaFire,
     Connection,
     Conv,
+    CubaLif,
     Input,
+    LeakyReadout,
     Linear,
     MaxPool,
     Netlist,
@@ -160,6 +162,44 @@ class Builder:
         windows = (kernel,) * axes, (stride,) * axes, ((padding, padding),) * axes
         self.connect(self.last, name)
         return self.add(MaxPool(name, before.shape, *windows, before.payload_range[1]))
+
+    def leak(self, name: str, *operators: Drawn, reset="zero", **options) -> "Builder":
+        """Add a `CubaLif` population, with numbers per neuron; as `fire`. `loops` are as in `potential`."""
+
+        def neurons(shape: Shape) -> CubaLif:
+            decays, threshold, bias = self._leaky(shape, self._incoming(name))
+            # What nothing reaches fires at every timestep.
+            return CubaLif(name, shape, threshold, *decays, bias if operators else 65 * threshold, reset)
+
+        return self._leak(name, operators, neurons, **options)
+
+    def potential(self, name: str, *operators: Drawn, **options) -> "Builder":
+        """Add a `LeakyReadout`; as `read`. `loops` are delayed connections: (source, delay, operators)."""
+
+        def logits(shape: Shape) -> LeakyReadout:
+            decays, threshold, bias = self._leaky(shape[:1], self._incoming(name))
+            return LeakyReadout(name, shape, *decays, bias, 1 / threshold)
+
+        return self._leak(name, operators, logits, **options)
+
+    def delay(self, source: str, target: str, delay: int | Callable[[Shape], np.ndarray], *operators: Drawn) -> None:
+        """Add a connection with a delay; one that draws it is handed the shape of the weights."""
+        self.connect(source, target, *operators)
+        made = self.connections.pop()
+        drawn = delay(made.operators[-1].weight.shape) if callable(delay) else delay
+        self.connections.append(Connection(source, target, made.operators, drawn))
+
+    def _leaky(self, shape: Shape, incoming: Incoming):
+        typical = max(1, int(self.law.neurons(self.rng, 1, shape[:1], incoming)[0].mean()))
+        decays = [self.rng.choice([0, 4096, *self.ints(1, 4095, 4)], shape) for _ in range(2)]
+        return decays, self.ints(max(1, typical // 2), 2 * typical, *shape), self.ints(-20, 64 * typical // 4, *shape)
+
+    def _leak(self, name, operators, population, *, source=None, loops=(), shape=None) -> "Builder":
+        incoming = [(source or self.last, operators)] if operators else []
+        self._grow(name, incoming, shape, population)
+        for start, delay, chain in loops:
+            self.delay(start, name, delay, *chain)
+        return self
 
     def netlist(self, timesteps: int, **settings) -> Netlist:
         graph = tuple(self.populations.values()), tuple(self.connections)

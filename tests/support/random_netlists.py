@@ -151,10 +151,29 @@ def pieces(seed: int, timesteps: int, phi: int) -> Netlist:
     return b.read("output", b.linear(4)).netlist(timesteps)
 
 
+def leaky(seed: int, timesteps: int, phi: int) -> Netlist:
+    """Leaky neurons after a convolution of graded payloads, both resets, bursts among them, and a leaky readout."""
+    b = start(seed, phi, (3, 6, 6))
+    b.leak("a", b.conv(6, stride=2)).fire("b", b.conv(5)).leak("c", b.linear(9), reset="subtract")
+    return b.potential("output", b.linear(3)).netlist(timesteps)
+
+
+def recurrent(seed: int, timesteps: int, phi: int) -> Netlist:
+    """Loops: a population on itself, two on each other, delays in front, synapse by synapse, and a bias alone."""
+    b = start(seed, phi, (6,), bits=1, signed=False, coding="frames")
+    b.leak("bias", shape=(2,))
+    b.leak("a", b.linear(8), source="input", loops=[("a", 1, (b.linear(8),)), ("bias", 0, (b.linear(8),))])
+    b.leak("b", b.linear(5), reset="subtract")
+    b.delay("b", "a", 2, b.linear(8))
+    b.potential("output", b.linear(3))
+    b.delay("input", "output", lambda shape: b.rng.integers(0, 4, shape), b.linear(3))
+    return b.netlist(timesteps)
+
+
 ARCHITECTURES = {
     f.__name__: f
     for f in (
         *(conv, residual, shortcut, depthwise, maxpool, frames),
-        *(per_neuron, linear, saturating, wide, upsampling, sequence, pieces),
+        *(per_neuron, linear, saturating, wide, upsampling, sequence, pieces, leaky, recurrent),
     )
 }

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from signal import SIGINT, pthread_kill
 from threading import Timer, main_thread
 from typing import TYPE_CHECKING
@@ -45,6 +45,7 @@ WORKFLOW = (
     "export",
     "import",
     "run",
+    "data events",
 )
 
 
@@ -57,6 +58,7 @@ def _register() -> None:
     from toolchain.cli import (  # noqa: F401
         check,
         convert,
+        data,
         demo,
         energy,
         export,
@@ -72,18 +74,27 @@ def _register() -> None:
 
 
 def commands() -> dict[str, TyperCommand]:
-    """Return every command by name, in the order of the help."""
+    """Return every command by name, in the order of the help; those of a group by both words."""
     _register()
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
-    return {name: command for name, command in group.commands.items() if isinstance(command, TyperCommand)}
+    return dict(sorted(_named(group), key=lambda found: _position(found[0])))
+
+
+def _named(group: TyperGroup, before: str = "") -> Iterator[tuple[str, TyperCommand]]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from _named(command, f"{before}{name} ")
+        elif isinstance(command, TyperCommand):
+            yield before + name, command
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its status.
 
     0 done; 1 a check failed; 2 bad usage or bad input, with one line on stderr; 3 a backend is not
-    installed or died; 130 interrupted. A traceback appears only when ADAFIRE_DEBUG is set.
+    installed or died; 4 a conversion does not compute what its network does; 130 interrupted. A
+    traceback appears only when ADAFIRE_DEBUG is set.
     """
     sys.unraisablehook = _press_again
     _replace_what_cannot_be_shown()
@@ -130,7 +141,7 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except AdafireError as error:
-        _explain(f"error: {error_in_flags(error, flags_of(arguments[:1]), flags_of(WORKFLOW))}")
+        _explain(f"error: {error_in_flags(error, flags_of(_called(arguments)), flags_of(WORKFLOW))}")
         return error.exit_status
     except MemoryError:
         _explain("error: not enough memory; use a smaller --batch or --limit")
@@ -147,6 +158,12 @@ def run(arguments: list[str]) -> int:
 def _give_up(error: Exception) -> int:
     _explain(f"internal error: {type(error).__name__}: {error} (set ADAFIRE_DEBUG=1 for the traceback)")
     return INTERNAL_ERROR
+
+
+def _called(arguments: Sequence[str]) -> list[str]:
+    """Return the command that a line calls, of one word or of two, if there is such."""
+    words = (" ".join(arguments[:2]), *arguments[:1])
+    return [name for name in words if name in WORKFLOW]
 
 
 def flags_of(names: Sequence[str]) -> dict[str, str]:

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 from toolchain.convert.recipe import Recipe
 
 if TYPE_CHECKING:
+    from toolchain.convert.agreement import Agreement, measure_agreement
     from toolchain.convert.pipeline import choose_samples, convert_network
     from toolchain.convert.stages import measure_stages
 
 _HOME = {
+    "Agreement": "toolchain.convert.agreement",
     "choose_samples": "toolchain.convert.pipeline",
     "convert_network": "toolchain.convert.pipeline",
+    "measure_agreement": "toolchain.convert.agreement",
     "measure_stages": "toolchain.convert.stages",
 }
 
-__all__ = ["Recipe", "choose_samples", "convert_network", "measure_stages"]
+__all__ = ["Agreement", "Recipe", "choose_samples", "convert_network", "measure_agreement", "measure_stages"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
+from toolchain.convert.agreement import check_agreement, measure_agreement
 from toolchain.convert.recipe import Recipe
 from toolchain.convert.stages import check_labelled, guess_note, measure_stages, measure_substituted
 from toolchain.data import Dataset, choose_input, parse_normalization
@@ -70,6 +71,9 @@ def convert_network(
         When a number does not fit the target's fields.
     UnsupportedError
         When the network has gates and `freeze_gates` is false.
+    CollapseError
+        When the netlist does not compute what the ANN does, unless the recipe accepts that; the layer where it breaks
+        is named.
     """
     precision = Precision(recipe.weight_bits, recipe.hardware)
     # Whatever can be refused is refused now, not after minutes of calibration.
@@ -112,7 +116,9 @@ def convert_network(
     netlist = quantize(spiking, precision, provenance)
     payloads = (prepared.payload if data.is_frames else prepared.payload[0]).numpy()
     curves, gates = measure_curves(made, netlist, prepared.x, payloads), made.gates
-    accuracies, notes = None, netlist.provenance.notes or ()
+    agreement = measure_agreement(network, netlist, prepared, progress=progress)
+    notes = (*(netlist.provenance.notes or ()), *check_agreement(agreement, accept=recipe.accept_collapse))
+    accuracies = None
     if evaluate is not None:
         accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
         curves, gates = measure_substituted(made, curves, netlist, evaluate)

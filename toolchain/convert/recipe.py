@@ -74,6 +74,9 @@ class Recipe:
         Whether samples may stop early.
     alpha_base : float, optional
         Of eq. 15; by default alpha is fitted (`toolchain.calibrate.early_exit`).
+    accept_collapse : bool
+        Whether a netlist that does not compute what the ANN does (`toolchain.convert.agreement`) is taken as it is,
+        with a note, and not refused.
     executor : str
         Where strategy "layers" measures, as `toolchain.workers.run_tasks` takes it.
     cache : Path, optional
@@ -131,6 +134,9 @@ class Recipe:
     alpha_base: float | None = field(
         default=None, metadata=_about("alpha_base of eq. 15 for `early_exit`.  [default: fit alpha]", 0, 1)
     )
+    accept_collapse: bool = field(
+        default=False, metadata=_about("Take a netlist that does not compute what the ANN does as it is, with a note.")
+    )
     executor: str = field(
         default="local", metadata=_about("Where `strategy` layers measures: local, local:N or dask://HOST:PORT.")
     )
@@ -174,7 +180,8 @@ class Recipe:
     def settings(self) -> dict[str, Scalar]:
         """Return what decided the netlist as JSON values, for its provenance.
 
-        The normalisation is left out, the netlist's input has it; and where measurements ran decides nothing.
+        The normalisation is left out, the netlist's input has it; where measurements ran, and what was accepted, decide
+        nothing.
         """
         return {
             "timesteps": self.timesteps,

@@ -2,7 +2,7 @@
 
 from toolchain.data.dataset import Dataset, channels_first, check_data
 from toolchain.data.normalization import Normalization, choose_input, parse_normalization
-from toolchain.data.npz_file import read_data
+from toolchain.data.npz_file import read_data, write_data
 
 __all__ = [
     "Dataset",
@@ -12,4 +12,5 @@ __all__ = [
     "choose_input",
     "parse_normalization",
     "read_data",
+    "write_data",
 ]

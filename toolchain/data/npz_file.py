@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from toolchain.data.dataset import Dataset, channels_first
+from toolchain.files import replacing
 from toolchain.netlist import FormatError, InputError, Shape
 
 #: Largest array that is read, in bytes.
@@ -86,6 +87,23 @@ def read_data(path: Path | str, *, limit: int | None = None) -> Dataset:
     if labels is not None and (labels.ndim != 1 or labelled != total):
         raise InputError(str(path), f"labels of shape {(labelled, *labels.shape[1:])} found, expected ({total},)")
     return Dataset(path.name, channels_first(str(path), key, values), _labels(labels), key == "frames")
+
+
+def write_data(path: Path | str, **arrays: np.ndarray) -> None:
+    """Write arrays as a data file, compressed; whole or not at all, the same bytes for the same arrays.
+
+    Parameters
+    ----------
+    path : path
+    **arrays : ndarray
+        `images` or `frames`, `labels`: as `read_data` takes them.
+    """
+    formats: Any = np.lib.format  # numpy leaves these functions untyped
+    with replacing(path) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            # A fixed date: numpy's own writer puts the time of writing in.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
+                formats.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _labels(labels: np.ndarray | None) -> np.ndarray | None:

@@ -7,13 +7,13 @@ from math import sqrt
 import numpy as np
 
 from toolchain.data import Dataset
-from toolchain.netlist import InputError, Netlist, Readout, Shape
+from toolchain.netlist import AnyReadout, InputError, Netlist, Shape
 
 #: Standard deviations of a normal distribution that 95 % of it lie within.
 _WITHIN = 1.959964
 
 
-def scored_readout(netlist: Netlist, readout: str | None = None) -> Readout | None:
+def scored_readout(netlist: Netlist, readout: str | None = None) -> AnyReadout | None:
     """Return the readout that labels judge: the named one, or the only one; None where there is no such.
 
     Raises

@@ -21,7 +21,7 @@ from sim import Activity
 from toolchain.data import Dataset, check_data
 from toolchain.display import Progress, silent
 from toolchain.evaluate.scoring import classes, scored_readout
-from toolchain.netlist import InputError, Netlist, Readout, Trace
+from toolchain.netlist import AnyReadout, InputError, Netlist, Trace
 from toolchain.workers import run_tasks
 
 Value = TypeVar("Value")
@@ -44,7 +44,7 @@ class Samples:
         As the netlist's input emits them.
     labels : ndarray (N,), int64, or None
         None also where no readout is scored.
-    scored : Readout or None
+    scored : AnyReadout or None
         Whose decisions the labels judge.
     clips : int
         Values that left the input's range and were clipped.
@@ -53,7 +53,7 @@ class Samples:
     first: int
     payloads: np.ndarray
     labels: np.ndarray | None
-    scored: Readout | None
+    scored: AnyReadout | None
     clips: int
 
 
@@ -184,7 +184,7 @@ def stream(
             yield _run(backend, samples, _in_parts(advance, backend.parts(size)))
 
 
-def _check(netlist: Netlist, data: Dataset, readout: str | None) -> Readout | None:
+def _check(netlist: Netlist, data: Dataset, readout: str | None) -> AnyReadout | None:
     """Raise unless the data, and labels if any, fit the netlist: here they meet first, and nothing checks later.
 
     Return the readout that the labels judge.
@@ -196,7 +196,7 @@ def _check(netlist: Netlist, data: Dataset, readout: str | None) -> Readout | No
     return None if data.labels is None else scored
 
 
-def _batches(netlist: Netlist, data: Dataset, scored: Readout | None, batch: int) -> Iterator[Samples]:
+def _batches(netlist: Netlist, data: Dataset, scored: AnyReadout | None, batch: int) -> Iterator[Samples]:
     source = netlist.input
     for first in range(0, len(data), batch):
         x = data.normalized(source.mean, source.std, first, first + batch)

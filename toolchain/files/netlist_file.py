@@ -7,7 +7,7 @@ random names, a fixed version of the container. Reading trusts nothing: see `gua
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from toolchain.netlist.graph import Connection, Netlist
 from toolchain.netlist.operators import OPERATOR_KINDS
 from toolchain.netlist.populations import POPULATION_KINDS
 from toolchain.netlist.provenance import Provenance
-from toolchain.netlist.records import from_record, to_record
+from toolchain.netlist.records import from_record, smallest_integer, to_record
 
 FORMAT = "adafire-netlist"
 #: Version of the schema; a reader takes this one only.
@@ -71,9 +71,20 @@ def netlist_bytes(netlist: Netlist) -> bytes:
             group = connections.create_group(f"{index:05d}")
             group.attrs["source"] = np.bytes_(connection.source)
             group.attrs["target"] = np.bytes_(connection.target)
+            # Only where there is one: what earlier versions wrote has none, and equal netlists give equal bytes.
+            if np.any(connection.delay):
+                _write_delay(group, connection.delay)
             for position, operator in enumerate(connection.operators):
                 _write_record(group.create_group(f"{position:02d}"), operator)
     return buffer.getvalue()
+
+
+def _write_delay(group: h5py.Group, delay: int | np.ndarray) -> None:
+    """Write one delay as an attribute, those of every synapse as an array."""
+    if isinstance(delay, np.ndarray):
+        group.create_dataset("delay", data=smallest_integer(delay))
+    else:
+        group.attrs["delay"] = np.int64(delay)
 
 
 def _write_record(group: h5py.Group, item: Any) -> None:
@@ -166,8 +177,8 @@ def _read(root: Guarded) -> Netlist:
     )
 
 
-def _numbered(group: Guarded, limit: int, digits: int) -> list[str]:
-    names = group.names()
+def _numbered(group: Guarded, limit: int, digits: int, besides: Collection[str] = ()) -> list[str]:
+    names = [name for name in group.names() if name not in besides]
     if len(names) > limit:
         raise FormatError(group.where, f"{len(names)} entries found, expected at most {limit}")
     expected = [f"{i:0{digits}d}" for i in range(len(names))]
@@ -178,10 +189,23 @@ def _numbered(group: Guarded, limit: int, digits: int) -> list[str]:
 
 def _read_connection(group: Guarded) -> Connection:
     source, target = group.attribute("source"), group.attribute("target")
-    if group.attribute_names() != {"source", "target"} or not isinstance(source, str) or not isinstance(target, str):
-        raise FormatError(group.where, "attributes other than the names of source and target found")
-    operators = tuple(_read_record(group.child(name), OPERATOR_KINDS) for name in _numbered(group, MAX_OPERATORS, 2))
-    return Connection(source, target, operators)
+    attributes = group.attribute_names() - {"delay"}
+    if attributes != {"source", "target"} or not isinstance(source, str) or not isinstance(target, str):
+        raise FormatError(group.where, "attributes other than source, target and delay found")
+    names = _numbered(group, MAX_OPERATORS, 2, besides={"delay"})
+    operators = tuple(_read_record(group.child(name), OPERATOR_KINDS) for name in names)
+    return Connection(source, target, operators, _read_delay(group))
+
+
+def _read_delay(group: Guarded) -> int | np.ndarray:
+    if "delay" in group.attribute_names():
+        return group.integer("delay")
+    if "delay" not in group.names():
+        return 0
+    delay = group.array("delay")
+    if delay.dtype.kind not in "iu":
+        raise FormatError(group.at("delay"), f"{delay.dtype} found, expected integers")
+    return delay.astype(np.int64)
 
 
 def _read_record(group: Guarded, kinds: Mapping[str, type]) -> Any:

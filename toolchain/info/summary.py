@@ -6,12 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from toolchain.display import Displayed
 from toolchain.files import SCHEMA
-from toolchain.netlist import AdaFire, Connection, Input, MaxPool, Netlist, Population, Readout, Weighted
+from toolchain.netlist import (
+    AdaFire,
+    Connection,
+    CubaLif,
+    Input,
+    Leaky,
+    LeakyReadout,
+    MaxPool,
+    Netlist,
+    Population,
+    Readout,
+    Weighted,
+)
 from toolchain.netlist.bounds import can_saturate
 
 
@@ -56,9 +69,9 @@ def summarize(netlist: Netlist) -> Summary:
     populations = [_population(netlist, p) for p in netlist.populations]
     connections = [_connection(c) for c in netlist.connections]
     constants = sum(
-        (p.threshold.size if isinstance(p, AdaFire) else 0) + p.bias.size
+        (p.threshold.size if isinstance(p, AdaFire | CubaLif) else 0) + p.bias.size
         for p in netlist.populations
-        if isinstance(p, AdaFire | Readout)
+        if not isinstance(p, Input | MaxPool)
     )
     return Summary(
         {
@@ -96,14 +109,34 @@ def _population(netlist: Netlist, population: Population) -> dict[str, Any]:
             }
         case MaxPool():
             return {**common, "kernel": list(population.kernel), "stride": list(population.stride)}
+        case CubaLif():
+            return {
+                **common,
+                **_decays(population),
+                "threshold": [int(population.threshold.min()), int(population.threshold.max())],
+                "reset": population.reset,
+                "can_saturate": can_saturate(netlist, population.name),
+            }
+        case LeakyReadout():
+            return {**common, **_decays(population), "can_saturate": can_saturate(netlist, population.name)}
         case Readout():
             return common
 
 
+def _decays(population: Leaky) -> dict[str, list[int]]:
+    decays = {"current_decay": population.current_decay, "voltage_decay": population.voltage_decay}
+    return {name: [int(values.min()), int(values.max())] for name, values in decays.items()}
+
+
 def _connection(connection: Connection) -> dict[str, Any]:
+    # Only where there is one, as in the file.
+    delays = (
+        {"delay": [int(np.min(connection.delay)), int(np.max(connection.delay))]} if np.any(connection.delay) else {}
+    )
     return {
         "source": connection.source,
         "target": connection.target,
+        **delays,
         "operators": [type(o).__name__ for o in connection.operators],
         "weights": sum(o.weight.size for o in connection.operators if isinstance(o, Weighted)),
     }

@@ -32,7 +32,8 @@ def netlist_text(netlist: Netlist) -> str:
         record = to_record(population)
         lines.append(_line(f"population {record.pop('name')} {type(population).__name__}", record.items()))
     for connection in netlist.connections:
-        lines.append(f"connection {connection.name}")
+        delay = [("delay", connection.delay)] if np.any(connection.delay) else []
+        lines.append(_line(f"connection {connection.name}", delay))
         lines += [_line(f"  {type(o).__name__}", to_record(o).items()) for o in connection.operators]
     lines.append(f"hash {netlist.content_hash}")
     return "".join(f"{line}\n" for line in lines)

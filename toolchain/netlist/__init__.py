@@ -5,6 +5,7 @@ from toolchain.netlist.bounds import (
     Incoming,
     Interval,
     bound_current,
+    bound_leaky,
     bound_membrane,
     bound_partial_sums,
     bound_total_current,
@@ -13,9 +14,11 @@ from toolchain.netlist.bounds import (
     partial_sum_bound,
     total_current_bound,
 )
+from toolchain.netlist.delays import Group, split_delays
 from toolchain.netlist.errors import (
     AdafireError,
     BackendError,
+    CollapseError,
     FormatError,
     InputError,
     NetlistError,
@@ -23,6 +26,7 @@ from toolchain.netlist.errors import (
     UnsupportedError,
 )
 from toolchain.netlist.graph import Connection, Netlist, check_graph, last_reads
+from toolchain.netlist.leaky import CubaLif, Leaky, LeakyReadout
 from toolchain.netlist.linear import adjoint, apply, apply_chain, chain_matrix
 from toolchain.netlist.macs import dense_macs, padded_macs
 from toolchain.netlist.operators import (
@@ -41,7 +45,16 @@ from toolchain.netlist.operators import (
     chain_shapes,
 )
 from toolchain.netlist.payloads import check_payloads
-from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout
+from toolchain.netlist.populations import (
+    AdaFire,
+    AnyReadout,
+    Input,
+    MaxPool,
+    Population,
+    Readout,
+    Spiking,
+    can_limit,
+)
 from toolchain.netlist.provenance import Accuracies, Measured, Origin, Provenance, SensitivityTable
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
 from toolchain.netlist.synapses import fan_in, fan_out, fan_outs
@@ -51,17 +64,23 @@ __all__ = [
     "Accuracies",
     "AdaFire",
     "AdafireError",
+    "AnyReadout",
     "BackendError",
+    "CollapseError",
     "Connection",
     "Conv",
     "ConvTranspose",
+    "CubaLif",
     "CurveRecord",
     "FormatError",
     "FrozenGates",
+    "Group",
     "Incoming",
     "Input",
     "InputError",
     "Interval",
+    "Leaky",
+    "LeakyReadout",
     "Linear",
     "MaxPool",
     "Measured",
@@ -81,6 +100,7 @@ __all__ = [
     "SensitivityTable",
     "Shape",
     "Slice",
+    "Spiking",
     "SumPool",
     "TargetError",
     "Trace",
@@ -90,9 +110,11 @@ __all__ = [
     "apply",
     "apply_chain",
     "bound_current",
+    "bound_leaky",
     "bound_membrane",
     "bound_partial_sums",
     "bound_total_current",
+    "can_limit",
     "can_saturate",
     "chain_matrix",
     "chain_shapes",
@@ -108,5 +130,6 @@ __all__ = [
     "padded_macs",
     "partial_sum_bound",
     "per_channel",
+    "split_delays",
     "total_current_bound",
 ]

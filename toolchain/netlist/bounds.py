@@ -15,6 +15,7 @@ import numpy as np
 from toolchain.netlist.errors import NetlistError
 from toolchain.netlist.factored import Map, forward, full, multiplied
 from toolchain.netlist.graph import Connection, Netlist
+from toolchain.netlist.leaky import DECAY_UNITY, STATE_LIMIT, WEIGHT_SHIFT, CubaLif, Leaky, LeakyReadout
 from toolchain.netlist.operators import Operator, Resample, Weighted
 from toolchain.netlist.populations import AdaFire, MaxPool, Population, Readout
 from toolchain.netlist.shapes import Shape, per_channel
@@ -54,7 +55,7 @@ def _magnitudes(operator: Operator) -> Operator:
 
 
 def _payload_range(population: Population) -> tuple[int, int]:
-    if isinstance(population, Readout):
+    if isinstance(population, Readout | LeakyReadout):
         raise NetlistError(population.name, "a readout emits no payload")
     return population.payload_range
 
@@ -100,7 +101,10 @@ def bound_partial_sums(connection: Connection, source: Population) -> int:
 
 
 def bound_total_current(population: Population, sources: Incoming) -> Interval:
-    """Bound the whole current of one timestep into a population, bias included, per neuron."""
+    """Bound the whole current of one timestep into a population, per neuron; in units of a weight.
+
+    The bias is part of it, but for leaky populations, which add theirs to the membrane potential.
+    """
     shape = population.current_shape if isinstance(population, MaxPool) else population.shape
     low, high = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     for connection, source in sources:
@@ -112,13 +116,14 @@ def bound_total_current(population: Population, sources: Incoming) -> Interval:
     return Interval(low, high)
 
 
-def bound_membrane(population: AdaFire | Readout, sources: Incoming, timesteps: int) -> Interval:
+def bound_membrane(population: AdaFire | Readout | Leaky, sources: Incoming, timesteps: int) -> Interval:
     """Bound the membrane potential before firing over a whole run, per neuron.
 
     Parameters
     ----------
-    population : AdaFire or Readout
-        Of a readout, its running sum.
+    population : AdaFire, CubaLif, Readout or LeakyReadout
+        Of a readout, its running sum. Of leaky populations, whose potential is in 1/64 of a weight, a current that
+        wraps around is not in it: `bound_leaky` says whether one can.
     sources : Incoming
     timesteps : int
         Length of the run.
@@ -131,6 +136,8 @@ def bound_membrane(population: AdaFire | Readout, sources: Incoming, timesteps: 
     current = bound_total_current(population, sources)
     if isinstance(population, Readout):
         return Interval(np.minimum(current.low, 0) * timesteps, np.maximum(current.high, 0) * timesteps)
+    if isinstance(population, CubaLif | LeakyReadout):
+        return bound_leaky(population, current, timesteps)[1]
     theta = per_channel(population.threshold, population.shape)
     initial = np.broadcast_to(per_channel(population.initial, population.shape), population.shape).astype(np.int64)
     low, high = initial, initial
@@ -142,6 +149,35 @@ def bound_membrane(population: AdaFire | Readout, sources: Incoming, timesteps: 
         low = np.minimum(low, 0)
         high = np.minimum(high, np.maximum(theta - 1, high - population.phi * theta))
     return Interval(least, most)
+
+
+def bound_leaky(population: Leaky, current: Interval, timesteps: int) -> tuple[Interval, Interval]:
+    """Bound current and membrane potential of a leaky population over a run, in 1/64 of a weight, per neuron.
+
+    Parameters
+    ----------
+    population : CubaLif or LeakyReadout
+    current : Interval
+        What arrives in one timestep, in units of a weight.
+    timesteps : int
+
+    Returns
+    -------
+    current, potential : Interval
+        Ranges that no timestep leaves, without the limits of 24 bits.
+    """
+    shape = population.shape
+    keep_u = DECAY_UNITY - per_channel(population.current_decay, shape).astype(np.float64)
+    keep_v = DECAY_UNITY - per_channel(population.voltage_decay, shape).astype(np.float64)
+    arriving = np.stack([np.minimum(current.low, 0), np.maximum(current.high, 0)]) * float(2**WEIGHT_SHIFT)
+    bias = per_channel(population.bias, shape)
+    drive = np.stack(np.broadcast_arrays(np.minimum(bias, 0), np.maximum(bias, 0)))
+    u = v = np.zeros((2, *shape))
+    for _ in range(timesteps):
+        # Both ends only grow apart, and truncation moves neither outwards.
+        u = np.trunc(u * keep_u / DECAY_UNITY) + arriving
+        v = np.trunc(v * keep_v / DECAY_UNITY) + u + drive
+    return Interval(*_integers(population.name, u)), Interval(*_integers(population.name, v))
 
 
 def partial_sum_bound(netlist: Netlist, connection: Connection) -> int:
@@ -157,11 +193,15 @@ def total_current_bound(netlist: Netlist, name: str) -> Interval:
 def membrane_bound(netlist: Netlist, name: str, timesteps: int | None = None) -> Interval:
     """Bound a membrane potential, or a readout's running sum, over a run of a netlist: see `bound_membrane`."""
     population = netlist[name]
-    if not isinstance(population, AdaFire | Readout):
+    if not isinstance(population, AdaFire | Readout | CubaLif | LeakyReadout):
         raise TypeError(f"{name} has no membrane potential")
     return bound_membrane(population, incoming(netlist, name), timesteps or netlist.timesteps)
 
 
 def can_saturate(netlist: Netlist, name: str, timesteps: int | None = None) -> bool:
-    """Return whether a population's membrane potential could reach the saturation limit."""
+    """Return whether a population's membrane potential could reach the saturation limit, or a current wrap around."""
+    population = netlist[name]
+    if isinstance(population, CubaLif | LeakyReadout):
+        current, potential = bound_leaky(population, total_current_bound(netlist, name), timesteps or netlist.timesteps)
+        return max(current.magnitude, potential.magnitude) >= STATE_LIMIT
     return membrane_bound(netlist, name, timesteps).magnitude > netlist.membrane_limit

@@ -57,3 +57,11 @@ def check_positive_ints(where: str, what: str, values: Sequence[int], *, minimum
     """Raise unless all of `values` are ints of at least `minimum`."""
     if any(isinstance(v, bool) or not isinstance(v, int) or v < minimum for v in values):
         raise NetlistError(where, f"{what} {tuple(values)} found, expected integers of at least {minimum}")
+
+
+def check_channelwise(where: str, what: str, values: np.ndarray, shape: Shape, *, full: bool) -> None:
+    """Raise unless `values` are given per channel, or (with `full`) for every neuron."""
+    allowed = [(shape[0],)] + ([shape] if full else [])
+    if values.shape not in allowed:
+        expected = " or ".join(map(str, allowed))
+        raise NetlistError(where, f"{what} has shape {values.shape}, expected {expected}")

@@ -64,6 +64,12 @@ class TargetError(AdafireError, ValueError):
     """A number that does not fit a field of the hardware target."""
 
 
+class CollapseError(AdafireError, ArithmeticError):
+    """A conversion whose netlist does not compute what the ANN does."""
+
+    exit_status: ClassVar[int] = 4
+
+
 class BackendError(AdafireError, RuntimeError):
     """A backend that is not installed, died, hung or raised."""
 

@@ -13,16 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.netlist.delays import Group, balanced_depths, check_delay, run_groups, split_delays
 from toolchain.netlist.errors import NetlistError
+from toolchain.netlist.leaky import CubaLif, LeakyReadout
 from toolchain.netlist.operators import Operator, Weighted, chain_shapes
 from toolchain.netlist.overview import as_html, plain_table, population_row
-from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout, Spiking
+from toolchain.netlist.populations import AdaFire, AnyReadout, Input, MaxPool, Population, Readout, Spiking
 from toolchain.netlist.provenance import Provenance
-from toolchain.netlist.records import digest, hashed_fields
+from toolchain.netlist.records import digest, hashed_fields, smallest_integer
 from toolchain.netlist.shapes import Shape
 
 #: Longest run that a netlist may ask for; bounds what a corrupted file can cost.
 MAX_TIMESTEPS = 4096
+
+#: Width of current and membrane potential of leaky neurons.
+LEAKY_BITS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +40,30 @@ class Connection:
         Population names.
     operators : tuple of Operator
         Applied in order; none is the identity.
+    delay : int or ndarray, int64
+        Timesteps from a payload to its effect: 0 within the same timestep; at least 1 for what runs backwards, or to
+        its own source. An array, of the shape of the chain's only weights (a `Linear`), delays synapse by synapse.
     """
 
     source: str
     target: str
     operators: tuple[Operator, ...]
+    delay: int | np.ndarray = 0
 
     @property
     def name(self) -> str:
         """How messages and tables call this connection."""
         return f"{self.source}->{self.target}"
+
+    @property
+    def least_delay(self) -> int:
+        """The shortest delay of its synapses."""
+        return int(np.min(self.delay))
+
+    @cached_property
+    def parts(self) -> tuple[tuple[int, tuple[Operator, ...]], ...]:
+        """The synapses by their delay, each with the operators that deliver them: what executors run."""
+        return split_delays(self.delay, self.operators)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +110,8 @@ class Netlist:
             raise NetlistError("netlist", f"membrane_bits {self.membrane_bits} found, expected 8 to 32")
         if self.alpha and (len(self.alpha) != self.timesteps or not np.all(np.isfinite(self.alpha))):
             raise NetlistError("netlist", f"alpha has {len(self.alpha)} values, expected {self.timesteps} finite ones")
+        for connection in self.connections:
+            check_delay(connection.name, connection.delay, connection.operators)
         order = check_graph(self.populations, self.connections)
         object.__setattr__(
             self,
@@ -104,6 +125,10 @@ class Netlist:
                 self._check_maxpool(population)
             if isinstance(population, AdaFire):
                 self._check_membrane(population)
+            if isinstance(population, CubaLif | LeakyReadout) and self.membrane_bits != LEAKY_BITS:
+                raise NetlistError(
+                    population.name, f"leaky neurons have {LEAKY_BITS} bits, but membrane_bits is {self.membrane_bits}"
+                )
 
     def _check_weights(self, connection: Connection) -> None:
         low, high = -(2 ** (self.weight_bits - 1)), 2 ** (self.weight_bits - 1) - 1
@@ -177,16 +202,16 @@ class Netlist:
 
     @property
     def spiking(self) -> tuple[Spiking, ...]:
-        """The populations that emit bursts, in topological order."""
-        return tuple(p for p in self.populations if isinstance(p, AdaFire | MaxPool))
+        """The populations that emit spikes or bursts, in topological order."""
+        return tuple(p for p in self.populations if isinstance(p, AdaFire | CubaLif | MaxPool))
 
     @property
-    def readouts(self) -> tuple[Readout, ...]:
+    def readouts(self) -> tuple[AnyReadout, ...]:
         """The populations that are read out, in topological order."""
-        return tuple(p for p in self.populations if isinstance(p, Readout))
+        return tuple(p for p in self.populations if isinstance(p, Readout | LeakyReadout))
 
     @property
-    def classifier(self) -> Readout | None:
+    def classifier(self) -> AnyReadout | None:
         """The readout that decides on classes: the only one, if it is a single list of logits; else None."""
         readouts = self.readouts
         return readouts[0] if len(readouts) == 1 and len(readouts[0].shape) == 1 else None
@@ -207,17 +232,25 @@ class Netlist:
     def payload_range(self, name: str) -> tuple[int, int]:
         """Return the least and greatest payload that a population emits."""
         population = self[name]
-        if isinstance(population, Readout):
+        if isinstance(population, Readout | LeakyReadout):
             raise NetlistError(name, "a readout emits no payload")
         return population.payload_range
 
     @cached_property
     def depths(self) -> Mapping[str, int]:
-        """Longest path from the input to each population, in hops (semantics, section 4)."""
-        depth: dict[str, int] = {}
-        for population in self.populations:
-            depth[population.name] = max((depth[c.source] + 1 for c in self.inputs(population.name)), default=0)
-        return depth
+        """Longest path from the input to each population, in hops less the delays on it (semantics, section 4).
+
+        Raises
+        ------
+        UnsupportedError
+            When a loop has more hops than its delays are timesteps: no pipeline balances it.
+        """
+        return balanced_depths([p.name for p in self.populations], self.connections)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The populations in the order to run them: each for itself, or a loop's together."""
+        return run_groups([p.name for p in self.populations], self.connections)
 
     @cached_property
     def content_hash(self) -> str:
@@ -229,9 +262,17 @@ class Netlist:
             values += hashed_fields(population)
         for connection in self.connections:
             values.append((connection.source, connection.target, len(connection.operators)))
+            # Written down only where there is one: netlists of earlier versions keep their hash.
+            if np.any(connection.delay):
+                values += ["delay", _plain_delay(connection.delay)]
             for operator in connection.operators:
                 values += hashed_fields(operator)
         return digest(values)
+
+
+def _plain_delay(delay: int | np.ndarray) -> int | np.ndarray:
+    """Return a delay as files and the hash have it."""
+    return smallest_integer(delay) if isinstance(delay, np.ndarray) else int(delay)
 
 
 def check_graph(populations: tuple[Any, ...], connections: tuple[Connection, ...]) -> dict[str, int]:
@@ -261,8 +302,12 @@ def check_graph(populations: tuple[Any, ...], connections: tuple[Connection, ...
             raise NetlistError(connection.name, "an input takes no connections")
         if connection.source not in emitting:
             raise NetlistError(connection.name, f"{connection.source!r} is a readout and emits nothing")
-        if order[connection.source] >= order[connection.target]:
-            raise NetlistError(connection.name, "runs backwards: cycles are not supported, and order is topological")
+        if order[connection.source] >= order[connection.target] and connection.least_delay < 1:
+            raise NetlistError(
+                connection.name,
+                "runs backwards without delay: populations stand in topological order, and a loop needs a delay",
+                "give it a delay of at least one timestep, or order the populations",
+            )
         try:
             reached = chain_shapes(connection.operators, shapes[connection.source])[-1]
         except NetlistError as error:

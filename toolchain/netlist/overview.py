@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from toolchain.netlist.leaky import CubaLif, LeakyReadout
 from toolchain.netlist.populations import AdaFire, Input, MaxPool, Population, Readout
 
 
@@ -15,11 +16,24 @@ def population_row(population: Population) -> tuple[str, ...]:
             what = f"{population.bits} bits, {'signed' if population.signed else 'unsigned'}, {population.coding}"
         case AdaFire():
             what = f"phi {population.phi}, threshold {population.threshold.min()} .. {population.threshold.max()}"
+        case CubaLif():
+            what = f"threshold {population.threshold.min()} .. {population.threshold.max()}, {_decays(population)}"
+        case LeakyReadout():
+            what = f"membrane potential, {_decays(population)}"
         case MaxPool():
             what = f"windows of {'x'.join(map(str, population.kernel))}"
         case Readout():
             what = "running sum"
     return population.name, type(population).__name__, "x".join(map(str, population.shape)), what
+
+
+def _decays(population: CubaLif | LeakyReadout) -> str:
+    """Return the decays of current and potential."""
+    ends = (
+        "..".join(dict.fromkeys((str(d.min()), str(d.max()))))
+        for d in (population.current_decay, population.voltage_decay)
+    )
+    return "decays {} and {} of 4096".format(*ends)
 
 
 def plain_table(head: str, rows: Sequence[Sequence[str]]) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from toolchain.netlist.checks import (
+    check_channelwise,
     check_finite,
     check_integers,
     check_name,
@@ -16,18 +17,12 @@ from toolchain.netlist.checks import (
     check_shape,
 )
 from toolchain.netlist.errors import InputError, NetlistError
+from toolchain.netlist.leaky import CubaLif, LeakyReadout
 from toolchain.netlist.operators import SumPool
 from toolchain.netlist.shapes import Pairs, Shape
 
 #: Widest burst that the netlist carries: a payload travels as an unsigned byte.
 MAX_PHI = 255
-
-
-def _check_channelwise(where: str, what: str, values: np.ndarray, shape: Shape, *, full: bool) -> None:
-    allowed = [(shape[0],)] + ([shape] if full else [])
-    if values.shape not in allowed:
-        expected = " or ".join(map(str, allowed))
-        raise NetlistError(where, f"{what} has shape {values.shape}, expected {expected}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +65,7 @@ class Input:
             raise NetlistError(self.name, f"payload of {self.bits} bits found, expected at most 8")
         for what, values in (("mean", self.mean), ("std", self.std)):
             check_finite(self.name, what, values)
-            _check_channelwise(self.name, what, values, self.shape, full=False)
+            check_channelwise(self.name, what, values, self.shape, full=False)
         if not np.all(self.std > 0):
             raise NetlistError(self.name, "std has values that are not positive")
         if not (np.isfinite(self.scale) and self.scale > 0):
@@ -168,10 +163,10 @@ class AdaFire:
         check_integers(self.name, "bias", self.bias)
         check_integers(self.name, "initial", self.initial)
         check_finite(self.name, "scale", self.scale)
-        _check_channelwise(self.name, "threshold", self.threshold, self.shape, full=False)
-        _check_channelwise(self.name, "bias", self.bias, self.shape, full=True)
-        _check_channelwise(self.name, "initial", self.initial, self.shape, full=True)
-        _check_channelwise(self.name, "scale", self.scale, self.shape, full=False)
+        check_channelwise(self.name, "threshold", self.threshold, self.shape, full=False)
+        check_channelwise(self.name, "bias", self.bias, self.shape, full=True)
+        check_channelwise(self.name, "initial", self.initial, self.shape, full=True)
+        check_channelwise(self.name, "scale", self.scale, self.shape, full=False)
         if not np.all(self.scale > 0):
             raise NetlistError(self.name, "scale has values that are not positive")
 
@@ -270,8 +265,8 @@ class Readout:
         check_shape(self.name, self.shape)
         check_integers(self.name, "bias", self.bias)
         check_finite(self.name, "scale", self.scale)
-        _check_channelwise(self.name, "bias", self.bias, self.shape, full=True)
-        _check_channelwise(self.name, "scale", self.scale, self.shape, full=False)
+        check_channelwise(self.name, "bias", self.bias, self.shape, full=True)
+        check_channelwise(self.name, "scale", self.scale, self.shape, full=False)
         if not np.all(self.scale > 0):
             raise NetlistError(self.name, "scale has values that are not positive")
 
@@ -281,9 +276,16 @@ class Readout:
         return self.shape
 
 
-Spiking = AdaFire | MaxPool
-Population = Input | AdaFire | MaxPool | Readout
+#: What emits spikes or bursts, what is read out, and any of them.
+Spiking = AdaFire | CubaLif | MaxPool
+AnyReadout = Readout | LeakyReadout
+Population = Input | AdaFire | CubaLif | MaxPool | Readout | LeakyReadout
 
 
 #: The population types by kind name, as files spell them.
 POPULATION_KINDS: dict[str, type] = {c.__name__: c for c in typing.get_args(Population)}
+
+
+def can_limit(population: Population) -> bool:
+    """Return whether a population has a potential that is clipped, or a current that wraps around: what is counted."""
+    return isinstance(population, AdaFire | CubaLif | LeakyReadout)

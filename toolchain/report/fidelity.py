@@ -15,7 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sim.kernels import apply_chain
-from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Readout, Trace, last_reads, per_channel
+from toolchain.netlist import (
+    AdaFire,
+    CubaLif,
+    Input,
+    LeakyReadout,
+    MaxPool,
+    Netlist,
+    Readout,
+    Trace,
+    last_reads,
+    per_channel,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,12 @@ def error(reference: Tensor, measured: Tensor) -> Error:
     return Error(float(a @ a), float(b @ b), float(a @ b))
 
 
+def has_rates(netlist: Netlist) -> bool:
+    """Return whether rates say what a netlist does: not where potentials leak, or a loop has no first population."""
+    leaks = any(isinstance(p, CubaLif | LeakyReadout) for p in netlist.populations)
+    return not leaks and not any(group.loops for group in netlist.groups)
+
+
 @torch.inference_mode()
 def without_spikes(netlist: Netlist, payload: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Run a netlist with real-valued rates instead of spikes.
@@ -64,6 +81,7 @@ def without_spikes(netlist: Netlist, payload: Tensor) -> Iterator[tuple[str, Ten
     Parameters
     ----------
     netlist : Netlist
+        One that `has_rates`.
     payload : Tensor (N, *shape), floating point
         Mean payload of the input per timestep.
 
@@ -84,6 +102,7 @@ def without_spikes(netlist: Netlist, payload: Tensor) -> Iterator[tuple[str, Ten
             current = sum(
                 (apply_chain(c.operators, rates[c.source]) for c in incoming), torch.zeros((), dtype=payload.dtype)
             )
+            assert isinstance(population, AdaFire | MaxPool | Readout)
             rates[name] = _rate(population, current)
         yield name, rates[name]
         for source in done[name]:
@@ -118,7 +137,9 @@ def in_payloads(netlist: Netlist, name: str, activation: Tensor) -> Tensor:
     match population:
         case AdaFire():
             unit = population.threshold * population.scale
-        case Readout():
+        case CubaLif():
+            unit = np.ones(population.shape[0])
+        case Readout() | LeakyReadout():
             unit = population.scale
         case Input():
             unit = np.full(population.shape[0], population.scale)

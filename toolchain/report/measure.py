@@ -26,7 +26,7 @@ from toolchain.evaluate import (
     scored_readout,
     why_unscored,
 )
-from toolchain.netlist import AdaFire, Netlist, membrane_bound
+from toolchain.netlist import AdaFire, CubaLif, LeakyReadout, Netlist, membrane_bound
 from toolchain.network import FloatNetwork
 from toolchain.report.baselines import Baseline
 from toolchain.report.fidelity import Error
@@ -93,7 +93,7 @@ class Measurement(Displayed):
     energy : EnergyReport
     activity : mapping of str to PopulationActivity
     headroom : mapping of str to Headroom
-        Of AdaFire populations.
+        Of populations with a membrane potential.
     exits : tuple of int
         How many samples stop at each timestep; empty for a netlist without early exit.
     equivalence : EquivalenceReport or None
@@ -197,6 +197,9 @@ def measure(
     def shares(found: np.ndarray) -> tuple[float, ...]:
         return tuple(float(share) for share in found / counts.samples)
 
+    def decided_right(who: str) -> float | None:
+        return next(iter(shares(likeness[who].right)), None) if who in likeness else None
+
     return Measurement(
         netlist=netlist,
         name=name,
@@ -206,14 +209,14 @@ def measure(
         readout=scored.name if scored is not None and seen[right].size else None,
         unscored=why_unscored(netlist, data, readout),
         input_clips=seen[input_clips],
-        accuracy_without_spikes=next(iter(shares(likeness[WITHOUT_SPIKES].right)), None),
-        accuracy_ann=next(iter(shares(likeness[ANN].right)), None) if ANN in likeness else None,
+        accuracy_without_spikes=decided_right(WITHOUT_SPIKES),
+        accuracy_ann=decided_right(ANN),
         energy=estimate_energy(counts),
         activity=_activity(netlist, counts, seen[emitted], seen[saturations], likeness),
         headroom={
             p.name: Headroom(membrane_bound(netlist, p.name).magnitude, netlist.membrane_limit)
             for p in netlist.populations
-            if isinstance(p, AdaFire)
+            if isinstance(p, AdaFire | CubaLif | LeakyReadout)
         },
         exits=tuple(seen[exits].tolist()),
         equivalence=equivalence,

@@ -13,7 +13,7 @@ from sim.early_exit import exit_timesteps
 from toolchain.data import Dataset
 from toolchain.evaluate import BatchRun, ByName, decide
 from toolchain.network import FloatNetwork, iterate
-from toolchain.report.fidelity import Error, error, in_payloads, mean_payloads, without_spikes
+from toolchain.report.fidelity import Error, error, has_rates, in_payloads, mean_payloads, without_spikes
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ WITHOUT_SPIKES, ANN = "without spikes", "ANN"
 
 @dataclass(frozen=True, eq=False)
 class Fidelity:
-    """Observer that compares spikes with the netlist without spikes, and with the ANN where there is one.
+    """Observer that compares spikes with the netlist without spikes, and with the ANN, where there are such.
 
     Parameters
     ----------
@@ -105,7 +105,9 @@ class Fidelity:
     def __call__(self, run: BatchRun) -> ByName[Likeness]:
         """Return the likeness to each network, by its name."""
         netlist, rates = run.netlist, mean_payloads(run.trace)
-        found = {WITHOUT_SPIKES: _likeness(run, rates, without_spikes(netlist, rates[netlist.input.name]))}
+        found = {}
+        if has_rates(netlist):
+            found[WITHOUT_SPIKES] = _likeness(run, rates, without_spikes(netlist, rates[netlist.input.name]))
         if self.ann is not None:
             activations = iterate(self.ann, self._real_input(run))
             found[ANN] = _likeness(

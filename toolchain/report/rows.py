@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolchain.energy import PopulationEnergy
 from toolchain.evaluate import interval
-from toolchain.netlist import AdaFire, Input, MaxPool, Population, Readout
+from toolchain.netlist import AdaFire, CubaLif, Input, MaxPool, Netlist, Population, UnsupportedError
 from toolchain.netlist.shapes import size
 from toolchain.report.baselines import Baseline, stop
 from toolchain.report.measure import Measurement, PopulationActivity
@@ -22,8 +23,9 @@ class Row:
     ----------
     name, kind : str
     shape : tuple of int
-    neurons, depth : int
-        `depth` in hops from the input.
+    neurons : int
+    depth : int or None
+        In hops from the input; None where a loop is too fast for a pipeline of one step per hop.
     phi, threshold_min, threshold_max, weight_bits, membrane_bits_used : int or None
     rho : float or None
         Factor of spike compression.
@@ -44,7 +46,7 @@ class Row:
     kind: str
     shape: tuple[int, ...]
     neurons: int
-    depth: int
+    depth: int | None
     phi: int | None
     rho: float | None
     threshold_min: int | None
@@ -85,7 +87,7 @@ def _row(
     search: Search | None,
 ) -> Row:
     netlist, samples = measurement.netlist, measurement.samples
-    neuron = population if isinstance(population, AdaFire) else None
+    neuron = population if isinstance(population, AdaFire | CubaLif) else None
     emitted = int(activity.bursts.sum()) if activity.bursts.size else 0
     headroom = measurement.headroom.get(population.name)
     spiking, ann = activity.spiking_error, activity.ann_error
@@ -94,12 +96,12 @@ def _row(
         kind="Input" if energy is None else energy.kind,
         shape=population.shape,
         neurons=size(population.shape),
-        depth=netlist.depths[population.name],
+        depth=_depths(netlist).get(population.name),
         phi=_longest_burst(population),
         rho=None if search is None else search.rho.get(population.name),
         threshold_min=None if neuron is None else int(neuron.threshold.min()),
         threshold_max=None if neuron is None else int(neuron.threshold.max()),
-        weight_bits=netlist.weight_bits if isinstance(population, AdaFire | Readout) else None,
+        weight_bits=None if isinstance(population, Input | MaxPool) else netlist.weight_bits,
         membrane_bits_used=None if headroom is None else headroom.bits,
         spikes=float(activity.rate_map.sum()) * netlist.timesteps if activity.rate_map.size else None,
         firing_rate=1 - int(activity.bursts[0]) / emitted if emitted else None,
@@ -116,6 +118,13 @@ def _row(
         ann_cosine=None if ann is None else ann.cosine,
         sensitivity=None if search is None else search.sensitivity.get(population.name),
     )
+
+
+def _depths(netlist: Netlist) -> Mapping[str, int]:
+    try:
+        return netlist.depths
+    except UnsupportedError:
+        return {}
 
 
 def stopped_early(measurement: Measurement) -> Baseline | None:
@@ -141,6 +150,8 @@ def _longest_burst(population: Population) -> int | None:
     match population:
         case AdaFire():
             return population.phi
+        case CubaLif():
+            return 1
         case MaxPool():
             return population.max_payload
     return None

@@ -39,7 +39,7 @@ class PopulationProcess(AbstractProcess):
 
     Parameters
     ----------
-    population : Input, AdaFire, MaxPool or Readout
+    population : Population
     inputs : tuple of ndarray (0, *shape)
         What arrives at each InPort ``in_<i>``: shape of one lane and dtype.
     task : Task
@@ -126,9 +126,7 @@ class PopulationModel(PyLoihiProcessModel):
         sent = perf_counter_ns()
         for index, line in enumerate(task.lines):
             if line.window.sends(step):
-                payload = getattr(self, f"in_{index}").recv()
-                if line.kernels:
-                    line.waiting.append(payload)
+                line.receive(step, getattr(self, f"in_{index}").recv())
         received = perf_counter_ns()
         task.count("send_ns", sent - begin)
         task.count("receive_ns", received - sent)
@@ -140,7 +138,8 @@ class PopulationModel(PyLoihiProcessModel):
         occupied = slice(0, samples.stop - samples.start)
         if timestep == 0:
             self.start_samples()
-        arrived = [line.waiting.popleft()[occupied] if line.kernels else None for line in task.lines]
+        taken = [line.take(timestep) for line in task.lines]
+        arrived = [None if payload is None else payload[occupied] for payload in taken]
         emitted = self.compute(arrived, samples, timestep)
         computed = perf_counter_ns()
         task.record[timestep, samples] = emitted
@@ -158,7 +157,7 @@ class PopulationModel(PyLoihiProcessModel):
         Parameters
         ----------
         arrived : list of ndarray (n, *source shape) or None
-            One payload per line; None for lines without connections.
+            One payload per line; None for lines without connections, and where none has come yet.
         samples : slice
             Which samples of the run these are; n of them.
         timestep : int

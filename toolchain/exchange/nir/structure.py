@@ -19,7 +19,7 @@ from toolchain.files import canonical_json, parse_json, whole
 from toolchain.netlist import Connection, Conv, FormatError, Linear, Netlist, Provenance, UnsupportedError
 from toolchain.netlist.operators import OPERATOR_KINDS
 from toolchain.netlist.populations import POPULATION_KINDS
-from toolchain.netlist.records import from_record, to_record
+from toolchain.netlist.records import from_record, smallest_integer, to_record
 
 #: Version of the profiles.
 VERSION = 1
@@ -54,7 +54,12 @@ def describe(netlist: Netlist, chains: Sequence[Sequence[str]]) -> dict[str, Any
                 entry["weight"] = {"node": nodes[j], "shape": own.pop("weight").shape}
             arrays |= {f"c{i:04d}.{j:02d}.{name}": array for name, array in own.items()}
             operators.append(entry)
-        connections.append({"source": connection.source, "target": connection.target, "operators": operators})
+        entry = {"source": connection.source, "target": connection.target, "operators": operators}
+        if isinstance(connection.delay, np.ndarray):
+            arrays[f"c{i:04d}.delay"] = smallest_integer(connection.delay)
+        elif connection.delay:
+            entry["delay"] = int(connection.delay)
+        connections.append(entry)
     return {
         "structure": canonical_json({"populations": populations, "connections": connections}),
         "arrays": arrays,
@@ -113,6 +118,7 @@ def _netlist(file: str, where: str, graph: nir.NIRGraph) -> Netlist:
             entry["source"],
             entry["target"],
             _operators(where, entry, arrays, f"c{i:04d}", shapes[entry["source"]], graph),
+            _delay(entry, arrays, f"c{i:04d}"),
         )
         for i, entry in enumerate(structure["connections"])
     )
@@ -140,6 +146,12 @@ def _join(where: str, kinds: dict[str, type], entry: Any, arrays: Any, key: str)
                 several = [np.asarray(arrays[n]) for n in sorted(arrays) if n.startswith(f"{key}.{field.name}.")]
                 record |= {field.name: tuple(several)} if several else {}
     return from_record(where, cls, record)
+
+
+def _delay(connection: Any, arrays: Any, key: str) -> int | np.ndarray:
+    if f"{key}.delay" in arrays:
+        return np.asarray(arrays[f"{key}.delay"]).astype(np.int64)
+    return int(connection.get("delay", 0))
 
 
 def _operators(

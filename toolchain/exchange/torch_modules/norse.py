@@ -16,7 +16,18 @@ from torch import Tensor, nn
 
 from sim import steps
 from toolchain.exchange.torch_modules.synapses import synapse_layers
-from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Population, Readout, UnsupportedError, per_channel
+from toolchain.netlist import (
+    AdaFire,
+    CubaLif,
+    Input,
+    LeakyReadout,
+    MaxPool,
+    Netlist,
+    Population,
+    Readout,
+    UnsupportedError,
+    per_channel,
+)
 
 State = dict[str, Tensor]
 
@@ -187,6 +198,8 @@ def _cell(population: Population, limit: int) -> nn.Module:
             return MaxPoolCell(population)
         case Readout():
             return ReadoutCell(population)
+        case CubaLif() | LeakyReadout():
+            raise UnsupportedError(population.name, "leaky neurons have no cell here", "write NIR, which norse reads")
         case Input():
             raise UnsupportedError(population.name, "an input is no cell")
 

@@ -1,13 +1,9 @@
-"""Operators that change nothing go, and neighbours that are one map become one operator."""
+"""Operators that change nothing go, and neighbouring moves that are one move become one operator."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
-
 from toolchain.frontend.rewrites.rule import Chain, Rewritten, neighbours, rule
-from toolchain.netlist import Conv, Linear, Operator, Pad, Permute, Reshape, Shape, Slice, SumPool
+from toolchain.netlist import Operator, Pad, Permute, Reshape, Shape, Slice, SumPool
 
 
 @rule
@@ -43,35 +39,3 @@ def reshape_of_a_reshape(first: Reshape, second: Reshape, shape: Shape) -> Chain
 def permutation_of_a_permutation(first: Permute, second: Permute, shape: Shape) -> Chain:
     """``Permute -> Permute = Permute``."""
     return (Permute(tuple(first.axes[a] for a in second.axes)),)
-
-
-@neighbours
-def matrix_of_a_matrix(first: Linear, second: Linear, shape: Shape) -> Chain:
-    """``Linear -> Linear = Linear``: two matrices are their product."""
-    return (Linear(second.weight @ first.weight),)
-
-
-# Nothing on a chip would hold the values between two convolutions: one set of synapses has fewer paths.
-
-
-@neighbours
-def convolution_of_a_pointwise_one(first: Conv, second: Conv, shape: Shape) -> Chain | None:
-    """``Conv 1x1 -> Conv = Conv`` without groups, the first of stride 1: it mixes the second's input channels."""
-    if first.groups != 1 or second.groups != 1 or not _is_pointwise(first) or set(first.stride) != {1}:
-        return None
-    mixed = np.tensordot(second.weight, first.weight.reshape(first.weight.shape[:2]), axes=(1, 0))
-    return (replace(second, weight=np.moveaxis(mixed, -1, 1)),)
-
-
-@neighbours
-def pointwise_convolution(first: Conv, second: Conv, shape: Shape) -> Chain | None:
-    """``Conv -> Conv 1x1 = Conv`` without groups: the second mixes the first's output channels; strides multiply."""
-    if first.groups != 1 or second.groups != 1 or not _is_pointwise(second):
-        return None
-    mixed = np.tensordot(second.weight.reshape(second.weight.shape[:2]), first.weight, axes=(1, 0))
-    stride = tuple(a * b for a, b in zip(first.stride, second.stride, strict=True))
-    return (replace(first, weight=mixed, stride=stride),)
-
-
-def _is_pointwise(conv: Conv) -> bool:
-    return set(conv.weight.shape[2:]) == {1} and not any(n for pair in conv.padding for n in pair)

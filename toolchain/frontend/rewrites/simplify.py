@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from toolchain.frontend.rewrites.joins import (
+from toolchain.frontend.rewrites.compositions import (
+    convolution_of_a_convolution,
     convolution_of_a_pointwise_one,
-    identity,
+    convolution_of_a_transposed_one,
+    matrix_behind_a_weight,
     matrix_of_a_matrix,
-    permutation_of_a_permutation,
     pointwise_convolution,
+    transposed_convolution_of_a_pointwise_one,
+)
+from toolchain.frontend.rewrites.joins import (
+    identity,
+    permutation_of_a_permutation,
     reshape_of_a_reshape,
 )
 from toolchain.frontend.rewrites.pads import (
@@ -74,6 +80,10 @@ RULES: tuple[Rule, ...] = (
     matrix_of_a_matrix,
     convolution_of_a_pointwise_one,
     pointwise_convolution,
+    convolution_of_a_convolution,
+    transposed_convolution_of_a_pointwise_one,
+    convolution_of_a_transposed_one,
+    matrix_behind_a_weight,
 )
 
 

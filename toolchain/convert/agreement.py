@@ -1,0 +1,209 @@
+"""Does the netlist still compute what the ANN does? Measured on calibration samples, layer by layer.
+
+A conversion may come apart without any error: a layer whose weights lost their levels, thresholds far from what
+arrives. It shows where the netlist's values stop following the ANN's from sample to sample, and that is said in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sim import compile_netlist
+from sim.threads import one_thread
+from toolchain.calibrate import CalibrationData
+from toolchain.display import Progress, silent
+from toolchain.evaluate import decide
+from toolchain.netlist import AdaFire, CollapseError, Netlist, Readout, per_channel
+from toolchain.netlist.shapes import size
+from toolchain.network import FloatNetwork, iterate
+
+#: Samples that it is measured on: enough to tell a half from what a conversion that works reaches.
+SAMPLES = 128
+#: Fewer samples than this decide nothing: two or three values follow any others by chance.
+LEAST_SAMPLES = 8
+#: Less than this share of the ANN's decisions, or of a correlation with its values, is a collapse: half of the
+#: decisions are others, or three quarters of the variance is something else.
+LEAST_AGREEMENT = 0.5
+#: Bytes of payloads in memory at a time.
+_MEMORY = 2**27
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a netlist agrees with the ANN that it was converted from.
+
+    A correlation is Pearson's, of all values of a layer and all samples, each neuron's mean over the samples taken off
+    both sides: a layer that always says the same correlates by 0. It is left out where the ANN's values never change.
+
+    Parameters
+    ----------
+    samples : int
+    decisions : float or None
+        Share of samples on which both decide alike; None where no readout is a list of classes.
+    outputs : mapping of str to float
+        Correlation of every readout at the last timestep.
+    layers : mapping of str to float
+        Correlation of every spiking population's average over the run with the ANN's activation, in forward order.
+    """
+
+    samples: int
+    decisions: float | None
+    outputs: Mapping[str, float]
+    layers: Mapping[str, float]
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the netlist is no conversion of the ANN."""
+        if self.samples < LEAST_SAMPLES or not self.outputs:
+            return False
+        decisions = 1.0 if self.decisions is None else self.decisions
+        return min(decisions, *self.outputs.values()) < LEAST_AGREEMENT
+
+    @property
+    def broken_layer(self) -> str | None:
+        """The first layer that no longer follows the ANN; the readout, where all that spike do."""
+        values = {**self.layers, **self.outputs}
+        return next((name for name, value in values.items() if value < LEAST_AGREEMENT), None)
+
+    def __str__(self) -> str:
+        least = min(self.outputs.values(), default=1.0)
+        correlation = f"the outputs correlate by {least:.2f}"
+        if self.decisions is None:
+            return f"on {self.samples} calibration samples {correlation} with the ANN's"
+        return f"{self.decisions:.0%} of the ANN's decisions on {self.samples} calibration samples, {correlation}"
+
+    def where(self) -> str:
+        """Say where it breaks: the layer, and the one before it that still holds."""
+        values = {**self.layers, **self.outputs}
+        broken = self.broken_layer
+        if broken is None:
+            return "no layer stands out: it gets less from layer to layer"
+        names = list(values)
+        before = names.index(broken) - 1
+        held = f", that of {names[before]} before it by {values[names[before]]:.2f}" if before >= 0 else ""
+        return f"it breaks at {broken}, whose average correlates by {values[broken]:.2f} with the ANN's value{held}"
+
+
+@torch.inference_mode()
+def measure_agreement(
+    network: FloatNetwork, netlist: Netlist, data: CalibrationData, *, progress: Progress = silent
+) -> Agreement:
+    """Run ANN and netlist side by side on the first `SAMPLES` samples.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+        The ANN, before any calibration.
+    netlist : Netlist
+        What it was converted to.
+    data : CalibrationData
+    progress : Progress
+
+    Returns
+    -------
+    Agreement
+    """
+    samples = min(SAMPLES, len(data))
+    found = {p.name: _Correlation(p.shape) for p in netlist.populations if isinstance(p, AdaFire | Readout)}
+    same = 0
+    per_sample = netlist.timesteps * sum(size(p.shape) for p in netlist.populations)
+    batch = max(1, min(32, _MEMORY // per_sample))
+    with progress("agreement with the ANN", -(-samples // batch)) as advance:
+        for start in range(0, samples, batch):
+            part = data.part(start, min(start + batch, samples))
+            averages = _averages(netlist, part)
+            with one_thread():
+                for name, value in iterate(network, part.x):
+                    if name in found:
+                        found[name].add(value.double().numpy(), averages[name])
+                        if netlist.classifier is not None and name == netlist.classifier.name:
+                            same += int((decide(value.numpy()) == decide(averages[name])).sum())
+            advance()
+    correlations = {name: c for name, sums in found.items() if (c := sums.value()) is not None}
+    return Agreement(
+        samples,
+        None if netlist.classifier is None else same / samples,
+        {r.name: correlations[r.name] for r in netlist.readouts if r.name in correlations},
+        {p.name: correlations[p.name] for p in netlist.spiking if p.name in correlations},
+    )
+
+
+def check_agreement(agreement: Agreement, *, accept: bool) -> Iterator[str]:
+    """Raise where the netlist has come apart; yield a note on it instead where that is accepted.
+
+    Parameters
+    ----------
+    agreement : Agreement
+    accept : bool
+
+    Raises
+    ------
+    CollapseError
+        Naming the layer where it breaks.
+    """
+    if not agreement.collapsed:
+        return
+    said = f"the netlist does not compute what the ANN does: {agreement}; {agreement.where()}"
+    if not accept:
+        raise CollapseError(
+            agreement.broken_layer or "network",
+            said,
+            "more `timesteps`, `phi` or `weight_bits` may help; `accept_collapse` takes the netlist as it is",
+        )
+    yield f"collapse accepted: {said}"
+
+
+def _averages(netlist: Netlist, data: CalibrationData) -> dict[str, np.ndarray]:
+    """Return what every population stands for on average over a run, (N, *shape) float64 in the ANN's units."""
+    held = netlist.input.coding == "direct"
+    names = [p.name for p in netlist.spiking if isinstance(p, AdaFire)]
+    done = compile_netlist(netlist).run((data.payload[0] if held else data.payload).numpy(), record=names)
+    averages = {}
+    for name in names:
+        population = netlist[name]
+        assert isinstance(population, AdaFire)
+        unit = per_channel(population.threshold * population.scale, population.shape)
+        averages[name] = done.spikes[name].sum(0, dtype=np.int64) * unit / netlist.timesteps
+    for readout in netlist.readouts:
+        averages[readout.name] = (
+            done.readouts[readout.name][-1] * per_channel(readout.scale, readout.shape) / netlist.timesteps
+        )
+    return averages
+
+
+class _Correlation:
+    """Sums of which Pearson's correlation is made, each neuron's mean over the samples taken off.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the neurons.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._samples = 0
+        self._wanted, self._got = np.zeros(shape), np.zeros(shape)
+        self._squares = np.zeros(3)
+
+    def add(self, wanted: np.ndarray, got: np.ndarray) -> None:
+        """Add samples (N, *shape), float64."""
+        self._samples += len(wanted)
+        self._wanted += wanted.sum(0)
+        self._got += got.sum(0)
+        self._squares += [(a * b).sum() for a, b in ((wanted, wanted), (got, got), (wanted, got))]
+
+    def value(self) -> float | None:
+        """Return the correlation; None where the wanted values never change."""
+        means = [
+            (a * b).sum() / self._samples
+            for a, b in ((self._wanted, self._wanted), (self._got, self._got), (self._wanted, self._got))
+        ]
+        wanted, got, both = self._squares - means
+        # What is left of a difference of equal sums is rounding.
+        if wanted <= 1e-9 * self._squares[0]:
+            return None
+        return 0.0 if got <= 1e-9 * self._squares[1] else float(both / np.sqrt(wanted * got))
