@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+from torch.ao import quantization
 
 from toolchain.frontend import read_module, read_onnx
 from toolchain.network import Activation, Curve, Gated, MaxUnit, outputs
@@ -263,7 +264,7 @@ def test_quantised_onnx_is_read_as_the_float_network_that_it_means(tmp_path):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("n", 4, 3, 3))],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     onnx.save(model, tmp_path / "net.onnx")
     network = read_onnx(tmp_path / "net.onnx")
     assert kinds(network) == [Activation, MaxUnit]
@@ -273,3 +274,25 @@ def test_quantised_onnx_is_read_as_the_float_network_that_it_means(tmp_path):
     bound = 0.5 * 0.03 * np.abs(weight.astype(float) * step[:, None, None, None]).sum((1, 2, 3)) + 0.5 * 0.02
     error = np.abs(outputs(network, x)[0].numpy() - expected).max((0, 2, 3))
     assert np.all(error <= bound + 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("backend", ["fbgemm", "qnnpack"])
+def test_modules_of_quantisation_aware_training(backend):
+    torch.manual_seed(0)
+    module = nn.Sequential(quantization.QuantStub(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+    module.qconfig = quantization.get_default_qat_qconfig(backend)
+    quantization.prepare_qat(quantization.fuse_modules_qat(module.train(), [["1", "2"]]), inplace=True)
+    for _ in range(4):
+        module(torch.randn(32, *SHAPE))
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    network = read_module(module, SHAPE)
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    assert kinds(network) == [Activation]
+    module.eval().apply(quantization.disable_observer)
+    weight = module[1].weight_fake_quant(module[1].weight).detach().double().numpy()
+    np.testing.assert_allclose(network.inputs(network.units[1].name)[0].operators[0].weight, weight, rtol=1e-6)
+    x = torch.randn(200, *SHAPE)
+    with torch.no_grad():
+        wanted = module(x)
+    assert np.corrcoef(outputs(network, x)[0].T, wanted.T)[0, 2] > 0.995

@@ -47,7 +47,8 @@ class Agreement:
     outputs : mapping of str to float
         Correlation of every readout at the last timestep.
     layers : mapping of str to float
-        Correlation of every spiking population's average over the run with the ANN's activation, in forward order.
+        Correlation of every spiking population's average over the run with the ANN's activation, in forward order;
+        pieces of other functions than ReLU are left out.
     """
 
     samples: int
@@ -108,7 +109,9 @@ def measure_agreement(
     Agreement
     """
     samples = min(SAMPLES, len(data))
-    found = {p.name: _Correlation(p.shape) for p in netlist.populations if isinstance(p, AdaFire | Readout)}
+    # Pieces of an activation have no value of the ANN's to follow.
+    followed = [p for p in netlist.populations if isinstance(p, AdaFire | Readout) and p.name in network]
+    found = {p.name: _Correlation(p.shape) for p in followed}
     same = 0
     per_sample = netlist.timesteps * sum(size(p.shape) for p in netlist.populations)
     batch = max(1, min(32, _MEMORY // per_sample))

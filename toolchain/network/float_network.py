@@ -230,6 +230,9 @@ class FloatNetwork:
     def _by_name(self) -> dict[str, Unit]:
         return {u.name: u for u in self.units}
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
     def __getitem__(self, name: str) -> Unit:
         try:
             return self._by_name[name]

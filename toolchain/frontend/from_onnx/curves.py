@@ -13,6 +13,7 @@ from toolchain.frontend import curves, layers
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_onnx.node import OnnxNode
+from toolchain.frontend.from_onnx.quantized import LIMITS
 from toolchain.frontend.operations import OperationTable, is_value, per_sample
 from toolchain.network import Function, X
 
@@ -179,21 +180,18 @@ def _where(builder: NetworkBuilder, node: OnnxNode) -> Value:
 
 # Rounding as quantisation-aware training leaves it -----------------------------------------------
 
-#: Range of the integers, by their number of bits and sign (the zero point's type says which; uint8 without one).
-_LIMITS = {"b": (-128, 127), "B": (0, 255), "h": (-32768, 32767), "H": (0, 65535)}
-
 
 @CURVES.operation("QuantizeLinear")
 def _quantize(builder: NetworkBuilder, node: OnnxNode) -> Value:
     scale, zero = node.required(1), node.constant(2)
     kind = "B" if zero is None else zero.dtype.char
-    if kind not in _LIMITS:
+    if kind not in LIMITS:
         raise Refusal(f"quantises to {zero.dtype if zero is not None else kind}", "quantise to 8 or 16 bits")
     origin = 0.0 if zero is None else zero
     if np.ptp(scale) or np.ptp(origin):
         raise Refusal("quantises every channel of an activation by a scale of its own", "quantise it per tensor")
     step, shift = float(scale.flat[0]), float(np.asarray(origin).flat[0])
-    low, high = _LIMITS[kind]
+    low, high = LIMITS[kind]
     return curves.fake_quantized(builder, node.value, (low - shift) * step, (high - shift) * step)
 
 

@@ -23,6 +23,7 @@ from onnx.reference import ReferenceEvaluator
 from toolchain.frontend.advice import onnx_advice
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Expression, Pooled, Refusal
+from toolchain.frontend.from_onnx import quantized
 from toolchain.frontend.from_onnx.curves import CURVES
 from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
@@ -241,6 +242,8 @@ class _Interpreter:
         """Compute a node whose operands are constants."""
         if proto.op_type not in FOLDED:
             raise Refusal("computes with constants alone and is not supported", "export with constant folding")
+        if proto.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            return (quantized.fold(proto, inputs),)
         if proto.op_type in ("ConstantOfShape", "Expand"):
             shape = inputs[0] if proto.op_type == "ConstantOfShape" else inputs[1]
             if math.prod(int(n) for n in np.asarray(shape).ravel()) > _MAX_CONSTANT:

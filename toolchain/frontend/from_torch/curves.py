@@ -174,7 +174,7 @@ def _where(builder: NetworkBuilder, condition: Any, x: Any, y: Any) -> Value:
     return curves.compared(builder, "where", condition, x, y)
 
 
-@CURVES.operation("fake_quantize_per_tensor_affine", "fake_quantize_per_tensor_affine_cachemask")
+@CURVES.operation("fake_quantize_per_tensor_affine")
 def _fake_quantize(builder: NetworkBuilder, x: Value, scale: Any, zero: Any, least: int, most: int) -> Value:
     step, origin = float(scale), float(zero)
     return curves.fake_quantized(builder, x, (least - origin) * step, (most - origin) * step)

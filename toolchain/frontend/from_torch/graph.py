@@ -30,6 +30,7 @@ from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.construction import BATCH
 from toolchain.frontend.expression import MAX_VALUES, Expression, Pooled, Refusal
 from toolchain.frontend.from_torch.curves import CURVES
+from toolchain.frontend.from_torch.fake_quantization import plain_fake_quantization
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
@@ -69,7 +70,12 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
     dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
     example = torch.zeros(BATCH, *input_shape, dtype=dtypes[0] if dtypes else torch.float32)
     where = type(module).__name__
-    with _eval_mode(module), torch.no_grad(), redirect_stdout(sys.stderr):  # results alone belong to stdout
+    with (
+        _eval_mode(module),
+        plain_fake_quantization(module),
+        torch.no_grad(),
+        redirect_stdout(sys.stderr),
+    ):  # results alone belong to stdout
         try:
             module(example)
         except (Exception, SystemExit) as error:
@@ -227,6 +233,8 @@ def _constant(node: Node, args: Any, kwargs: Any) -> Any:
     target: Callable[..., Any] = node.target  # type: ignore[assignment]
     if kwargs.get("dtype") in (torch.float32, torch.float16, torch.bfloat16):
         kwargs = {**kwargs, "dtype": torch.float64}
+    if _operation_name(node).startswith("fake_quantize"):  # which knows no float64
+        args = [a.float() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
     with torch.no_grad():
         result = target(*args, **kwargs)
     return _double(result) if isinstance(result, Tensor) else result
