@@ -14,7 +14,15 @@ NAVIGATION = {
     "Start": ["index.md", "tutorial.md"],
     "How to": ["howto/export.md", "howto/validate.md", "howto/energy.md", "howto/notebook.md", "howto/migrate.md"],
     "Explanation": ["neuron.md", "semantics.md", "energy.md", "performance.md"],
-    "Reference": ["reference/commands.md", "reference/python.md", "formats.md", "layers.md", "targets.md", "lava.md"],
+    "Reference": [
+        "reference/commands.md",
+        "reference/python.md",
+        "formats.md",
+        "layers.md",
+        "activations.md",
+        "targets.md",
+        "lava.md",
+    ],
 }
 
 

@@ -378,6 +378,11 @@ class Provenance:
     other: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def activations(self) -> tuple[str, ...]:
+        """What became of gates and of activations other than ReLU, a line for each."""
+        return (*([str(self.gates)] if self.gates else ()), *map(str, self.curves or ()))
+
+    @property
     def target(self) -> str | None:
         """Name of the target that it was converted for."""
         found = (self.recipe or {}).get("target")

@@ -107,6 +107,7 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         long_provenance=[(term, value) for term, value in provenance if len(value) > LONGEST],
         clips=m.input_clips.note,
         notes=list(m.netlist.provenance.notes or ()),
+        activations=list(m.netlist.provenance.activations),
         data=data,
         downloads=[
             download("JSON", "report.json", "application/json", json.dumps(data, indent=1, allow_nan=False)),
@@ -346,7 +347,7 @@ def _provenance(m: Measurement, command: str | None) -> list[tuple[str, str]]:
     if m.netlist.provenance.adafire is not None:
         found.append(("converted by", f"adafire {m.netlist.provenance.adafire}"))
     for key, value in sorted(m.netlist.provenance.to_json().items()):
-        if key in ("notes", "adafire", "search"):
+        if key in ("notes", "adafire", "search", "curves", "gates"):
             continue
         if isinstance(value, dict):
             found += [(f"{key}: {inner}".replace("_", " "), _plain(v)) for inner, v in sorted(value.items())]
