@@ -55,6 +55,22 @@ def unit_of(target: Target, threshold: np.ndarray) -> int | None:
     return None
 
 
+def largest_threshold(target: Target) -> int | None:
+    """Return the greatest threshold that the target's field holds, in the netlist's units; None where it is unknown."""
+    if target.threshold_mantissa_bits is None or target.threshold_exponent is None:
+        return None
+    high: int = 2**target.threshold_mantissa_bits - 1
+    return high << _steps(target.threshold_exponent, target.least_unit)[-1]
+
+
+def largest_bias(target: Target) -> int | None:
+    """Return the greatest bias that the target's field holds, whatever the population's unit; None where unknown."""
+    if target.bias_mantissa_bits is None or target.bias_exponent is None:
+        return None
+    high: int = 2 ** (target.bias_mantissa_bits - 1) - 1
+    return min(high << _steps(target.bias_exponent, unit)[-1] for unit in _units(target))
+
+
 def fit_threshold(target: Target, threshold: np.ndarray, where: str = "threshold") -> np.ndarray:
     """Round a population's thresholds to what the target's field holds.
 
@@ -94,10 +110,9 @@ def fit_threshold(target: Target, threshold: np.ndarray, where: str = "threshold
                 return coarse
             break
     if coarse is None:
-        top = high << _steps(target.threshold_exponent, target.least_unit)[-1]
         raise TargetError(
             where,
-            f"threshold {int(exact.max())} found, {target.title} holds at most {top}",
+            f"threshold {int(exact.max())} found, {target.title} holds at most {largest_threshold(target)}",
             "use fewer weight bits: threshold and weights shrink alike",
         )
     if int(coarse.min()) < 1:

@@ -6,6 +6,9 @@ timestep t of the reference at step t + d; connections that skip depth are delay
 that meets at a population belongs to the same timestep (semantics, section 4). Samples follow each
 other without a gap: every population starts a sample at its own offset and again T steps later. A connection's own
 delay is time that its payloads may use for hops: a loop is balanced where its delays are as many as its hops.
+
+In radix code (section 10) a number is there once its last digit has come: a population that fires has its own first
+digit in the step that takes the last one in, so that a hop takes a window. Max-pooling has the digit that it takes in.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toolchain.netlist import InputError, Netlist, NetlistError
+from toolchain.netlist import AdaFire, InputError, Netlist, NetlistError
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,28 @@ class Schedule:
     timesteps : int
         T, the steps that one sample occupies each population for.
     offsets : mapping of str to int
-        Per population its depth d >= 0: it computes timestep t of sample n at step ``n * T + t + d``.
+        Per population its depth d >= 0: it takes in timestep t of sample n at step ``n * T + t + d``.
+    sends : mapping of str to int
+        Per population that emits, what takes the place of d for what it sends: the same d in rate code.
     delays : tuple of int
         Per connection, in the netlist's order, steps from the source's burst to its effect, at least 1.
+    begins : int
+        Timestep in which the input first has something to send: of a window its last one, which takes a picture whole.
     """
 
     timesteps: int
     offsets: Mapping[str, int]
+    sends: Mapping[str, int]
     delays: tuple[int, ...]
+    begins: int = 0
 
     def __post_init__(self) -> None:
         if self.timesteps < 1:
             raise NetlistError("schedule", f"{self.timesteps} timesteps found, expected at least 1")
         if not self.offsets or min(self.offsets.values()) < 0:
             raise NetlistError("schedule", "every population needs an offset of at least 0")
+        if any(sent < self.offsets[name] for name, sent in self.sends.items()):
+            raise NetlistError("schedule", "a population cannot send what it has not taken in")
         if self.delays and min(self.delays) < 1:
             raise NetlistError("schedule", f"a delay of {min(self.delays)} found: a hop takes at least one step")
 
@@ -99,16 +110,25 @@ class Schedule:
         return samples * self.timesteps + self.depth
 
     def window(self, name: str, samples: int) -> Window:
-        """Return when a population computes, in a run of `samples` back to back."""
+        """Return when a population takes in and computes, in a run of `samples` back to back."""
         return Window(self.offsets[name], self.timesteps, samples)
+
+    def sending(self, name: str, samples: int) -> Window:
+        """Return when what a population emits is there: it leaves a step later each time."""
+        return Window(self.sends[name], self.timesteps, samples)
+
+    @property
+    def latency(self) -> int:
+        """Steps from the input's first payload until the answer is there, the first and the last counted."""
+        return self.steps(1) - self.begins
 
 
 def schedule(netlist: Netlist) -> Schedule:
     """Balance all paths of a netlist: offsets are longest paths, delays make shorter ones wait.
 
-    A source at depth d computes timestep t at step t + d; its burst is due when the target, at depth e,
-    computes the same timestep: at step t + e, e - d later, or by the connection's own delay later still. A path to the
-    source, longer by the connection, is a path to the target: e >= d + 1, so that every hop has its step.
+    A source that sends timestep t at step t + d reaches a target that takes t in at step t + e by waiting e - d steps,
+    or by the connection's own delay longer still. A path to the source, longer by the connection, is a path to the
+    target: e >= d + 1 less the delay, so that every hop has its step.
 
     Parameters
     ----------
@@ -117,16 +137,22 @@ def schedule(netlist: Netlist) -> Schedule:
     Returns
     -------
     Schedule
-        For every connection, delay = offset of the target - offset of the source + its own least delay.
+        For every connection, delay = offset of the target - what stands for it at the source's sending + its own least
+        delay.
 
     Raises
     ------
     UnsupportedError
         When a loop has more hops than its delays are timesteps.
     """
-    offsets = dict(netlist.depths)
-    return Schedule(
-        timesteps=netlist.timesteps,
-        offsets=offsets,
-        delays=tuple(offsets[c.target] - offsets[c.source] + c.least_delay for c in netlist.connections),
-    )
+    last = 0 if netlist.radix is None else netlist.radix.digits - 1
+    offsets = dict(netlist.depths) if netlist.radix is None else {}
+    sends: dict[str, int] = {}
+    for population in netlist.populations:
+        name = population.name
+        if netlist.radix is not None:
+            offsets[name] = max((sends[c.source] + 1 for c in netlist.inputs(name)), default=0)
+        if population.emits:
+            sends[name] = offsets[name] + (last if isinstance(population, AdaFire) else 0)
+    delays = tuple(offsets[c.target] - sends[c.source] + c.least_delay for c in netlist.connections)
+    return Schedule(netlist.timesteps, offsets, sends, delays, begins=last)

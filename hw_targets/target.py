@@ -94,6 +94,8 @@ class Target(Displayed):
         Longest burst that one neuron update can emit.
     neuron_slots : int
         Neurons (compartments) of the chip that one AdaFire neuron takes.
+    multiplies_potential : bool
+        Whether a neuron can multiply its potential by a base, as digits need: by 2 or more, exactly.
     max_pool : bool
         Whether spiking max-pooling exists.
     delay : int
@@ -148,6 +150,7 @@ class Target(Displayed):
     bias_exponent: tuple[int, ...] | None = None
     phi: int | None = None
     neuron_slots: int | None = None
+    multiplies_potential: bool | None = None
     max_pool: bool | None = None
     delay: int | None = None
     fan_in: int | None = None

@@ -62,7 +62,14 @@ class Counter:
         self._payloads: dict[str, np.ndarray] = {}
         self._events: dict[str, np.ndarray] = {}
 
-    def count(self, name: str, values: Tensor, steps: np.ndarray | int) -> None:
+    def count(
+        self,
+        name: str,
+        values: Tensor,
+        steps: np.ndarray | int,
+        *,
+        digits: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
         """Add payloads.
 
         Parameters
@@ -72,6 +79,9 @@ class Counter:
             With a first axis of 1 held, the same at every timestep.
         steps : ndarray (N,), integer, or int
             How many of the timesteps each sample ran; the others do not count.
+        digits : pair of ndarray (numbers,), int32, optional
+            Payloads are numbers that were sent digit by digit: for each number the sum of its digits, and how many of
+            them are not zero.
         """
         # As they lie in memory, channels-last: no copy.
         flat = np.ascontiguousarray(values.transpose(0, 1).movedim(2, -1).cpu().numpy())
@@ -79,7 +89,10 @@ class Counter:
         ran = np.broadcast_to(steps, samples)[:, np.newaxis]
         emitted = ran if length == 1 else ran > np.arange(length)
         payloads, events = np.zeros((2, prod(shape)), np.int32)
-        scan.count(flat.reshape(samples, length, -1), np.ascontiguousarray(emitted, np.int32), payloads, events)
+        if digits is None:
+            scan.count(flat.reshape(samples, length, -1), np.ascontiguousarray(emitted, np.int32), payloads, events)
+        else:
+            scan.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
         for where, counted in ((self._payloads, payloads), (self._events, events)):
             total = np.moveaxis(counted.reshape(shape), -1, 0).astype(np.int64)
             with self._lock:

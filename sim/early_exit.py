@@ -188,6 +188,10 @@ def compile_early_exit(
     """
     alpha = netlist.alpha if alpha is None else tuple(alpha)
     classifier = netlist.classifier
+    if netlist.radix is not None:
+        raise InputError(
+            "early exit", "the netlist's bursts are digits: an answer is there at the end of a window only"
+        )
     if not alpha:
         raise InputError("early exit", "the netlist holds no alpha", "convert with `early_exit`, or give alpha")
     if len(alpha) != netlist.timesteps:

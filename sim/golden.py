@@ -6,11 +6,14 @@ topological order. Every other executor is compared with this one for equality.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from sim.golden_leaky import leak
+from sim.golden_radix import run_window
+from sim.windows import max_over_windows
 from toolchain.netlist import (
     AdaFire,
     CubaLif,
@@ -50,20 +53,6 @@ def fire(potential: np.ndarray, threshold: np.ndarray, phi: int) -> tuple[np.nda
     """
     burst = np.clip(potential // threshold, 0, phi)
     return burst, potential - burst * threshold
-
-
-def max_over_windows(x: np.ndarray, population: MaxPool) -> np.ndarray:
-    """Maximum over the windows of `population`; `x` is (N, *input_shape)."""
-    axes = len(population.kernel)
-    padded = np.pad(x, ((0, 0), (0, 0), *population.padding))
-    windows: np.ndarray = np.lib.stride_tricks.sliding_window_view(
-        padded,
-        population.kernel,
-        axis=tuple(range(2, 2 + axes)),  # type: ignore[call-overload]
-    )
-    index = tuple(slice(None, (n - 1) * s + 1, s) for n, s in zip(population.shape[1:], population.stride, strict=True))
-    strided = windows[(slice(None), slice(None), *index)]
-    return np.asarray(strided.max(axis=tuple(range(2 + axes, 2 + 2 * axes))))
 
 
 @dataclass
@@ -174,7 +163,7 @@ def simulate(netlist: Netlist, payloads: np.ndarray, timesteps: int | None = Non
     netlist : Netlist
     payloads : ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; integer
     timesteps : int, optional
-        The netlist's own by default.
+        The netlist's own by default; in radix code no other.
 
     Returns
     -------
@@ -187,8 +176,11 @@ def simulate(netlist: Netlist, payloads: np.ndarray, timesteps: int | None = Non
         When the payloads are not what the input takes.
     """
     source = netlist.input
-    timesteps = timesteps or netlist.timesteps
+    timesteps = netlist.length(timesteps)
     given = check_payloads(source, payloads, timesteps)
+    if netlist.radix is not None:
+        window = run_window(netlist, given[0])
+        return _trace(netlist, window.spikes, window.readouts, window.saturations)
     state = initial_state(netlist, given.shape[1])
     spikes: dict[str, list[np.ndarray]] = {}
     readouts: dict[str, list[np.ndarray]] = {}
@@ -198,10 +190,21 @@ def simulate(netlist: Netlist, payloads: np.ndarray, timesteps: int | None = Non
             spikes.setdefault(name, []).append(burst.astype(dtype))
         for name, total in state.readout.items():
             readouts.setdefault(name, []).append(total.copy())
+    stacked = {name: np.stack(bursts) for name, bursts in spikes.items()}
+    return _trace(netlist, stacked, {name: np.stack(sums) for name, sums in readouts.items()}, state.saturations)
+
+
+def _trace(
+    netlist: Netlist,
+    spikes: Mapping[str, np.ndarray],
+    readouts: Mapping[str, np.ndarray],
+    saturations: Mapping[str, int],
+) -> Trace:
+    kinds = {netlist.input.name: netlist.input.payload_dtype}
     return Trace(
         netlist_hash=netlist.content_hash,
         backend="golden",
-        spikes={k: np.stack(v) for k, v in spikes.items()},
-        readouts={k: np.stack(v) for k, v in readouts.items()},
-        saturations=dict(state.saturations),
+        spikes={name: values.astype(kinds.get(name, np.uint8), copy=False) for name, values in spikes.items()},
+        readouts=dict(readouts),
+        saturations=dict(saturations),
     )

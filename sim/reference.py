@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from sim.activity import Activity, Counter
+from sim.codes import Code, code_of
 from sim.compilation import compile_layer
 from sim.layer import Layer
-from sim.lines import LayerGroup, Lines, group_layers, run_group
+from sim.lines import LayerGroup, Lines, group_layers
 from sim.threads import for_each, workers
 from toolchain.netlist import Input, InputError, Netlist, Trace, can_limit, check_payloads, last_reads
 from toolchain.netlist.shapes import size
@@ -68,6 +69,8 @@ class Simulator:
         In topological order.
     timesteps : int
         T.
+    code : Code
+        What payloads mean: how layers run for T timesteps.
     chunk : int
         Samples that one core takes through the network together, at most.
     device : torch.device
@@ -76,6 +79,7 @@ class Simulator:
     netlist: Netlist
     layers: tuple[Layer, ...]
     timesteps: int
+    code: Code
     chunk: int
     device: torch.device
 
@@ -113,10 +117,10 @@ class Simulator:
         return [slice(start, min(start + size, samples)) for start in range(0, samples, size)]
 
     def _run_chunk(self, payloads: Tensor, part: slice, recorder: _Recorder) -> None:
-        lines = Lines(self.timesteps, {self.netlist.input.name: payloads})
+        lines = Lines(self.code.steps, {self.netlist.input.name: payloads})
         recorder.spikes(self.netlist.input.name, payloads, part)
         for group in self.groups:
-            for layer, result in list(run_group(group, lines, {})):
+            for layer, result in list(self.code.run(group, lines)):
                 name = layer.population.name
                 if layer.population.emits:
                     recorder.spikes(name, result.output, part)
@@ -156,9 +160,9 @@ class _Recorder:
 
     def spikes(self, name: str, values: Tensor, part: slice) -> None:
         if name in self._spikes:
-            self._spikes[name][:, part] = values.cpu().numpy()
+            self._spikes[name][:, part] = self._simulator.code.sent(name, values).cpu().numpy()
         if self._activity is not None:
-            self._activity.count(name, values, self._simulator.timesteps)
+            self._simulator.code.count(self._activity, name, values)
 
     def readout(self, name: str, values: Tensor, part: slice) -> None:
         self._readouts[name][:, part] = values.cpu().numpy()
@@ -185,7 +189,7 @@ def compile_netlist(
     ----------
     netlist : Netlist
     timesteps : int, optional
-        T; the netlist's own by default.
+        T; the netlist's own by default, in radix code no other.
     chunk : int, optional
         Samples that one core takes through the network together, which bounds the memory of a run; by
         default as many as keep their payloads within `CHUNK_BYTES`.
@@ -194,19 +198,19 @@ def compile_netlist(
     Raises
     ------
     InputError
-        When `timesteps` or `chunk` is not positive.
+        When `timesteps` or `chunk` is not positive, or a window of digits would be cut.
     """
-    steps = netlist.timesteps if timesteps is None else timesteps
-    if steps < 1:
-        raise InputError("timesteps", f"{steps} found, expected at least 1")
+    length = netlist.length(timesteps)
+    code = code_of(netlist, length)
     if chunk is not None and chunk < 1:
         raise InputError("chunk", f"{chunk} found, expected at least 1")
-    sources = {p.name: p for p in netlist.populations}
+    whole = netlist.numbers
+    sources = {p.name: p for p in whole.populations}
     layers = tuple(
-        compile_layer(p, netlist.inputs(p.name), sources, netlist.membrane_limit, steps, device)
-        for p in netlist.populations[1:]
+        compile_layer(p, whole.inputs(p.name), sources, whole.membrane_limit, code.steps, device)
+        for p in whole.populations[1:]
     )
-    return Simulator(netlist, layers, steps, chunk or chunk_of(netlist, steps), torch.device(device))
+    return Simulator(netlist, layers, length, code, chunk or chunk_of(netlist, code.steps), torch.device(device))
 
 
 def chunk_of(netlist: Netlist, timesteps: int) -> int:

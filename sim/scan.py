@@ -139,6 +139,27 @@ def count(payload: np.ndarray, emitted: np.ndarray, total: np.ndarray, events: n
 
 
 @jit
+def count_digits(
+    number: np.ndarray, sums: np.ndarray, counts: np.ndarray, total: np.ndarray, events: np.ndarray
+) -> None:
+    """Add up the digits of numbers, and how many are not zero, of each neuron.
+
+    Parameters
+    ----------
+    number : ndarray (B, M), uint8
+    sums, counts : ndarray (numbers,), int32
+        Of the digits of each number.
+    total, events : ndarray (M,), int32
+        Added to: B is below 2**23, and 255 * 2**23 below 2**31.
+    """
+    for b in range(number.shape[0]):
+        row = number[b]
+        for c in range(row.shape[0]):
+            total[c] += sums[row[c]]
+            events[c] += counts[row[c]]
+
+
+@jit
 def sum_windows(
     x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], before: tuple[int, int], out: np.ndarray
 ) -> None:

@@ -69,18 +69,18 @@ def accumulate(population: Readout, current: Tensor, timesteps: int, state: Tens
 def grow_maxima(population: MaxPool, payload: Tensor, timesteps: int, state: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the growth of the maxima (T, N, *shape) uint8, and the summed payload (N, *input shape)."""
     total = torch.zeros_like(payload[0]) if state is None else state
-    before = _maximum(total, population)
+    before = maxima(total, population)
     output = torch.empty((timesteps, *before.shape), dtype=torch.uint8, device=payload.device)
     for t in range(timesteps):
         total = total + payload[min(t, len(payload) - 1)]
-        after = _maximum(total, population)
+        after = maxima(total, population)
         output[t] = after - before
         before = after
     return output, total
 
 
-def _maximum(x: Tensor, population: MaxPool) -> Tensor:
-    """Maximum over the windows of `population`; `x` is (N, *input_shape), never negative."""
+def maxima(x: Tensor, population: MaxPool) -> Tensor:
+    """Return the maximum over the windows of `population` of `x` (N, *input_shape), which is never negative."""
     x = F.pad(x, [n for pair in reversed(population.padding) for n in pair])
     for axis, (kernel, stride) in enumerate(zip(population.kernel, population.stride, strict=True), start=2):
         x = x.unfold(axis, kernel, stride).amax(-1)

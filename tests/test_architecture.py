@@ -30,6 +30,7 @@ FLOORS = (
     ("toolchain.frontend",),  # reading
     ("toolchain.network",),  # types
     ("toolchain.data", "toolchain.recordings"),
+    ("toolchain.tail",),
     ("sim", "hw_targets"),  # executors
     ("toolchain.files",),  # files
     ("toolchain.workers",),

@@ -30,7 +30,6 @@ NOT_IMPORTED = {
     "pbr": "sinabs needs it and goes in without its dependencies",
     "mkdocs-material": "a theme, named in mkdocs.yml",
     "mkdocstrings-python": "a plugin, named in mkdocs.yml",
-    "onnxscript": "torch.onnx.export needs it: docs/layers.md has that line, and a test runs it",
     "pytest-xdist": "a plugin: make test runs it",
     "pytest-timeout": "a plugin: pyproject.toml sets its limit",
     "ruff": "a command: make lint",

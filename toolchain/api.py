@@ -20,12 +20,20 @@ from hw_targets.rules import CheckReport
 from hw_targets.rules import check as check_netlist
 from hw_targets.target import Target, load_target
 from toolchain.convert import Recipe, convert_network
+from toolchain.convert.recipe import split_names
 from toolchain.data import Dataset, channels_first, read_data
 from toolchain.display import Progress, silent
 from toolchain.energy import EnergyReport, estimate_energy, read_prices
 from toolchain.equivalence import EquivalenceReport
 from toolchain.equivalence import verify as verify_netlist
-from toolchain.evaluate import Evaluation, count_operations, evaluate, measure_traffic
+from toolchain.evaluate import (
+    Evaluation,
+    count_operations,
+    evaluate,
+    measure_traffic,
+    netlist_outputs,
+    network_outputs,
+)
 from toolchain.exchange import Format, LossReport, export_netlist, import_netlist
 from toolchain.files import read_netlist, write_bytes, write_netlist
 from toolchain.frontend import read_module, read_network
@@ -33,6 +41,7 @@ from toolchain.info import Summary, summarize
 from toolchain.netlist import InputError, Netlist
 from toolchain.network import FloatNetwork
 from toolchain.report import Measurement, check_report_path, converted_for, run_report, written
+from toolchain.tail import Final
 
 #: Samples: a .npz file, an array (see `dataset`), or a data set.
 Data = Dataset | str | Path | np.ndarray
@@ -119,16 +128,72 @@ def convert(
     """
     data = dataset(calibration)
     labelled = None if evaluate is None else dataset(evaluate, limit=evaluate_limit)
-    ann = _read_ann(network, weights, data)
-    return convert_network(ann, data, recipe or Recipe(), evaluate=labelled, progress=progress)
+    recipe = recipe or Recipe()
+    ann = _read_ann(network, weights, data, recipe.output_names)
+    return convert_network(ann, data, recipe, evaluate=labelled, progress=progress)
 
 
-def _read_ann(network: Network, weights: str | Path | None, data: Dataset) -> FloatNetwork:
+def _read_ann(network: Network, weights: str | Path | None, data: Dataset, ends: tuple[str, ...]) -> FloatNetwork:
     if not isinstance(network, nn.Module):
-        return read_network(str(network), weights, data.shape)
+        return read_network(str(network), weights, data.shape, ends)
     if weights is not None:
         raise InputError("weights", f"{weights} found beside a module", "load them into it, or name it by a SPEC")
-    return read_module(network, data.shape)
+    return read_module(network, data.shape, ends)
+
+
+def _ends(netlist: Netlist) -> tuple[str, ...]:
+    """Return where the network ended that a netlist was converted from, if not at its own outputs."""
+    found = (netlist.provenance.recipe or {}).get("outputs")
+    return split_names(found) if isinstance(found, str) else ()
+
+
+def outputs(netlist: Netlist, data: Data, *, limit: int | None = None, progress: Progress = silent) -> dict[str, Final]:
+    """Compute the network's own outputs by spikes: readouts, and then what the host does with them.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    data : Dataset, path or ndarray
+    limit : int, optional
+        Use the first samples only.
+    progress : Progress
+
+    Returns
+    -------
+    dict of str to ndarray (N, ...) or list of N ndarrays
+        By the network's names of its outputs; by the readouts', where nothing is left to the host. A list where
+        samples differ in shape.
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the netlist.
+    """
+    return netlist_outputs(netlist, dataset(data, limit=limit), progress=progress)
+
+
+def ann_outputs(
+    netlist: Netlist, data: Data, network: Network, *, weights: str | Path | None = None, limit: int | None = None
+) -> dict[str, Final]:
+    """Compute what the network that a netlist was converted from says of the same data: the same tensors as `outputs`.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    data : Dataset, path or ndarray
+    network : nn.Module, str or Path
+    weights : path, optional
+        Of the network.
+    limit : int, optional
+        Use the first samples only.
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the network.
+    """
+    samples = dataset(data, limit=limit)
+    return network_outputs(_read_ann(network, weights, samples, _ends(netlist)), netlist, samples)
 
 
 def info(netlist: Netlist) -> Summary:
@@ -365,7 +430,7 @@ def report(
         samples,
         name=Path(path).stem,
         readout=readout,
-        ann=None if ann is None else _read_ann(ann, weights, samples),
+        ann=None if ann is None else _read_ann(ann, weights, samples, _ends(netlist)),
         target=converted_for(netlist) if target is None else _target(target),
         lava=lava,
         baselines=baselines,

@@ -23,6 +23,7 @@ from hw_targets.lava_runtime.processes.populations import (
     SourceProcess,
     Types,
 )
+from hw_targets.lava_runtime.processes.windows import WindowProcess
 from hw_targets.lava_runtime.task import Line, Messenger, Task
 from hw_targets.schedule import Schedule, Window
 from toolchain.netlist import AdaFire, CubaLif, Input, LeakyReadout, MaxPool, Netlist, Population, Readout
@@ -62,14 +63,17 @@ def build_network(
     """
     records = job.create_records(netlist, schedule, batch)
     counters = job.create_counters(netlist)
-    windows = {p.name: schedule.window(p.name, batch.rounds) for p in netlist.populations}
+    sending = {p.name: schedule.sending(p.name, batch.rounds) for p in netlist.populations if p.emits}
     processes: dict[str, PopulationProcess] = {}
     ends: list[tuple[str, Any]] = []
     for index, population in enumerate(netlist.populations):
-        lines, bound = _lines(netlist, population, windows)
+        window = schedule.window(population.name, batch.rounds)
+        lines, bound = _lines(netlist, population, sending)
         task = Task(
             name=population.name,
-            window=windows[population.name],
+            window=window,
+            sending=sending.get(population.name, window),
+            radix=netlist.radix,
             batch=batch,
             lines=tuple(lines.values()),
             limit=netlist.membrane_limit,
@@ -105,7 +109,7 @@ def _payload_type(netlist: Netlist, source: str, port: type) -> LavaPyType:
 
 
 def _lines(
-    netlist: Netlist, population: Population, windows: Mapping[str, Window]
+    netlist: Netlist, population: Population, sending: Mapping[str, Window]
 ) -> tuple[dict[tuple[str, int], Line], int]:
     """Group a population's connections by source and delay; bound its whole current."""
     lines: dict[tuple[str, int], Line] = {}
@@ -115,12 +119,12 @@ def _lines(
         for delay, operators in connection.parts:
             kernel, partial = build_kernel(netlist, source, operators)
             bound += partial
-            line = lines.setdefault((source, delay), Line(windows[source], (), delay))
+            line = lines.setdefault((source, delay), Line(sending[source], (), delay))
             line.kernels = (*line.kernels, kernel)
     if not lines and not isinstance(population, Input):
         # Lava runs the Processes that it can reach along ports: a population without inputs
         # hangs on a line of the input's that nothing is done with.
-        lines[netlist.input.name, 0] = Line(windows[netlist.input.name], ())
+        lines[netlist.input.name, 0] = Line(sending[netlist.input.name], ())
     return lines, bound
 
 
@@ -133,13 +137,19 @@ def _process(
         case Input():
             return SourceProcess(payloads=payloads, **common)
         case AdaFire():
-            reach = bound + int(np.abs(population.bias).max()) + netlist.membrane_limit
+            # Before it is clipped: what the potential was, times the base in radix code, and all that is added.
+            grown = netlist.membrane_limit * (1 if netlist.radix is None else netlist.radix.base)
+            reach = bound + int(np.abs(population.bias).max()) + int(np.abs(population.initial).max()) + grown
             width = np.int32 if reach < 2**31 else np.int64
             names = ("u", "threshold", "bias", "initial")
             types.update({n: LavaPyType(np.ndarray, width, precision=netlist.membrane_bits) for n in names})
-            return AdaFireProcess(**common)
+            if netlist.radix is None:
+                return AdaFireProcess(**common)
+            types["number"] = LavaPyType(np.ndarray, np.uint8)
+            return WindowProcess(**common)
         case MaxPool():
-            width = np.int32 if bound * netlist.timesteps < 2**31 else np.int64
+            most = netlist.timesteps if netlist.radix is None else netlist.radix.greatest
+            width = np.int32 if bound * most < 2**31 else np.int64
             types.update({n: LavaPyType(np.ndarray, width) for n in ("total", "maximum")})
             return MaxPoolProcess(**common)
         case CubaLif():

@@ -13,6 +13,7 @@ import numpy as np
 from hw_targets.lava_runtime.job import COUNTERS, LavaBatch
 from hw_targets.lava_runtime.kernels import Kernel
 from hw_targets.schedule import Window
+from toolchain.netlist import Radix
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Line:
     Parameters
     ----------
     window : Window
-        The source's.
+        In which the source sends.
     kernels : tuple of Kernel
         One per connection from that source; none when nothing is done with what arrives.
     delay : int
@@ -70,6 +71,11 @@ class Task:
     ----------
     name : str
     window : Window
+        In which it takes in and computes.
+    sending : Window
+        In which it has something to emit: the same, but for neurons that need a whole window of digits.
+    radix : Radix or None
+        Base and digits of the netlist's numbers.
     batch : LavaBatch
     lines : tuple of Line
         One per InPort ``in_<i>``.
@@ -84,6 +90,8 @@ class Task:
 
     name: str
     window: Window
+    sending: Window
+    radix: Radix | None
     batch: LavaBatch
     lines: tuple[Line, ...]
     limit: int

@@ -29,6 +29,7 @@ from hw_targets.rules.structure import (
     biases,
     channels_in_and_out,
     destinations,
+    digits,
     fan_in,
     fan_out_limit,
     greatest_fan_in,
@@ -36,8 +37,9 @@ from hw_targets.rules.structure import (
     max_pooling,
     skip_delay,
 )
+from hw_targets.schedule import schedule
 from hw_targets.target import Target
-from hw_targets.unroll import gate_heights, gate_overflows
+from hw_targets.unroll import gate_heights, gate_overflows, refuse_digits
 from hw_targets.unroll import unroll as unroll_bursts
 from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Weighted
 
@@ -56,6 +58,7 @@ RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (biases, ("biases",)),
     (membrane_range, ("membrane_bits",)),
     (accumulator_range, ("accumulator_bits",)),
+    (digits, ("multiplies_potential",)),
     (max_pooling, ("max_pool",)),
     (kernel_shape, ("kernel_sizes", "strides", "square_kernels", "dilated_kernels", "grouped_kernels")),
     (skip_delay, ("delay",)),
@@ -101,10 +104,16 @@ def check(netlist: Netlist, target: Target, *, unroll: bool = False) -> CheckRep
     -------
     CheckReport
         All violations at once.
+
+    Raises
+    ------
+    TargetError
+        When digits are to be unrolled.
     """
     subject, rules = netlist, [rule for rule, _ in RULES]
     violations: list[Violation] = []
     if unroll:
+        refuse_digits(netlist)
         violations += unroll_room(netlist, target)
         rules = [rule for rule in rules if rule not in (_CHANGED if violations else _UNROLLED)]
         subject = netlist if violations else unroll_bursts(netlist, membrane_bits(netlist, target)).netlist
@@ -160,8 +169,8 @@ def _utilization(
         cores = {"cores": (needed[0], target.cores)} if needed else {}
     weights = [o.weight for c in netlist.connections for o in c.operators if isinstance(o, Weighted)]
     waits = [
-        netlist.depths[c.target] - netlist.depths[c.source] - 1
-        for c in netlist.connections
+        delay - 1
+        for c, delay in zip(netlist.connections, schedule(netlist).delays, strict=True)
         if not isinstance(netlist[c.source], Input)
     ]
     return {

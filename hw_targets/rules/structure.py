@@ -8,9 +8,18 @@ import numpy as np
 
 from hw_targets.placement.footprint import connection_footprints
 from hw_targets.rules.report import Violation
+from hw_targets.schedule import schedule
 from hw_targets.target import Target
 from toolchain.netlist import AdaFire, Conv, ConvTranspose, Input, MaxPool, Netlist, Readout, SumPool, fan_outs
 from toolchain.netlist.shapes import size
+
+
+def digits(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that potentials can be multiplied by the base of the digits that come in."""
+    if netlist.radix is None or netlist.radix.digits == 1 or target.multiplies_potential is not False:
+        return
+    fix = "convert with `spike_code` rate, or for a chip whose neurons are programs"
+    yield Violation("digits", "netlist", "decays or sums", f"potentials times {netlist.radix.base}", fix)
 
 
 def max_pooling(netlist: Netlist, target: Target) -> Iterator[Violation]:
@@ -56,14 +65,14 @@ def kernel_shape(netlist: Netlist, target: Target) -> Iterator[Violation]:
 
 
 def skip_delay(netlist: Netlist, target: Target) -> Iterator[Violation]:
-    """Require that a connection can wait one step per layer that it skips.
+    """Require that a connection can wait one step per layer that it skips, or a window of digits.
 
     The input is exempt: the host injects it when it is due.
     """
     if target.delay is None:
         return
-    for connection in netlist.connections:
-        waits = netlist.depths[connection.target] - netlist.depths[connection.source] - 1
+    for connection, delay in zip(netlist.connections, schedule(netlist).delays, strict=True):
+        waits = delay - 1
         if waits > target.delay and not isinstance(netlist[connection.source], Input):
             fix = "relay the spikes through populations with threshold 1, or shorten what is skipped"
             yield Violation("skip_delay", connection.name, target.delay, waits, fix)

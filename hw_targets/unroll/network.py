@@ -39,6 +39,7 @@ from toolchain.netlist import (
     NetlistError,
     Population,
     Readout,
+    TargetError,
     Trace,
     apply_chain,
     check_payloads,
@@ -133,6 +134,21 @@ class Unrolled:
         return Trace(self.original.content_hash, trace.backend, spikes, readouts, dict(trace.saturations))
 
 
+def refuse_digits(netlist: Netlist) -> None:
+    """Raise unless bursts are rates: single spikes in a row would all count alike.
+
+    Raises
+    ------
+    TargetError
+    """
+    if netlist.radix is not None:
+        raise TargetError(
+            "unroll",
+            f"digits in base {netlist.radix.base} found, expected rates: a digit's place is its timestep",
+            "convert with `phi` 1, whose digits are single spikes, or with `spike_code` rate",
+        )
+
+
 def unroll(netlist: Netlist, membrane_bits: Mapping[str, int] | None = None) -> Unrolled:
     """Return a netlist whose spikes are binary and whose bursts are those of `netlist`.
 
@@ -146,11 +162,12 @@ def unroll(netlist: Netlist, membrane_bits: Mapping[str, int] | None = None) -> 
     Raises
     ------
     TargetError
-        When the potentials and the gates together do not fit the membrane. They then could
+        When bursts are digits, or the potentials and the gates together do not fit the membrane: they then could
         saturate where the original does not.
     NetlistError
         When max-pooling could emit more than one spike per sub-step, or weights are too narrow for gates.
     """
+    refuse_digits(netlist)
     windows = _windows(netlist)
     spans = [windows[c.target].stop - windows[c.source].start for c in netlist.connections]
     # Windows are within the spans, but for a population that nothing feeds and that feeds nothing.

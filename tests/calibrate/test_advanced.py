@@ -174,7 +174,7 @@ def test_a_higher_cost_buys_fewer_operations_and_more_error(network, prepared):
     found = influences(network, calibration.x)[unit.name]
     synapses = fan_outs(network.connections, {u.name: u.shape for u in network.units})[unit.name]
     fan_out = synapses.reshape(unit.shape[0], -1).mean(axis=1)
-    costs = unit_costs(histograms[unit.name], 400, found, fan_out, 4, Thresholds(2))
+    costs = unit_costs(histograms[unit.name], 400, found, fan_out, 4, Thresholds(2), np.arange(unit.shape[0]))
     spent, lost = [], []
     for operation_cost in (0.0, 1e-6, 1e-4, 1e-2, 1.0):
         index = np.argmin(costs.error + operation_cost * costs.operations, axis=0)[None]

@@ -79,7 +79,7 @@ def test_max_and_layer_thresholds():
     data = Histogram(np.zeros((2, 2048)), np.array([4.0, 8.0]))
     data.counts[:, -1] = 1
     assert np.allclose(choose_threshold(data, 4, Thresholds(8, method="max")), [1.0, 2.0], rtol=1e-3)
-    per_layer = choose_threshold(data, 4, Thresholds(8, method="max", per_layer=True))
+    per_layer = choose_threshold(data, 4, Thresholds(8, method="max"), np.zeros(2, np.int64))
     assert np.allclose(per_layer, [2.0, 2.0], rtol=1e-3)
 
 

@@ -253,7 +253,7 @@ def _saved(folder: Path) -> Path:
         (["info", "{tmp}/none.h5"], "none.h5"),
         (["info", "{tmp}/noise.h5"], "noise.h5"),
         (["info", "{tmp}/cut.h5"], "cut.h5"),
-        (["info", "{tmp}/future.h5"], "future.h5: schema version 2 found, expected 1; update adafire"),
+        (["info", "{tmp}/future.h5"], "future.h5: schema version 3 found, expected 1 to 2; update adafire"),
         (["simulate", "{work}/net.h5", "--data", "{tmp}/small.npz"], "(3, 4, 4)"),
         (["simulate", "{work}/net.h5", "--data", "{work}/data.npz", "--early-exit"], "early exit"),
         (["simulate", "{work}/net.h5", "--data", "{work}/data.npz", "--backend", "moon"], "moon"),
@@ -269,7 +269,7 @@ def test_bad_files_and_usage(workshop, tmp_path, capsys, command, message):
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "future.h5").write_bytes(whole)
     with h5py.File(tmp_path / "future.h5", "r+") as file:
-        file.attrs["schema"] = np.int64(2)
+        file.attrs["schema"] = np.int64(3)
     np.savez(tmp_path / "small.npz", images=np.zeros((2, 4, 4, 3), np.uint8))
     assert run([word.format(tmp=tmp_path, work=workshop) for word in command]) == 2
     error = capsys.readouterr().err

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from random_netlists import radix_netlist
 from rich.console import Console
 
 from sim import compile_netlist
 from sim.activity import Activity
 from sim.golden import simulate
 from toolchain.energy import count, estimate_energy, read_prices, synapses
+from toolchain.energy.readings import levels
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -37,6 +39,7 @@ from toolchain.netlist import (
     SumPool,
     Trace,
     apply_chain,
+    fan_out,
 )
 
 
@@ -100,6 +103,29 @@ def residual() -> Netlist:
 def trace(residual) -> Trace:
     rng = np.random.default_rng(5)
     return simulate(residual, rng.integers(-127, 128, (4, 2, 6, 5)))
+
+
+def test_digits_are_accumulates_and_the_base_is_unpriced():
+    netlist = radix_netlist("residual", base=3, digits=3)
+    payload = np.random.default_rng(0).integers(-127, 128, (4, *netlist.input.shape))
+    trace = simulate(netlist, payload)
+    counts = count(netlist, trace)
+    assert counts.sops == sum(
+        int((trace.spikes[c.source].astype(np.int64) * fan_out(c.operators, netlist[c.source].shape)).sum())
+        for c in netlist.connections
+        if c.source != "input"
+    )
+    assert counts.neuron_updates == 4 * 3 * sum(p.neurons for p in counts.neurons)
+    report = estimate_energy(counts)
+    totals = report.to_json()["totals"]
+    # The input's number is sent once: there is no current to hold.
+    assert totals["first_layer_macs_every_timestep"] == totals["first_layer_macs_held"]
+    assert levels(counts) == 27
+    multiplied = 4 * 2 * sum(p.neurons for p in counts.neurons)
+    assert {o.what: o.times for o in report.omissions}["multiplications of membranes by the base"] == multiplied
+    for chip in report.other_targets:
+        assert chip.unpriced[-1].count == multiplied
+        assert chip.energy is None
 
 
 def brute_force_fan_out(operators, shape):

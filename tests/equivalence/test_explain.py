@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from random_netlists import radix_netlist
 from rich.console import Console
 
 import sim.golden as golden
@@ -32,6 +33,36 @@ def altered(netlist: Netlist, *, weight=lambda w: w, population=lambda p: p, **f
 
 def run(netlist: Netlist, payloads: np.ndarray, like: Netlist) -> Trace:
     return replace(golden.simulate(netlist, payloads), netlist_hash=like.content_hash, backend="lava")
+
+
+@pytest.mark.parametrize("target", ["b", "output"])
+def test_digits_are_explained_as_numbers(target):
+    """A threshold or a sum that is off shows in the first number that it makes, not in the first digit that differs."""
+    netlist = radix_netlist("residual", digits=4)
+    payloads = data(netlist)
+    expected = golden.simulate(netlist, payloads)
+    assert diagnose(netlist, expected, replace(expected, backend="lava")).equivalent
+    off = altered(
+        netlist, population=lambda p: replace(p, bias=p.bias + 40 * np.abs(p.bias).max()) if p.name == target else p
+    )
+    report = diagnose(netlist, expected, run(off, payloads, netlist))
+    first = report.first_divergence
+    assert first.population == target
+    assert first.timestep == netlist.timesteps - 1
+    assert report.explanation is not None
+    assert report.explanation.divergence == first
+    assert first.expected == (
+        netlist.radix.read(expected.spikes["b"])[first.sample, *first.index]
+        if target == "b"
+        else expected.readout[-1, first.sample, *first.index]
+    )
+    # Digits that carry: the same number, and yet not what should have been sent.
+    spikes = {**expected.spikes, "b": expected.spikes["b"].copy()}
+    place = tuple(np.argwhere((spikes["b"][-2] == 1) & (spikes["b"][-1] == 0))[0])
+    spikes["b"][(-2, *place)], spikes["b"][(-1, *place)] = 0, 2
+    report = diagnose(netlist, expected, replace(expected, backend="lava", spikes=spikes))
+    assert not report.equivalent
+    assert report.explanation is None
 
 
 def step_by_step(netlist: Netlist, payloads: np.ndarray, *, keep_state=False, delayed: str | None = None) -> Trace:

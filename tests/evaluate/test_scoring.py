@@ -188,13 +188,13 @@ def test_the_interval_is_wilsons():
 def test_a_loss_that_few_samples_show_by_chance_is_not_called_bad(make_netlist):
     netlist = make_netlist("conv")
     m = measure(netlist, made_up(netlist, np.zeros(SAMPLES, int)), name="net")
-    m = replace(m, samples=64, accuracy_by_timestep=(58 / 64,), accuracy_ann=60 / 64)
+    m = replace(m, samples=64, accuracy_by_timestep=(58 / 64,) * m.netlist.timesteps, accuracy_ann=60 / 64)
     assert to_json(m)["interval"] == list(interval(58 / 64, 64))
     page = " ".join(to_html(m).split())
     assert "-3.12 points against the ANN, within the interval" in page
     assert "95 % interval 81.02% to 95.63%, 64 samples; ANN 93.75%" in page
     assert 'class="card open"> <h3>Accuracy' in page
-    page = " ".join(to_html(replace(m, accuracy_by_timestep=(40 / 64,))).split())
+    page = " ".join(to_html(replace(m, accuracy_by_timestep=(40 / 64,) * m.netlist.timesteps)).split())
     assert 'class="card bad"> <h3>Accuracy' in page
 
 

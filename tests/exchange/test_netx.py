@@ -1,9 +1,5 @@
 """netx files: ours into lava-dl's own Network and back, slayer's into a netlist or refused with the reason."""
 
-import json
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 
 import h5py
@@ -11,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lava_dl import lava_dl
 
 from sim import golden
 from toolchain.exchange.lowering import merge_pool
@@ -251,45 +248,6 @@ def test_a_damaged_file_is_refused(make, break_it, message, tmp_path):
 
 # ---- real lava-dl, in processes of their own -----------------------------------------------------
 
-RUN = """
-    import sys
-    import numpy as np
-    from hw_targets.lava_runtime.netx_network import load_network
-    from hw_targets.lava_runtime.shim import load_lava_dl
-
-    load_lava_dl()
-    from lava.lib.dl.netx.hdf5 import Network
-    from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.core.run_configs import Loihi2SimCfg
-    from lava.proc.io.sink import RingBuffer as Sink
-    from lava.proc.io.source import RingBuffer as Source
-
-
-    def run(network, payloads, delay):
-        '''Feed payloads (T, N, *shape), sample after sample; return what comes out, (T, N, *shape).'''
-        timesteps, samples = payloads.shape[:2]
-        stream = payloads.swapaxes(0, 1).reshape(timesteps * samples, *payloads.shape[2:])
-        stream = stream.reshape(len(stream), *reversed(network.inp.shape)).transpose()
-        source = Source(data=np.ascontiguousarray(stream, dtype=np.int32))
-        sink = Sink(shape=network.out.shape, buffer=timesteps * samples + delay)
-        source.s_out.connect(network.inp)
-        network.out.connect(sink.a_in)
-        source.run(RunSteps(timesteps * samples + delay), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
-        found = sink.data.get().astype(np.int64)[..., delay:].transpose()
-        source.stop()
-        return found.reshape(samples, timesteps, *found.shape[1:]).swapaxes(0, 1)
-"""
-
-
-def lava_dl(program, *arguments, timeout=120):
-    """Run a program with `RUN` before it; return the JSON that it prints last."""
-    text = textwrap.dedent(RUN) + textwrap.dedent(program)
-    done = subprocess.run(
-        [sys.executable, "-c", text, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
 
 @pytest.mark.lava
 def test_lava_dl_runs_our_files_exactly(tmp_path, make_payloads):
@@ -318,166 +276,3 @@ def test_lava_dl_runs_our_files_exactly(tmp_path, make_payloads):
         *(make.__name__ for make in cases),
     )
     assert found == {make.__name__: True for make in cases}
-
-
-@pytest.mark.lava
-def test_slayer_files(tmp_path):
-    """Exported by slayer itself: refused with the reason, and taken where both neurons do the same."""
-    rng = np.random.default_rng(0)
-    frames = (rng.random((1, 6, 2, 6, 5)) < 0.4).astype(np.uint8)
-    np.save(tmp_path / "frames.npy", frames)
-    found = lava_dl(
-        """
-        import json
-        import h5py
-        import torch
-        from lava.lib.dl import slayer
-
-        torch.manual_seed(0)
-        neuron = {"threshold": 0.4, "current_decay": 1.0, "voltage_decay": 0.0}
-        blocks = [
-            slayer.block.cuba.Conv(neuron, 2, 3, 3, padding=1, weight_scale=3),
-            slayer.block.cuba.Flatten(),
-            slayer.block.cuba.Dense(neuron, 90, 7, weight_scale=3),
-        ]
-        frames = np.load(f"{sys.argv[1]}/frames.npy")
-        x = torch.from_numpy(frames.transpose(1, 2, 3, 4, 0)).float()
-        for block in blocks:
-            x = block(x)
-        path = f"{sys.argv[1]}/slayer.net"
-        with h5py.File(path, "w") as file:
-            first = file.create_group("layer/0")
-            first["type"] = np.array([b"input"], dtype="S10")
-            first["shape"] = np.array([2, 6, 5])
-            for index, block in enumerate(blocks, 1):
-                block.export_hdf5(file.create_group(f"layer/{index}"))
-            file["simulation/Ts"] = 1
-            file["simulation/tSample"] = 5
-        network = Network(path, reset_interval=1)
-        np.save(f"{sys.argv[1]}/spikes.npy", run(network, frames, len(network)))
-        print(json.dumps(len(network)))
-        """,
-        tmp_path,
-    )
-    assert found == 2
-    with pytest.raises(UnsupportedError, match="reset to zero and lose what exceeds the threshold"):
-        read_netx(tmp_path / "slayer.net")
-    # With one timestep per sample nothing is kept that could be lost: Lava's spikes are ours.
-    imported = read_netx(tmp_path / "slayer.net", timesteps=1)
-    assert {loss.reader for loss in imported.report.losses} == {"lava-dl"}
-    trace = golden.simulate(imported.netlist, frames)
-    spikes = np.load(tmp_path / "spikes.npy")
-    assert spikes.any()
-    assert not spikes.all()
-    np.testing.assert_array_equal(trace.readout, spikes)
-
-
-def slayer_file(path, **changes):
-    """A hand-made file of one CUBA layer and an integrator; `changes` replace or remove datasets."""
-    values = {
-        "layer/0/type": np.array([b"dense"], "S10"),
-        "layer/0/shape": np.array([3, 1, 1]),
-        "layer/0/weight": np.array([[2.0, 0, 0, 0], [0, 2, -2, 0], [0, -4, 0, 2]], np.float32),
-        "layer/0/neuron/type": "CUBA",
-        "layer/0/neuron/iDecay": 4096,
-        "layer/0/neuron/vDecay": 0,
-        "layer/0/neuron/vThMant": 5,
-        "layer/0/neuron/refDelay": 1,
-        "layer/0/neuron/gradedSpike": False,
-        "layer/1/type": np.array([b"dense"], "S10"),
-        "layer/1/shape": np.array([2, 1, 1]),
-        "layer/1/weight": np.array([[6, -8, 2], [2, 4, 10]]),
-        "simulation/tSample": 8,
-        **{name.replace("__", "/"): value for name, value in changes.items()},
-    }
-    with h5py.File(path, "w") as file:
-        for name, value in values.items():
-            if value is not None:
-                file[name] = value
-
-
-@pytest.mark.lava
-def test_a_cuba_network_that_forgets_nothing(tmp_path):
-    """Each neuron gains at most one grain per step, so Lava's hard reset and ours are the same.
-
-    The file has no layer of ours, so it is for lava-dl's own Network: ours says so.
-    """
-    path = tmp_path / "a.net"
-    slayer_file(path)
-    netlist = read_netx(path).netlist
-    assert netlist.timesteps == 8
-    assert netlist["layer0"].threshold.tolist() == [6, 6, 6]
-    assert isinstance(netlist["layer1"], Readout)
-    frames = np.random.default_rng(1).integers(0, 2, (8, 1, 4)).astype(np.uint8)
-    frames[:, :, (0, 3)] = 1
-    np.save(tmp_path / "frames.npy", frames)
-    found = lava_dl(
-        """
-        import json
-        from toolchain.netlist import FormatError
-        try:
-            load_network(sys.argv[1] + "/a.net")
-        except FormatError as error:
-            refusal = str(error)
-        network = Network(sys.argv[1] + "/a.net", num_layers=1)
-        frames = np.load(sys.argv[1] + "/frames.npy")
-        print(json.dumps([refusal, run(network, frames, 1).tolist()]))
-        """,
-        tmp_path,
-    )
-    refusal, spikes = found
-    assert "has no AdaFire layers; load it with lava-dl's own Network" in refusal
-    trace = golden.simulate(netlist, frames)
-    assert trace.spikes["layer0"].any()
-    np.testing.assert_array_equal(trace.spikes["layer0"], spikes)
-    weight = np.array([[6, -8, 2], [2, 4, 10]])
-    np.testing.assert_array_equal(trace.readout, np.cumsum(trace.spikes["layer0"] @ weight.T, axis=0))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"layer__0__neuron__iDecay": 1024}, "a current that decays by 1024/4096"),
-        ({"layer__0__neuron__vDecay": 128}, "a leak of 128/4096"),
-        ({"layer__0__neuron__vDecay": np.array([0, 1])}, "differs from neuron to neuron"),
-        ({"layer__0__neuron__refDelay": 2}, "refractory"),
-        ({"layer__0__neuron__gradedSpike": True}, "graded CUBA spikes"),
-        ({"layer__0__neuron__type": "SDNN"}, "neurons of type 'SDNN'"),
-        ({"layer__0__weight": np.array([[2, 2, 0, 0]] * 3)}, "lose what exceeds the threshold, here up to 2"),
-        ({"layer__0__weight": np.array([[1.5, 2, 0, 0]] * 3)}, "expected integers"),
-        ({"layer__0__weight": np.array([[200, -1, 0, 0]] * 3)}, "Lava would drop their lowest bit"),
-        ({"layer__0__delay": np.array([0, 1, 2, 0])}, "delays have no counterpart"),
-        ({"layer__0__type": np.array([b"pool"], "S10")}, "a layer of type 'pool'"),
-        ({"layer__0__neuron__vThMant": (1 << 18) - 1}, "never fires"),
-        ({"layer__1__bias": np.array([1, 0])}, "adds its bias once"),
-        ({"simulation__tSample": None}, "how many timesteps"),
-        ({"simulation__tSample": 10**6}, "expected 1 to 4096"),
-    ],
-)
-def test_slayer_files_that_mean_something_else(changes, message, tmp_path):
-    slayer_file(tmp_path / "a.net", **changes)
-    with pytest.raises((UnsupportedError, FormatError), match=message):
-        read_netx(tmp_path / "a.net")
-
-
-def test_a_weight_may_be_most_of_its_file(tmp_path):
-    """What is read several times is charged once to what the file may claim."""
-    weight = np.random.default_rng(0).integers(-9, 9, (64, 1568)).astype(np.float32)
-    second = np.ones((2, 64), np.int64)
-    slayer_file(tmp_path / "a.net", layer__0__weight=weight, layer__0__shape=[64, 1, 1], layer__1__weight=second)
-    assert weight.nbytes > (tmp_path / "a.net").stat().st_size / 2
-    netlist = read_netx(tmp_path / "a.net", timesteps=1).netlist
-    np.testing.assert_array_equal(netlist.connections[0].operators[0].weight, weight)
-
-
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ("oxford.net", "/layer/0/neuron/vDecay: a leak of 415/4096"),
-        ("pilotnet_snn.net", "/layer/0: an input layer with neurons"),
-        ("tiny.net", "/layer/0: an input layer with neurons"),
-    ],
-)
-def test_trained_files_are_refused_for_what_they_mean(file, message, adafire_data):
-    with pytest.raises(UnsupportedError, match=message):
-        read_netx(adafire_data / "spiking_files" / file, timesteps=20)

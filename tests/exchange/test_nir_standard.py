@@ -111,15 +111,6 @@ def test_a_network_from_norse(save):
     assert {"where", "reader", "what"} == set(report["losses"][0])
 
 
-def test_leaky_neurons_from_norse_are_refused_node_by_node(save):
-    import norse.torch as norse
-
-    model = norse.SequentialState(nn.Linear(6, 5), norse.LIFCell(), nn.Linear(5, 3), norse.LIFBoxCell())
-    path = save(norse.to_nir(model, torch.rand(1, 6)), check=False)
-    with pytest.raises(UnsupportedError, match=r"net\.nir: node '1': CubaLIF leaks .*; node '3': LIF leaks"):
-        read_nir(path)
-
-
 def if_node(*shape, threshold=10.0, r=1.0, reset=0.0):
     return nir.IF(r=np.full(shape, r), v_threshold=np.full(shape, threshold), v_reset=np.full(shape, reset))
 
@@ -344,13 +335,25 @@ def edges(*extra, without=()):
 
 
 FAULTS = {
-    "LI": (lambda: small(neurons=nir.LI(*[np.ones(3)] * 3)), "node 'neurons': LI leaks"),
-    "CubaLI": (lambda: small(neurons=nir.CubaLI(*[np.ones(3)] * 4)), "node 'neurons': CubaLI leaks"),
-    "LIF": (lambda: small(neurons=leaky([0.01, 0.5, 0.1])), r"LIF leaks \(tau 0.01 to 0.5, r 2, v_leak -1\), and"),
-    "LIF for ever": (lambda: small(neurons=leaky([np.inf] * 3)), "LIF with tau inf neither leaks nor integrates"),
-    "LIF of no time": (lambda: small(neurons=leaky([np.nan] * 3)), "LIF: its tau is no positive time"),
-    "LIF of nothing": (lambda: small(neurons=leaky([])), "LIF: its tau is no positive time"),
-    "Delay": (lambda: small(neurons=nir.Delay(np.ones(3))), "node 'neurons': Delay"),
+    "LI inside": (
+        lambda: chain(
+            input=nir.Input(np.array([3])), i=nir.LI(*[np.ones(3)] * 3), n=if_node(3), output=nir.Output(np.array([3]))
+        ),
+        r"net\.nir:i: an integrator inside",
+    ),
+    "LIF too slow": (lambda: small(neurons=leaky([0.5, 1e4, 0.5])), r"tau: 10000 s at a `dt` of 0.1 s decays by 0.041"),
+    "LIF too fast": (lambda: small(neurons=leaky([0.01, 0.5, 0.1])), r"tau: 0.01 s at a `dt` of 0.1 s decays by 4.1e"),
+    "LIF just too fast": (lambda: small(neurons=leaky([0.100001] * 3)), "expected 1 to 4095; choose `dt`"),
+    "LIF for ever": (lambda: small(neurons=leaky([np.inf] * 3)), "tau: inf: it neither leaks nor integrates"),
+    "LIF of no time": (lambda: small(neurons=leaky([np.nan] * 3)), "tau: is no positive time"),
+    "LIF of nothing": (lambda: small(neurons=leaky([])), "tau: is no positive time"),
+    "LIF of another size": (lambda: small(neurons=leaky([0.5] * 2)), r"shape \(2,\) found, but \(3,\) arrives"),
+    "no threshold": (
+        lambda: small(neurons=nir.LIF(*[np.ones(3)] * 3, np.zeros(3))),
+        "v_threshold less v_reset is 0, expected positive",
+    ),
+    "Delays": (lambda: small(neurons=nir.Delay(np.array([1.0, 2, 1]))), "delays that differ from neuron to neuron"),
+    "long Delay": (lambda: small(neurons=nir.Delay(np.full(3, 1e4))), "10000 s are 1e.05 timesteps, at most 4096"),
     "Threshold": (lambda: small(neurons=nir.Threshold(np.ones(3))), "node 'neurons': Threshold"),
     "integrator inside": (
         lambda: chain(
@@ -387,7 +390,15 @@ FAULTS = {
     "zero groups": (lambda: conv_net(conv(groups=0)), r"net\.nir:c: groups \(0,\)"),
     "matrix shape": (lambda: small(w=nir.Linear(np.ones((3, 5)))), r"net\.nir:w: Linear: input of shape \(4,\)"),
     "neuron shape": (lambda: small(neurons=if_node(7)), r"neurons/r: shape \(7,\) found, but \(3,\) arrives"),
-    "cycle": (edges(("neurons", "w")), r"a cycle: (neurons|w) -> "),
+    "cycle of another shape": (edges(("neurons", "w")), r"net\.nir:w: shape \(3,\) comes back from 'neurons'"),
+    "cycle without neurons": (
+        lambda: nir.NIRGraph(
+            {**small().nodes, "scale": nir.Scale(np.ones(4))},
+            [*small().edges, ("input", "scale"), ("scale", "scale")],
+            type_check=False,
+        ),
+        "a loop without neurons: scale",
+    ),
     "dangling": (edges(("neurons", "nobody")), "edge neurons -> nobody leads to no node"),
     "edge into input": (edges(("w", "input")), "leads into the input|a cycle"),
     "edge twice": (edges(("w", "neurons")), "is there twice"),
@@ -405,7 +416,7 @@ FAULTS = {
 def test_a_fault_is_refused_by_name(fault, save):
     make, message = FAULTS[fault]
     with pytest.raises((FormatError, UnsupportedError), match=message) as caught:
-        read_nir(save(make(), check=False))
+        import_nir(save(make(), check=False), dt=0.1)
     assert "net.nir" in str(caught.value)
     assert "\n" not in str(caught.value)
 

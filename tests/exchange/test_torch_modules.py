@@ -4,9 +4,12 @@ import norse.torch as norse
 import numpy as np
 import pytest
 import torch
+from random_netlists import PICTURES, radix_netlist
 
+from sim import golden
 from sim.golden import simulate
 from toolchain.energy import count, weigh
+from toolchain.exchange import export_netlist
 from toolchain.exchange.torch_modules import AdaFireCell, NetlistCell, neurobench_model, to_norse
 from toolchain.netlist import UnsupportedError
 
@@ -24,6 +27,35 @@ def test_stateful_modules_are_exact(architecture, phi, make, make_payloads):
     for t in range(netlist.timesteps):
         total, state = model(torch.from_numpy(payloads), state)
         np.testing.assert_array_equal(total.numpy(), expected.readout[t])
+
+
+@pytest.mark.parametrize("architecture", [a for a in PICTURES if a != "sequence"])
+def test_windows_are_exact(architecture, make_payloads):
+    """Two pictures back to back: every digit of every population, window by window."""
+    netlist = radix_netlist(architecture, base=3, digits=3)
+    pictures = make_payloads(netlist, 4).reshape(2, 2, *netlist.input.shape)
+    model, state, held = to_norse(netlist), None, []
+    cell = model[0]
+    assert isinstance(model, norse.SequentialState)
+    for call in range(cell.calls + 3):
+        total, state = model(torch.from_numpy(pictures[min(call // 3, 1)]), state)
+        held.append(total.numpy())
+    for picture in (0, 1):
+        expected = golden.simulate(netlist, pictures[picture]).readout
+        start = cell.calls - 3 + 3 * picture
+        np.testing.assert_array_equal(np.stack(held[start : start + 3]), expected)
+
+
+def test_digits_are_refused_where_they_cannot_be_said(tmp_path):
+    netlist = radix_netlist("linear")
+    for to in ("nir", "nir-explicit", "netx"):
+        with pytest.raises(UnsupportedError, match=r"digits in base 2 found: no neuron of (NIR|netx) multiplies"):
+            export_netlist(netlist, tmp_path / "net", to=to)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UnsupportedError, match="digits"):
+        NetlistCell(netlist)
+    with pytest.raises(UnsupportedError, match="digits"):
+        neurobench_model(netlist)
 
 
 def test_every_population_is_exact(make, make_payloads):

@@ -32,6 +32,10 @@ EXPORTS = {
     "explicit.nir": "ee2f3e856dd4ec30841267e3b2355cfd279c998c617c682b2cc2c8043ac3cd4b",
     "mlp.net": "c74c9673749145b40b4911d58b62111e4a8c91bbe1c2a53963b243c28d2649fc",
 }
+#: What schema 2 added, in its folder: a netlist in radix code.
+DIGITS = FOLDER.with_name("schema2")
+RADIX = "37a9ed7b00aebd5c1e2a63b1004def5d6e91e5876e941cfc3e84910cbf4e931f"
+RADIX_TRACE = "992528ac94019ebfd8ba82090a2500c1ab8d48f04f8b3569b4e4b785fe22a0f8"
 #: SHA-256 over names, types, shapes and values of a trace's arrays.
 TRACES = {
     "compact_trace.h5": "cc692e3ce5e4da961717c39712cd8230af72c3dfcfcad0c7ecd90a36d2316107",
@@ -93,6 +97,15 @@ def test_a_trace_is_read(name, expected):
     assert sha256(trace) == expected
     assert trace.backend == "golden"
     assert trace.netlist_hash == EXPORTS[name.replace("_trace.h5", ".nir")]
+
+
+def test_digits_are_read_and_run_to_the_same_payloads():
+    assert {path.name for path in DIGITS.iterdir()} == {"radix.h5", "radix_trace.h5"}
+    netlist, trace = read_netlist(DIGITS / "radix.h5"), read_trace(DIGITS / "radix_trace.h5")
+    assert (netlist.spike_code, netlist.content_hash, trace.netlist_hash) == ("radix", RADIX, RADIX)
+    assert sha256(trace) == RADIX_TRACE
+    # The input sends its payload with the last digit.
+    assert sha256(simulate(netlist, trace.spikes["input"][-1])) == RADIX_TRACE
 
 
 @pytest.mark.parametrize("name", ["compact", "explicit"])

@@ -1,5 +1,6 @@
 """The netlist file: the same content back, the same bytes again, every fault named."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from random_netlists import ARCHITECTURES, radix_netlist
 
 from toolchain.files import SCHEMA, netlist_bytes, read_netlist, write_netlist
 from toolchain.netlist import FormatError, InputError, Provenance
@@ -62,6 +64,39 @@ def test_all_integers_are_integers(make, tmp_path):
     assert set(floats) == {"alpha", "mean", "std", "scale"}
 
 
+def test_rates_are_written_as_they_were_and_digits_in_a_schema_of_their_own(tmp_path):
+    rates, digits = ARCHITECTURES["residual"](0, 4, 1), radix_netlist("residual", digits=4)
+    for netlist, schema in ((rates, 1), (digits, 2)):
+        write_netlist(netlist, tmp_path / "net.h5")
+        with h5py.File(tmp_path / "net.h5") as file:
+            assert file.attrs["schema"] == schema
+            assert ("spike_code" in file.attrs) == (schema == 2)
+        back = read_netlist(tmp_path / "net.h5")
+        assert (back.spike_code, back.content_hash) == (netlist.spike_code, netlist.content_hash)
+        assert netlist_bytes(back) == netlist_bytes(netlist)
+    again = replace(digits, spike_code="rate")
+    assert again.content_hash != digits.content_hash
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spike_code": np.bytes_("phase")}, "spike_code 'phase' found, expected one of rate, radix"),
+        ({"spike_code": np.int64(1)}, "spike_code 1 found"),
+        ({"timesteps": np.int64(9)}, "expected numbers up to 255; use at most 8 digits"),
+        ({"timesteps": np.int64(0)}, "timesteps 0 found"),
+        ({"schema": np.int64(1)}, "'spike_code'"),
+    ],
+)
+def test_a_damaged_spike_code_is_named(change, message, tmp_path):
+    write_netlist(radix_netlist("linear"), tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5", "r+") as file:
+        for name, value in change.items():
+            file.attrs[name] = value
+    with pytest.raises(FormatError, match=re.escape(message)):
+        read_netlist(tmp_path / "net.h5")
+
+
 def faults():
     """Each changes an open file and says what the message must contain."""
 
@@ -69,7 +104,7 @@ def faults():
         file.attrs["schema"] = np.int64(SCHEMA + 1)
 
     def old_schema(file):
-        file.attrs["schema"] = np.int64(SCHEMA - 1)
+        file.attrs["schema"] = np.int64(0)
 
     def no_schema(file):
         del file.attrs["schema"]
@@ -192,8 +227,8 @@ def faults():
         file.attrs["timesteps"] = 4.5
 
     return {
-        schema: f"schema version {SCHEMA + 1} found, expected {SCHEMA}; update adafire",
-        old_schema: f"schema version {SCHEMA - 1} found, expected {SCHEMA}; convert the network again",
+        schema: f"schema version {SCHEMA + 1} found, expected 1 to {SCHEMA}; update adafire",
+        old_schema: f"schema version 0 found, expected 1 to {SCHEMA}; convert the network again",
         no_schema: "@schema",
         other_format: "no netlist of adafire",
         weight: "content hash",

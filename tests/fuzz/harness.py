@@ -13,6 +13,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -71,6 +72,13 @@ def small_sequence():
     return Netlist(tuple(p for p in net.populations if p.name in keep), connections, timesteps=3)
 
 
+def small_window():
+    """The like in radix code: three digits in base 2."""
+    net = small_netlist()
+    ones = tuple(replace(p, phi=1) if isinstance(p, AdaFire) else p for p in net.populations)
+    return replace(net, populations=ones, alpha=(), spike_code="radix")
+
+
 def small_data():
     buffer = io.BytesIO()
     images = np.random.default_rng(0).integers(0, 256, (4, 4, 4, 2)).astype(np.uint8)
@@ -97,7 +105,7 @@ def seeds(kind):
         return [graph_bytes(g) for g in (to_nir(small_sequence()), bare, to_nir_explicit(small_sequence()))]
     from toolchain.files import netlist_bytes
 
-    return [netlist_bytes(small_netlist())]
+    return [netlist_bytes(small_netlist()), netlist_bytes(small_window())]
 
 
 _seeds = functools.cache(seeds)
@@ -130,7 +138,8 @@ def _whole(netlist):
         assert read_netlist(path).content_hash == netlist.content_hash
     if sum(math.prod(p.shape) for p in netlist.populations) < 10_000:
         frames = (1,) if netlist.input.coding == "frames" else ()
-        simulate(netlist, np.ones((*frames, 1, *netlist.input.shape), np.int8), timesteps=1)
+        steps = 1 if netlist.radix is None else netlist.timesteps
+        simulate(netlist, np.ones((*frames, 1, *netlist.input.shape), np.int8), timesteps=steps)
     return netlist.content_hash
 
 
@@ -217,7 +226,7 @@ def _change(file, group, dataset, rng):
     if kind == 0 and len(group.attrs):
         group.attrs[rng.choice(sorted(group.attrs))] = _value(rng)
     elif kind == 1:
-        group.attrs[rng.choice(["schema", "kind", "phi", "x" * 300, "groups"])] = _value(rng)
+        group.attrs[rng.choice(["schema", "kind", "phi", "x" * 300, "groups", "spike_code", "timesteps"])] = _value(rng)
     elif kind == 2 and len(group.attrs):
         del group.attrs[rng.choice(sorted(group.attrs))]
     elif kind == 3 and len(group):
@@ -252,7 +261,7 @@ def _value(rng):
     return rng.choice(
         [
             0, 1, -1, 2, 99, 1 << 40, -(1 << 63), 0.5, math.nan, math.inf, True, "", "Conv", "../../x", "a\nb",
-            "x" * 5000,
+            "x" * 5000, "rate", "radix",
             np.zeros(0), np.zeros((3, 3), np.int64), np.arange(5), np.full(3, np.nan), np.bytes_(b"\xff\xfe"),
             np.array([1 + 2j]), np.zeros(2, [("a", "i4")]),
         ]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from random_netlists import PICTURES, radix_netlist
 
 from hw_targets.lava_runtime import measure_on_lava, run_on_lava
 from hw_targets.lava_runtime.stock import compare_with_stock
@@ -54,6 +55,24 @@ def test_lava_equals_the_golden_step(architecture, seed, make_netlist, make_payl
     expected = golden.simulate(netlist, payloads)
     assert_same(run.trace, expected)
     assert run.trace.backend == "lava"
+
+
+@pytest.mark.parametrize("architecture", PICTURES)
+def test_lava_equals_the_golden_window(architecture, make_payloads):
+    """Digits: numbers of one sample leave while those of the next come in."""
+    base, digits = (3, 3) if architecture in ("residual", "linear") else (2, 4)
+    netlist = radix_netlist(architecture, 1, base=base, digits=digits)
+    payloads = make_payloads(netlist, samples=3)
+    run = measure_on_lava(netlist, payloads, lanes=2, time_limit=LIMIT)
+    assert_same(run.trace, golden.simulate(netlist, payloads))
+
+
+@pytest.mark.parametrize(("base", "digits"), [(2, 1), (2, 8), (256, 1)])
+def test_windows_of_every_length(base, digits, make_payloads):
+    netlist = radix_netlist("residual", base=base, digits=digits)
+    payloads = make_payloads(netlist, samples=2)
+    run = measure_on_lava(netlist, payloads, lanes=1, time_limit=LIMIT)
+    assert_same(run.trace, golden.simulate(netlist, payloads))
 
 
 @pytest.mark.parametrize("seed", [0, 1])

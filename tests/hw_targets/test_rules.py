@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from random_netlists import radix_netlist
 from rich.console import Console
 
 from hw_targets.rules import RULES, check
@@ -22,6 +23,7 @@ from toolchain.netlist import (
     Readout,
     Reshape,
     SumPool,
+    TargetError,
 )
 from toolchain.netlist.operators import Scale
 
@@ -41,6 +43,27 @@ def with_operators(netlist: Netlist, source: str, target: str, *operators) -> Ne
         for c in netlist.connections
     )
     return replace(netlist, connections=connections)
+
+
+@pytest.mark.parametrize(
+    ("target", "refused"), [("loihi2", False), ("loihi1", True), ("speck", True), ("akida1", False)]
+)
+def test_digits_need_a_neuron_that_multiplies(target, refused):
+    netlist = radix_netlist("residual", digits=3)
+    report = check(netlist, load_target(target))
+    assert ("digits" in rules_of(report)) == refused
+    assert any("multiplies_potential" in note for note in report.notes) == (target == "akida1")
+    # One digit is not multiplied; rates never are.
+    assert "digits" not in rules_of(check(radix_netlist("residual", digits=1), load_target(target)))
+    with pytest.raises(TargetError, match="digits in base 2"):
+        check(netlist, load_target(target), unroll=True)
+
+
+def test_skips_wait_whole_windows():
+    """A path of two layers more is two windows of 8 timesteps and the hop of a readout: more than a small delay."""
+    chip = replace(load_target("loihi2"), delay=7)
+    assert "skip_delay" in rules_of(check(radix_netlist("residual", digits=8), chip))
+    assert "skip_delay" not in rules_of(check(radix_netlist("residual", digits=3), chip))
 
 
 def test_each_rule_is_named_once_and_looks_at_numbers_that_exist():

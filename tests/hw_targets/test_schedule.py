@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from random_netlists import radix_netlist
 
 from hw_targets.schedule import Schedule, schedule
-from toolchain.netlist import InputError, NetlistError, UnsupportedError
+from toolchain.netlist import AdaFire, InputError, NetlistError, UnsupportedError
 
 
 def test_offsets_are_longest_paths(architecture, make_netlist):
@@ -53,6 +54,24 @@ def test_samples_follow_each_other_without_a_gap(make_netlist):
     assert seen == [None, None, *((n, t) for n in range(2) for t in range(4)), None, None, None]
 
 
+@pytest.mark.parametrize("architecture", ["residual", "maxpool", "upsampling"])
+def test_digits_wait_whole_windows(architecture):
+    """What a target takes in at a step is what its sources sent a delay before: the same digit of the same sample."""
+    netlist = radix_netlist(architecture, digits=3)
+    found = schedule(netlist)
+    for connection, delay in zip(netlist.connections, found.delays, strict=True):
+        assert delay >= 1
+        source, target = found.sending(connection.source, 3), found.window(connection.target, 3)
+        for step in range(found.steps(3)):
+            assert source.when(step) == target.when(step + delay)
+    for population in netlist.spiking:
+        first = found.sending(population.name, 1).offset
+        # A number needs its last digit; the leading digits of a maximum are there with those of what it is taken over.
+        waits = 2 if isinstance(population, AdaFire) else 0
+        assert first == found.window(population.name, 1).offset + waits
+    assert found.latency == found.steps(1) - 2
+
+
 def test_nothing_to_run(make_netlist):
     with pytest.raises(InputError, match="0 samples"):
         schedule(make_netlist()).steps(0)
@@ -65,10 +84,11 @@ def test_nothing_to_run(make_netlist):
         ({"offsets": {}}, "offset"),
         ({"offsets": {"input": 0, "a": -1}}, "offset"),
         ({"delays": (1, 0)}, "a delay of 0"),
+        ({"sends": {"input": 0, "a": 0}}, "not taken in"),
     ],
 )
 def test_a_schedule_that_cannot_be(fields, message):
-    good = {"timesteps": 3, "offsets": {"input": 0, "a": 1}, "delays": (1,)}
+    good = {"timesteps": 3, "offsets": {"input": 0, "a": 1}, "sends": {"input": 0}, "delays": (1,)}
     assert Schedule(**good).steps(1) == 4
     with pytest.raises(NetlistError, match=message):
         Schedule(**{**good, **fields})

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from random_netlists import radix_netlist
 
 from toolchain.cli import run
 from toolchain.data import Dataset
@@ -15,6 +16,8 @@ from toolchain.files import write_netlist
 from toolchain.netlist import InputError
 from toolchain.report import run_baseline, run_report, to_html, to_json, to_markdown
 from toolchain.report.baselines import stop
+from toolchain.report.comparison import compare_html
+from toolchain.report.rows import rows
 from toolchain.report.text import equal_accuracy_lines
 
 SAMPLES = 70  # more than one batch
@@ -131,6 +134,26 @@ def test_the_reported_netlist_may_stop_early_too(measured):
     spent = paper_energy_by_timestep(m.energy.counts, m.energy.prices)[0]
     assert to_json(at_once)["stopped_early"]["energy_pj_per_sample"] == float(spent / SAMPLES)
     assert early[:4] == ("net, stopped early", "4", "1 of 4: 100.00%", energy_text(spent / SAMPLES))
+
+
+def test_digits_beside_rates(make_netlist):
+    """Numbers are there at the end of a window only; the pages say what it takes until then."""
+    rates, digits = make_netlist("shortcut", timesteps=4), radix_netlist("shortcut", digits=4)
+    data = dataset(rates)
+    m = run_report(digits, data, name="digits", lava=0, baselines={"rates.h5": rates, "again.h5": digits})
+    assert len(m.accuracy_by_timestep) == 1
+    again = m.baselines[1]
+    assert (again.timestep, again.timesteps, again.energy, again.energy_ratio) == (4, 4, m.energy.e_snn, 1)
+    found = json.loads(json.dumps(to_json(m), allow_nan=False))
+    assert (found["spike_code"], found["digits"], found["stopped_early"]) == ("radix", 4, None)
+    # The input sends in one timestep; three layers take a window each; the readout has its own in another.
+    assert found["latency"] == 1 + 3 * 4 + 4 - 3
+    other = run_report(rates, data, name="rates", lava=0)
+    for page in (to_html(m), to_markdown(m), compare_html([m, other])):
+        assert "digits" in page
+    assert {found["spike_code"] for found in map(to_json, (m, other))} == {"radix", "rate"}
+    # A number is as near to what it stands for as rounding lets it: no neuron fires early.
+    assert min(row.cosine for row in rows(m) if row.cosine is not None) > 0.9
 
 
 def test_without_baselines_the_page_says_so(measured):

@@ -86,7 +86,7 @@ def test_rates_without_spikes_are_the_limit_of_many_timesteps(make_netlist):
     """With bursts long enough, many timesteps come as close to the real-valued network as rounding allows."""
     netlist = make_netlist("residual", timesteps=4000, phi=255)
     payload = dataset(netlist).payloads(netlist.input)[:1]
-    measured = mean_payloads(simulate(netlist, payload))
+    measured = mean_payloads(netlist, simulate(netlist, payload))
     rates = dict(without_spikes(netlist, torch.from_numpy(payload).double()))
     for population in netlist.spiking:
         assert (measured[population.name] - rates[population.name]).abs().max() < 0.05

@@ -1,11 +1,12 @@
 """Small random netlists of every architecture that the executors must agree on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from builder import Builder
 
-from toolchain.netlist import Conv, ConvTranspose, Netlist, Pad, Permute, Resample, Scale, Slice, bound_current
+from toolchain.netlist import Conv, ConvTranspose, Netlist, Pad, Permute, Radix, Resample, Scale, Slice, bound_current
+from toolchain.netlist.radix import with_payloads_up_to
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def saturating(seed: int, timesteps: int, phi: int) -> Netlist:
     """A membrane so narrow that it saturates."""
     b = start(seed, phi, (3, 5, 5), bits=3, weight_bits=4)
     b.fire("a", b.conv(6)).fire("b", b.conv(6))
-    return b.read("output", b.linear(3)).netlist(timesteps, membrane_bits=9)
+    # Currents, and with them biases, grow with the bursts.
+    return b.read("output", b.linear(3)).netlist(timesteps, membrane_bits=9 + max(0, phi.bit_length() - 3))
 
 
 def wide(seed: int, timesteps: int, phi: int) -> Netlist:
@@ -130,6 +132,29 @@ def upsampling(seed: int, timesteps: int, phi: int) -> Netlist:
     up = Resample((doubled, doubled))
     b.fire("d", up, b.conv(6), skips={"a": (up, b.conv(6, 1))})
     return b.read("output", b.conv(3, 1)).netlist(timesteps)
+
+
+def positions(seed: int, timesteps: int, phi: int) -> Netlist:
+    """Fixed maps along axes: reflection, a flip, windows that overlap, weights of cubic interpolation."""
+    b = start(seed, phi, (3, 5, 6))
+    reflected, flipped = np.eye(5, dtype=np.int64)[[2, 1, 0, 1, 2, 3, 4, 3]], np.eye(6, dtype=np.int64)[::-1]
+    b.fire("a", Resample((reflected, flipped)), b.conv(6))
+    cubic = np.array([[12, 4, -1, 0, 0, 0, 0, 0], [-2, 9, 9, 0, 0, 0, 0, 0], [0, 0, 0, 0, -1, 5, 12, 0]], np.int64)
+    windows = np.eye(6, dtype=np.int64)[[0, 1, 2, 2, 3, 4, 5, 5]]
+    b.fire("b", Resample((cubic, windows)), b.conv(4))
+    return b.read("output", b.linear(3)).netlist(timesteps)
+
+
+def cube(seed: int, timesteps: int, phi: int) -> Netlist:
+    """Three spatial axes: a convolution, replication at the borders, repetition."""
+    b = start(seed, phi, (2, 3, 4, 3))
+    b.fire("a", b.conv(4))
+    replicated, repeated = (
+        np.eye(3, dtype=np.int64)[[0, 0, 1, 2, 2]],
+        np.eye(4, dtype=np.int64)[[0, 1, 2, 3, 0, 1, 2, 3]],
+    )
+    b.fire("b", Resample((replicated, repeated, np.eye(3, dtype=np.int64)[[2, 0]])), b.conv(3))
+    return b.read("output", b.linear(3)).netlist(timesteps)
 
 
 def sequence(seed: int, timesteps: int, phi: int) -> Netlist:
@@ -174,6 +199,21 @@ ARCHITECTURES = {
     f.__name__: f
     for f in (
         *(conv, residual, shortcut, depthwise, maxpool, frames),
-        *(per_neuron, linear, saturating, wide, upsampling, sequence, pieces, leaky, recurrent),
+        *(per_neuron, linear, saturating, wide, upsampling, sequence, pieces, positions, cube, leaky, recurrent),
     )
 }
+
+#: Those that a window of digits takes: the input holds a picture, and nothing leaks or waits.
+PICTURES = sorted(ARCHITECTURES.keys() - {"frames", "leaky", "recurrent"})
+
+
+def in_digits(netlist: Netlist, base: int, digits: int) -> Netlist:
+    """Return a netlist of the same weights whose bursts are numbers of so many digits."""
+    radix = Radix(base, digits)
+    populations = tuple(with_payloads_up_to(p, radix.greatest) for p in netlist.populations)
+    return replace(netlist, populations=populations, timesteps=1, alpha=()).spelled(radix)
+
+
+def radix_netlist(architecture: str, seed: int = 0, *, base: int = 2, digits: int = 4) -> Netlist:
+    """Return a netlist of an architecture in radix code, whose thresholds make use of the numbers' range."""
+    return in_digits(ARCHITECTURES[architecture](seed, 1, base**digits - 1), base, digits)

@@ -73,7 +73,7 @@ class Calibrator:
     def fire(self, phi: Mapping[str, int]) -> SpikingNetwork:
         """Choose thresholds for the longest bursts given, per activation; nothing is calibrated yet."""
         firing = fire_with(self.network, self.histograms, phi, self.thresholds)
-        return SpikingNetwork(self.network, self.source, firing, self.thresholds.timesteps)
+        return SpikingNetwork(self.network, self.source, firing, self.thresholds.timesteps, self.thresholds.radix)
 
     def calibrate(self, spiking: SpikingNetwork, operation_cost: float = 0.0) -> SpikingNetwork:
         """Calibrate a network anew, from the ANN's own weights and biases.

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.calibrate.thresholds import Histogram, Thresholds, active_or_greatest, clip_floor, initial_and_drift
+from toolchain.calibrate.thresholds import (
+    Histogram,
+    Thresholds,
+    active_or_greatest,
+    clip_floor,
+    initial_and_drift,
+    on_shared_axis,
+    sum_shared,
+)
 from toolchain.network import Firing
 
 #: Candidates for Vth / T, the finest average that a spike changes, relative to the largest activation. Geometric, for
@@ -32,15 +40,18 @@ class UnitCosts:
     ----------
     threshold, error, operations : ndarray (candidates, C), float64
         Vth; squared error of the outputs per sample; operations per sample.
+    shared : ndarray (C,), int64
+        Channels of the same number have one threshold.
     """
 
     threshold: np.ndarray
     error: np.ndarray
     operations: np.ndarray
+    shared: np.ndarray
 
     def _pick(self, values: np.ndarray, operation_cost: float) -> np.ndarray:
         """Return what `values` (candidates, C) are at the best candidate of every channel, (C,)."""
-        best = np.argmin(self.error + operation_cost * self.operations, axis=0)
+        best = np.argmin(sum_shared(self.error + operation_cost * self.operations, self.shared), axis=0)
         return np.take_along_axis(values, best[None], axis=0)[0]
 
     def choose(self, operation_cost: float) -> np.ndarray:
@@ -53,7 +64,13 @@ class UnitCosts:
 
 
 def unit_costs(
-    data: Histogram, samples: int, influence: np.ndarray, fan_out: np.ndarray, phi: int, options: Thresholds
+    data: Histogram,
+    samples: int,
+    influence: np.ndarray,
+    fan_out: np.ndarray,
+    phi: int,
+    options: Thresholds,
+    shared: np.ndarray,
 ) -> UnitCosts:
     """Evaluate the candidates of one activation.
 
@@ -69,8 +86,11 @@ def unit_costs(
     phi : int
     options : Thresholds
         Timesteps, and where the membrane potential starts.
+    shared : ndarray (C,), int64
+        Channels of the same number have one threshold.
     """
     timesteps = options.timesteps
+    data = on_shared_axis(data, shared)
     initial, drift = initial_and_drift(options.init, timesteps)
     offset = initial + drift * timesteps
     x, counts = data.values, data.counts / samples
@@ -80,10 +100,11 @@ def unit_costs(
         # A channel that is never active has candidates of 0; it counts nothing, whatever the divisor.
         safe = np.where(threshold > 0, threshold, 1.0)[:, None]
         emitted = clip_floor(x, safe, phi, timesteps, offset)
+        spikes = options.spikes(emitted / safe * timesteps)
         thresholds.append(threshold)
         errors.append(((emitted - x) ** 2 * counts).sum(axis=1) * influence)
-        operations.append((emitted / safe * counts).sum(axis=1) * timesteps * fan_out)
-    return UnitCosts(np.array(thresholds), np.array(errors), np.array(operations))
+        operations.append((spikes * counts).sum(axis=1) * fan_out)
+    return UnitCosts(np.array(thresholds), np.array(errors), np.array(operations), shared)
 
 
 def fire_at_cost(
@@ -101,4 +122,4 @@ def fire_at_cost(
         Longest burst of each.
     options : Thresholds
     """
-    return {name: options.firing(phi[name], unit.choose(operation_cost)) for name, unit in units.items()}
+    return {name: options.firing(phi[name], unit.choose(operation_cost), unit.shared) for name, unit in units.items()}

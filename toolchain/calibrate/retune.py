@@ -21,9 +21,10 @@ from sim.currents import compile_current
 from sim.jit import jit
 from sim.threads import for_each
 from toolchain.calibrate.light import shift_bias
+from toolchain.calibrate.thresholds import sum_shared
 from toolchain.calibrate.walk import CalibrationWalk
 from toolchain.netlist import AdaFire, Input, MaxPool
-from toolchain.network import Activation, Firing, SpikingNetwork
+from toolchain.network import Activation, SpikingNetwork
 from toolchain.quantize import QuantizedUnit
 
 #: Thresholds that are tried, relative to the given one: around what eq. 13 finds for constant input.
@@ -203,12 +204,12 @@ def retune(walk: CalibrationWalk, name: str, goals: Mapping[str, Goal]) -> Spiki
         thetas.append(theta)
         starts.append(np.full(theta.shape, initial))
         biases.append(bias - population.bias)
-    best = np.argmin(np.array(sums), axis=0)[None]
+    best = np.argmin(sum_shared(np.array(sums), firing.shared), axis=0)[None]
 
     def pick(values: list[np.ndarray]) -> np.ndarray:
         return np.take_along_axis(np.array(values), best, axis=0)[0]
 
     # Back to real numbers, in which the network is; rho is a factor of its own (`Firing.amplitude`).
-    tuned = Firing(firing.phi, pick(thetas) * population.scale / firing.rho, pick(starts), rho=firing.rho)
+    tuned = replace(firing, threshold=pick(thetas) * population.scale / firing.rho, initial=pick(starts))
     shifted = shift_bias(spiking, name, pick(biases) * population.scale)
     return replace(shifted, firing={**spiking.firing, name: tuned})

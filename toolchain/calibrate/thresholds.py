@@ -22,8 +22,8 @@ from torch import Tensor
 
 from sim.threads import one_thread
 from toolchain.display import Progress, silent
-from toolchain.netlist import InputError
-from toolchain.network import Firing, FloatNetwork, iterate
+from toolchain.netlist import InputError, Radix
+from toolchain.network import Firing, FloatNetwork, iterate, shared_amplitudes
 
 #: Bins per channel. The histogram's error in an activation is at most half a bin, max / 4096.
 BINS = 2048
@@ -163,6 +163,8 @@ class Thresholds:
         For `method` "percentile".
     per_layer : bool
         One threshold for all channels of a layer.
+    radix : Radix or None
+        Base and digits of the numbers that neurons send, in one timestep as calibration counts; None for rates.
     """
 
     timesteps: int
@@ -170,22 +172,54 @@ class Thresholds:
     method: ThresholdMethod = "mse"
     percentile: float = 99.9
     per_layer: bool = False
+    radix: Radix | None = None
 
-    def firing(self, phi: int, threshold: np.ndarray) -> Firing:
+    def spikes(self, count: np.ndarray) -> np.ndarray:
+        """Return the spikes that say how often neurons fire over a run: as many, or the digits of the number.
+
+        Parameters
+        ----------
+        count : ndarray (...), float64
+            Whole numbers, but for rounding.
+        """
+        return count if self.radix is None else self.radix.digit_sums[np.rint(count).astype(np.int64)]
+
+    def firing(self, phi: int, threshold: np.ndarray, shared: np.ndarray) -> Firing:
         """Return how a unit with these thresholds (C,) fires: its initial potential and drift by `init`."""
         initial, drift = initial_and_drift(self.init, self.timesteps)
-        return Firing(phi, threshold, np.full(threshold.shape, initial), drift)
+        return Firing(phi, threshold, np.full(threshold.shape, initial), drift, shared=shared)
+
+    def shared(self, network: FloatNetwork) -> dict[str, np.ndarray]:
+        """Return, per activation, which channels have one threshold: those of the same number, (C,) int64."""
+        if self.per_layer:
+            return {u.name: np.zeros(u.shape[0], np.int64) for u in network.activations}
+        return shared_amplitudes(network)
 
 
-def _one_layer(data: Histogram) -> Histogram:
-    """Pool the channels' histograms on the axis of the most active one."""
-    top = data.top.max()
-    index = np.minimum((data.values / max(top, np.finfo(float).tiny) * BINS).astype(int), BINS - 1)
-    counts = np.bincount(index.ravel(), weights=data.counts.ravel(), minlength=BINS)
-    return Histogram(counts[None], np.array([top]))
+def on_shared_axis(data: Histogram, shared: np.ndarray) -> Histogram:
+    """Count the channels of the same number (C,) on the axis of the most active of them: as they have one threshold."""
+    _, group = np.unique(shared, return_inverse=True)
+    if group.max() + 1 == group.size:
+        return data
+    top = np.zeros(group.max() + 1)
+    np.maximum.at(top, group, data.top)
+    index = (data.values / np.maximum(top, np.finfo(float).tiny)[group, None] * BINS).astype(int)
+    counts = np.zeros_like(data.counts)
+    np.add.at(counts, (np.arange(group.size)[:, None], np.minimum(index, BINS - 1)), data.counts)
+    return Histogram(counts, top[group])
 
 
-def choose_threshold(data: Histogram, phi: int, options: Thresholds) -> np.ndarray:
+def sum_shared(values: np.ndarray, shared: np.ndarray | None) -> np.ndarray:
+    """Sum up values (candidates, C) over the channels of the same number, for each of them; None: each has its own."""
+    if shared is None:
+        return values
+    _, group = np.unique(shared, return_inverse=True)
+    sums = np.zeros((group.max() + 1, len(values)))
+    np.add.at(sums, group, values.T)
+    return np.asarray(sums[group].T)
+
+
+def choose_threshold(data: Histogram, phi: int, options: Thresholds, shared: np.ndarray | None = None) -> np.ndarray:
     """Choose the thresholds of one unit, (C,) float64, all positive.
 
     Parameters
@@ -194,20 +228,23 @@ def choose_threshold(data: Histogram, phi: int, options: Thresholds) -> np.ndarr
     phi : int
         Longest burst.
     options : Thresholds
+    shared : ndarray (C,), int64, optional
+        Channels of the same number have one threshold; by default each has its own.
     """
+    if shared is not None:
+        joint = on_shared_axis(data, shared)
+        data = Histogram(sum_shared(joint.counts.T, shared).T, joint.top)
     # What the start of the membrane potential adds to the count of a run: half a spike, or none.
     initial, drift = initial_and_drift(options.init, options.timesteps)
     offset = initial + drift * options.timesteps
-    channels = data.top.shape[0]
-    pooled = _one_layer(data) if options.per_layer else data
     match options.method:
         case "mse":
-            threshold = search_threshold(pooled, phi, options.timesteps, offset)
+            threshold = search_threshold(data, phi, options.timesteps, offset)
         case "max":
-            threshold = percentile_threshold(pooled, phi, 100.0)
+            threshold = percentile_threshold(data, phi, 100.0)
         case "percentile":
-            threshold = percentile_threshold(pooled, phi, options.percentile)
-    return np.broadcast_to(active_or_greatest(threshold), (channels,)).copy()
+            threshold = percentile_threshold(data, phi, options.percentile)
+    return active_or_greatest(threshold)
 
 
 def active_or_greatest(threshold: np.ndarray) -> np.ndarray:
@@ -268,6 +305,6 @@ def fire_with(
     options : Thresholds
     """
     return {
-        name: options.firing(phi[name], choose_threshold(histograms[name], phi[name], options))
-        for name in (unit.name for unit in network.activations)
+        name: options.firing(phi[name], choose_threshold(histograms[name], phi[name], options, shared), shared)
+        for name, shared in options.shared(network).items()
     }

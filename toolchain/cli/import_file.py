@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,16 +17,38 @@ def import_file(
     output: Annotated[Path, typer.Option("-o", "--output", help="The netlist to write (.h5).")],
     timesteps: Annotated[int | None, typer.Option(min=1, max=4096, help="T, for files that do not say.")] = None,
     weight_bits: Annotated[int, typer.Option(min=2, max=16, help="Width of weights that must be rounded.")] = 8,
+    dt: Annotated[
+        float | None, typer.Option(help="Seconds of a timestep: NIR files with leaky neurons or delays need it.")
+    ] = None,
+    reset: Annotated[
+        Literal["zero", "subtract"] | None,
+        typer.Option(help="How neurons of a NIR file forget a spike.  [default: as NIR says where they leak]"),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Frames to count moved spikes on, where neurons are rounded (.npz).  [default: random events]"
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples of the data only.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make a netlist of another tool's file, and say what was assumed or lost.
 
-    Example: adafire import network.nir --timesteps 16 -o network.h5
+    Example: adafire import network.nir --timesteps 100 --dt 1e-4 -o network.h5
     """
+    from toolchain.data import check_data, read_data
     from toolchain.exchange import import_netlist
+    from toolchain.exchange.moved import measure_moved
     from toolchain.files import check_writable, write_netlist
 
     check_writable(output)
-    imported = import_netlist(file, timesteps=timesteps, weight_bits=weight_bits)
+    imported = import_netlist(file, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset)
+    payloads = None
+    if data is not None:
+        samples, source = read_data(data, limit=limit), imported.netlist.input
+        check_data(samples, source, timesteps=imported.netlist.timesteps)
+        payloads = samples.payloads(source, 0, len(samples))
+    imported = measure_moved(imported, payloads)
     write_netlist(imported.netlist, output)
-    show(imported.report, {"hash": imported.netlist.content_hash, **imported.report.to_json()} if as_json else None)
+    show(imported.report, imported.to_json() if as_json else None)

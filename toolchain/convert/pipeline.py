@@ -1,6 +1,7 @@
 """From a float network and calibration data to a netlist: the passes in order.
 
-gates and curves -> thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
+gates and curves -> silent channels -> thresholds -> calibration -> firing-pattern search -> spike compression ->
+quantise -> early exit
 (semantics, section 7; every network that a search weighs is calibrated first).
 """
 
@@ -16,17 +17,20 @@ import torch
 from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
 from toolchain.convert.agreement import check_agreement, measure_agreement
 from toolchain.convert.recipe import Recipe
+from toolchain.convert.silence import silence
 from toolchain.convert.stages import check_labelled, guess_note, measure_stages, measure_substituted
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
 from toolchain.network import Activation, Curve, FloatNetwork
 from toolchain.pieces import measure_curves, substitute
-from toolchain.quantize import Precision, check_precision, quantize
+from toolchain.quantize import Precision, check_precision, quantize, whole_resamplings
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
 
 #: Samples that a search needs besides those it calibrates on, to measure what it promises.
 LEAST_HELD_OUT = 64
+#: What to do where digits do not serve.
+_RATES = "use `spike_code` rate"
 
 
 def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
@@ -79,7 +83,7 @@ def convert_network(
     # Whatever can be refused is refused now, not after minutes of calibration.
     _check_fits(network, data, recipe)
     firing = [u.name for u in network.units if isinstance(u, Activation | Curve)]
-    check_precision(precision, dict.fromkeys(firing, recipe.phi))
+    check_precision(precision, dict.fromkeys(firing, recipe.longest))
     normalization = parse_normalization(recipe.normalize, data.shape[0])
     search = search_pass(recipe) if recipe.searches else None
     calibration, held_out = _split(data, recipe)
@@ -88,17 +92,22 @@ def convert_network(
         raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
     source = choose_input(network.source.name, calibration, x, normalization)
     if evaluate is not None:
-        check_labelled(network, evaluate, source, recipe.timesteps)
+        check_labelled(network, evaluate, source, recipe.steps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
     made = substitute(network, prepared.x, pieces=recipe.pieces, freeze_gates=recipe.freeze_gates, progress=progress)
+    whole, rounded = whole_resamplings(made.network)
+    histograms = collect_histograms(whole, prepared.x, progress=progress)
+    live, silenced = silence(whole, histograms, len(prepared))
     calibrator = Calibrator(
-        made.network,
+        live,
         source,
-        collect_histograms(made.network, prepared.x, progress=progress),
+        histograms,
         prepared,
         precision,
-        Thresholds(recipe.timesteps, recipe.init, recipe.threshold, per_layer=recipe.threshold_per_layer),
+        Thresholds(
+            recipe.steps, recipe.init, recipe.threshold, per_layer=recipe.threshold_per_layer, radix=recipe.radix
+        ),
         recipe.calibrate,
         progress,
     )
@@ -107,17 +116,25 @@ def convert_network(
         calibration_data=hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest(),
         recipe=recipe.settings(),
         adafire=version("adafire"),
+        tail=network.tail,
     )
     if search is not None:
         found = search(calibrator, Judge(network, judged, precision))
         spiking, provenance = found.spiking, replace(provenance, search=found.record)
     else:
-        spiking = calibrator.calibrate(calibrator.fire(made.bursts(recipe.phi)))
+        # Digits of one base: in radix code all bursts are as long.
+        bursts = made.bursts(recipe.most, alike=recipe.radix is not None)
+        spiking = calibrator.calibrate(calibrator.fire(bursts))
     netlist = quantize(spiking, precision, provenance)
     payloads = (prepared.payload if data.is_frames else prepared.payload[0]).numpy()
     curves, gates = measure_curves(made, netlist, prepared.x, payloads), made.gates
     agreement = measure_agreement(network, netlist, prepared, progress=progress)
-    notes = (*(netlist.provenance.notes or ()), *check_agreement(agreement, accept=recipe.accept_collapse))
+    notes = (
+        *rounded,
+        *silenced,
+        *(netlist.provenance.notes or ()),
+        *check_agreement(agreement, accept=recipe.accept_collapse),
+    )
     accuracies = None
     if evaluate is not None:
         accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
@@ -132,8 +149,12 @@ def convert_network(
 def _check_fits(network: FloatNetwork, data: Dataset, recipe: Recipe) -> None:
     if data.shape != network.source.shape:
         raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
-    if data.is_frames and data.values.shape[1] < recipe.timesteps:
-        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.timesteps}")
+    if data.is_frames and recipe.radix is not None:
+        raise InputError(
+            data.name, "frames found: a window of digits holds one picture, and leaves nothing for the next", _RATES
+        )
+    if data.is_frames and data.values.shape[1] < recipe.steps:
+        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.steps}")
     if len(data) == 0:
         raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
 
@@ -142,9 +163,9 @@ def search_pass(recipe: Recipe) -> ChannelSearch | LayerSearch:
     """Return the search that `search`, `compress` and `strategy` of a recipe ask for."""
     budget, tolerance = recipe.budget if recipe.search else None, recipe.tolerance if recipe.compress else None
     if recipe.strategy == "channels":
-        return ChannelSearch(recipe.phi, recipe.longest_burst, budget, tolerance)
+        return ChannelSearch(recipe.most, recipe.longest_burst, budget, tolerance)
     measuring = Measuring(executor=recipe.executor, cache=MeasurementCache(recipe.cache or default_folder()))
-    return LayerSearch(recipe.phi, recipe.longest_burst, recipe.phi_min, budget, tolerance, measuring)
+    return LayerSearch(recipe.most, recipe.longest_burst, recipe.phi_min, budget, tolerance, measuring)
 
 
 def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
@@ -169,7 +190,5 @@ def _prepare(data: Dataset, source: Input, recipe: Recipe) -> CalibrationData:
     x = data.normalized(source.mean, source.std)
     payload = torch.from_numpy(data.payloads(source))
     if data.is_frames:
-        return CalibrationData(
-            torch.from_numpy(x[:, : recipe.timesteps].mean(axis=1)).float(), payload[: recipe.timesteps]
-        )
+        return CalibrationData(torch.from_numpy(x[:, : recipe.steps].mean(axis=1)).float(), payload[: recipe.steps])
     return CalibrationData(torch.from_numpy(x).float(), payload[None])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hw_targets.target import Target, load_target
-from toolchain.netlist import InputError
+from toolchain.netlist import InputError, NetlistError, Radix, SpikeCode
 from toolchain.netlist.provenance import Scalar
 
 
@@ -30,10 +30,14 @@ class Recipe:
 
     Parameters
     ----------
-    timesteps : int
-        T.
-    phi : int
-        Longest burst of every population.
+    spike_code : {"rate", "radix"}
+        What bursts say: how often, or the digits of a number (semantics, section 10).
+    timesteps : int, optional
+        T, 8 by default; not in radix code, whose window has as many timesteps as digits.
+    digits : int, optional
+        K, in radix code only.
+    phi : int, optional
+        Longest burst of every population; 4 by default, and 1 in radix code, whose digits are in base phi + 1.
     init : {"half", "zero", "spread"}
         Initial membrane potential (semantics, section 2).
     threshold : {"mse", "max", "percentile"}
@@ -74,6 +78,9 @@ class Recipe:
         Whether samples may stop early.
     alpha_base : float, optional
         Of eq. 15; by default alpha is fitted (`toolchain.calibrate.early_exit`).
+    outputs : str, optional
+        Where the network ends, if not at its own outputs: names with commas between them, of tensors or nodes of an
+        ONNX graph, or of modules.
     accept_collapse : bool
         Whether a netlist that does not compute what the ANN does (`toolchain.convert.agreement`) is taken as it is,
         with a note, and not refused.
@@ -88,8 +95,18 @@ class Recipe:
         When a field is out of range, or two of them contradict each other; it is named.
     """
 
-    timesteps: int = field(default=8, metadata=_about("Length of one inference.", 1, 4096))
-    phi: int = field(default=4, metadata=_about("Longest burst.", 1, 255))
+    spike_code: SpikeCode = field(
+        default="rate", metadata=_about("What bursts say: a rate, or in radix code the digits of a number.")
+    )
+    timesteps: int | None = field(
+        default=None, metadata=_about("Length of one inference, of rates.  [default: 8]", 1, 4096)
+    )
+    digits: int | None = field(
+        default=None, metadata=_about("Digits of a number, of `spike_code` radix: the length of its window.", 1, 8)
+    )
+    phi: int | None = field(
+        default=None, metadata=_about("Longest burst; digits are in base phi + 1.  [default: 4, of digits 1]", 1, 255)
+    )
     init: Literal["half", "zero", "spread"] = field(default="half", metadata=_about("Initial membrane potential."))
     threshold: Literal["mse", "max", "percentile"] = field(
         default="mse", metadata=_about("How thresholds are chosen (mse: eq. 13).")
@@ -134,6 +151,10 @@ class Recipe:
     alpha_base: float | None = field(
         default=None, metadata=_about("alpha_base of eq. 15 for `early_exit`.  [default: fit alpha]", 0, 1)
     )
+    outputs: str | None = field(
+        default=None,
+        metadata=_about("Where the network ends: names of tensors (ONNX) or modules.  [default: its own outputs]"),
+    )
     accept_collapse: bool = field(
         default=False, metadata=_about("Take a netlist that does not compute what the ANN does as it is, with a note.")
     )
@@ -148,16 +169,65 @@ class Recipe:
         hints = typing.get_type_hints(Recipe)
         for option in fields(self):
             _check_field(option.name, getattr(self, option.name), hints[option.name], option.metadata)
-        if self.longest_burst < self.phi:
-            raise InputError("phi_max", f"{self.phi_max} found, expected at least `phi`, {self.phi}")
+        if self.spike_code == "radix":
+            self._check_radix()
+        elif self.digits is not None:
+            raise InputError(
+                "digits", f"{self.digits} found, a rate has none", "use `spike_code` radix, or `timesteps`"
+            )
+        if self.longest_burst < self.most:
+            raise InputError("phi_max", f"{self.phi_max} found, expected at least `phi`, {self.most}")
         if self.searches and self.strategy == "channels" and (self.threshold_per_layer or self.threshold != "mse"):
             raise InputError(
                 "strategy",
                 "channels chooses the threshold of every channel itself, other ways to choose them were asked for",
                 "use `strategy` layers, or leave `threshold` and `threshold_per_layer` out",
             )
-        if not 1 <= self.phi_min <= self.phi:
-            raise InputError("phi_min", f"{self.phi_min} found, expected 1 to `phi`, {self.phi}")
+        if self.outputs is not None and not self.output_names:
+            raise InputError("outputs", f"{self.outputs!r} found, expected names with commas between them")
+        if not 1 <= self.phi_min <= self.most:
+            raise InputError("phi_min", f"{self.phi_min} found, expected 1 to `phi`, {self.most}")
+
+    def _check_radix(self) -> None:
+        if self.digits is None:
+            raise InputError("digits", "none found, numbers have some", "say how many `digits`: 5, for a start")
+        if self.timesteps is not None:
+            raise InputError(
+                "timesteps", f"{self.timesteps} found, a window of digits has `digits`", "leave `timesteps` out"
+            )
+        if self.early_exit:
+            raise InputError("early_exit", "numbers are there at the end of a window, not before", "leave it out")
+        if self.searches and self.strategy == "layers":
+            raise InputError(
+                "strategy", "layers tries longer bursts, and digits are all in one base", "use `strategy` channels"
+            )
+        if self.phi_max is not None:
+            raise InputError("phi_max", f"{self.phi_max} found, digits are all in base phi + 1", "leave it out")
+        try:
+            _ = self.radix
+        except NetlistError as error:
+            raise InputError("digits", error.problem, error.fix) from None
+
+    @cached_property
+    def radix(self) -> Radix | None:
+        """Base and digits of numbers; None for rates."""
+        return Radix(self.longest + 1, self.digits) if self.spike_code == "radix" and self.digits else None
+
+    @property
+    def longest(self) -> int:
+        """Longest burst that travels: `phi`, or its default."""
+        default = 1 if self.spike_code == "radix" else 4
+        return default if self.phi is None else self.phi
+
+    @property
+    def most(self) -> int:
+        """Greatest payload of a neuron at a timestep, as calibration counts: phi, or the greatest number."""
+        return self.longest if self.radix is None else self.radix.greatest
+
+    @property
+    def steps(self) -> int:
+        """Timesteps of an inference as calibration counts: T, or one for a whole number."""
+        return 1 if self.radix is not None else self.timesteps or 8
 
     @cached_property
     def hardware(self) -> Target | None:
@@ -165,12 +235,19 @@ class Recipe:
         return load_target(self.target) if isinstance(self.target, str) else self.target
 
     @property
+    def output_names(self) -> tuple[str, ...]:
+        """Where the network ends, one name each; none for its own outputs."""
+        return split_names(self.outputs)
+
+    @property
     def longest_burst(self) -> int:
         """Longest burst that a search may use."""
         if self.phi_max is not None:
             return self.phi_max
+        if self.radix is not None:
+            return self.most
         limit = self.hardware.max_payload if self.hardware else None
-        return max(self.phi, min(2 * self.phi, limit or 255))
+        return max(self.longest, min(2 * self.longest, limit or 255))
 
     @property
     def searches(self) -> bool:
@@ -184,8 +261,9 @@ class Recipe:
         nothing.
         """
         return {
-            "timesteps": self.timesteps,
-            "phi": self.phi,
+            **({} if self.radix is None else {"spike_code": self.spike_code, "digits": self.digits}),
+            "timesteps": self.digits or self.steps,
+            "phi": self.longest,
             "init": self.init,
             "threshold": self.threshold,
             "threshold_per_layer": self.threshold_per_layer,
@@ -198,6 +276,7 @@ class Recipe:
             **({"freeze_gates": True} if self.freeze_gates else {}),
             "early_exit": self.early_exit,
             "alpha_base": self.alpha_base,
+            **({} if self.outputs is None else {"outputs": self.outputs}),
             **(self._search_settings() if self.searches else {}),
         }
 
@@ -208,6 +287,11 @@ class Recipe:
             "budget": self.budget if self.search else None,
             "tolerance": self.tolerance if self.compress else None,
         }
+
+
+def split_names(names: str | None) -> tuple[str, ...]:
+    """Take names with commas between them apart."""
+    return tuple(filter(None, (name.strip() for name in (names or "").split(","))))
 
 
 def _check_field(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> None:

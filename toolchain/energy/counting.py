@@ -173,6 +173,7 @@ def _count_batch(netlist: Netlist, wiring: Sequence[Synapses], run: Trace | Acti
         ann_macs_with_padding=(
             sum(drive.counts.padded_macs for drive in wiring) if written is None else written.ann_macs_with_padding
         ),
+        radix=netlist.radix,
         held_input=netlist.input.coding == "direct",
         connections=tuple(_connection(drive, sums, by_timestep=isinstance(run, Trace)) for drive in wiring),
         populations=tuple(

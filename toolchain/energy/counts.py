@@ -11,7 +11,7 @@ from operator import add
 from typing import TYPE_CHECKING
 
 from toolchain.display import Displayed
-from toolchain.netlist import InputError
+from toolchain.netlist import InputError, Radix
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -133,6 +133,8 @@ class Counts(Displayed):
         them; of the netlist's own connections where that is not recorded.
     ann_macs_with_padding : int or None
         The same with products of padding zeros; None of a netlist whose conversion recorded the first number alone.
+    radix : Radix or None
+        Base and digits of the numbers that spikes say; None for rates.
     held_input : bool
         Whether the input's payload is the same at every timestep (direct coding), so that the
         current of the first layer can be computed once per inference and held.
@@ -149,6 +151,7 @@ class Counts(Displayed):
     steps: int
     ann_macs: int
     ann_macs_with_padding: int | None
+    radix: Radix | None
     held_input: bool
     connections: tuple[ConnectionCounts, ...]
     populations: tuple[PopulationCounts, ...]

@@ -15,6 +15,7 @@ from typing import Any
 from hw_targets.target import available_targets, load_target
 from toolchain.energy.counts import Counts
 from toolchain.energy.prices import Prices
+from toolchain.energy.readings import updates_between_digits
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,17 @@ def price_on_targets(counts: Counts, prices: Prices) -> tuple[TargetEnergy, ...]
         Chips with priced terms first.
     """
     chips = [t for t in map(load_target, available_targets()) if t.kind == "chip"]
-    found = [TargetEnergy(t.name, t.title, _MODELS.get(t.name, _unpublished)(counts, prices)) for t in chips]
+    models = {t: _MODELS.get(t.name, _unpublished) for t in chips}
+    found = [TargetEnergy(t.name, t.title, (*terms(counts, prices), *_digits(counts))) for t, terms in models.items()]
     return tuple(sorted(found, key=lambda t: not t.priced))
+
+
+def _digits(counts: Counts) -> tuple[Term, ...]:
+    """Return what digits ask of any chip besides: no maker publishes it."""
+    if counts.radix is None:
+        return ()
+    why = "no published energy of a programmed neuron's multiplication is known"
+    return (Term("multiplications of membranes by the base", updates_between_digits(counts), None, None, why),)
 
 
 def _updates(counts: Counts) -> tuple[int, int]:

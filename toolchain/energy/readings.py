@@ -74,6 +74,11 @@ def first_layer_runs(counts: Counts) -> int:
     return counts.samples if counts.held_input else counts.steps
 
 
+def first_layer_steps(counts: Counts) -> int:
+    """How often the first layer is computed where no current is held: at every timestep in which the input sends."""
+    return counts.samples if counts.radix is not None else counts.steps
+
+
 def graded(connection: ConnectionCounts, prices: Prices) -> Decimal:
     """Price each event as one accumulate, and as one 8-bit multiply more where the payload can exceed 1."""
     each = prices["fp32_add"].value + (prices["int8_multiply"].value if connection.payload_max > 1 else 0)
@@ -92,7 +97,7 @@ def snn_readings(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
 
     first = sum(c.macs for c in counts.input_connections)
     held = first * first_layer_runs(counts)
-    stepped = first * counts.steps
+    stepped = first * first_layer_steps(counts)
     later = counts.spiking_connections
     sops, events = _sum(later, "sops"), _sum(later, "events")
     once = "once per inference" if counts.held_input else "at every timestep: each one brings another frame"
@@ -156,7 +161,9 @@ def paper_energy_by_timestep(counts: Counts, prices: Prices) -> tuple[Decimal, .
 
 
 def levels(counts: Counts) -> int:
-    """Activation levels that the spikes of one inference can tell apart: phi * T + 1 at the widest phi."""
+    """Activation levels that the spikes of one inference tell apart: phi * T + 1 at the widest phi, or B**K."""
+    if counts.radix is not None:
+        return counts.radix.greatest + 1
     widest = max((c.payload_max for c in counts.spiking_connections), default=1)
     return widest * counts.timesteps + 1
 
@@ -174,7 +181,7 @@ def baselines(counts: Counts, prices: Prices) -> tuple[Reading, ...]:
     matched = Reading(
         f"{bits}-bit ANN",
         value(by_width[bits]) * macs if bits in by_width else None,
-        f"ceil(log2(phi T + 1)) = {bits} bits hold the {levels(counts)} levels of the spikes; "
+        f"{bits} bits hold the {levels(counts)} levels of the spikes; "
         + (f"no price was published, it is at most that of {bound}" if bits not in by_width else "all MACs"),
         (bound,) if bound else (),
     )
@@ -206,6 +213,24 @@ def break_even(counts: Counts, baselines: tuple[Reading, ...], prices: Prices) -
     return tuple(found)
 
 
+def _resets(counts: Counts) -> Omission:
+    if counts.radix is None:
+        resets = sum(p.active for p in counts.populations if p.kind == "AdaFire")
+        return Omission("resets", resets, "a burst of n subtracts n thresholds")
+    return Omission(
+        "multiplications of membranes by the base",
+        updates_between_digits(counts),
+        f"a potential is multiplied by {counts.radix.base} before each digit but the first (a shift, where the base is "
+        "a power of two), and a number is divided into its digits",
+    )
+
+
+def updates_between_digits(counts: Counts) -> int:
+    """Neurons times digits but the first, sum over samples."""
+    digits = 1 if counts.radix is None else counts.radix.digits
+    return counts.samples * (digits - 1) * sum(p.neurons for p in counts.neurons)
+
+
 def omissions(counts: Counts) -> tuple[Omission, ...]:
     """List what the 45 nm model leaves out, with how often it happens where counts tell."""
     later = counts.spiking_connections
@@ -227,11 +252,7 @@ def omissions(counts: Counts) -> tuple[Omission, ...]:
             "every neuron is compared with its threshold at every timestep, spike or not, with its state read and "
             "written; an ANN's activation is computed once",
         ),
-        Omission(
-            "resets",
-            sum(p.active for p in counts.populations if p.kind == "AdaFire"),
-            "a burst of n subtracts n thresholds",
-        ),
+        _resets(counts),
         Omission(
             "additions of identities and pooling in the ANN",
             counts.samples * sum(c.additions for c in counts.connections),

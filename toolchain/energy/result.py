@@ -16,7 +16,7 @@ from toolchain.energy.counts import Counts
 from toolchain.energy.neurobench import neurobench
 from toolchain.energy.on_targets import TargetEnergy
 from toolchain.energy.prices import Price, Prices
-from toolchain.energy.readings import BreakEven, Omission, Reading, priced, spiking_synapses
+from toolchain.energy.readings import BreakEven, Omission, Reading, first_layer_steps, priced, spiking_synapses
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,8 @@ def _to_json(report: EnergyReport) -> dict[str, Any]:
         "netlist_hash": counts.netlist_hash,
         "samples": counts.samples,
         "timesteps": counts.timesteps,
+        "spike_code": "rate" if counts.radix is None else "radix",
+        "digits": None if counts.radix is None else counts.radix.digits,
         "basis": "counts and energies are sums over all samples, per_sample holds their means; "
         "macs count real synapses, not products with padding zeros",
         "layers": [_population(p) for p in report.populations],
@@ -220,7 +222,7 @@ def _totals(report: EnergyReport) -> dict[str, Any]:
             None if counts.ann_macs_with_padding is None else counts.samples * counts.ann_macs_with_padding
         ),
         "first_layer_macs_held": macs * counts.samples if counts.held_input else None,
-        "first_layer_macs_every_timestep": macs * counts.steps,
+        "first_layer_macs_every_timestep": macs * first_layer_steps(counts),
         "sops": report.sops,
         "events": sum(p.events for p in report.populations),
         "neuron_updates": sum(p.neuron_updates for p in report.populations),

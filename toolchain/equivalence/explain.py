@@ -35,14 +35,31 @@ def diagnose(netlist: Netlist, expected: Trace, actual: Trace) -> EquivalenceRep
     -------
     EquivalenceReport
         As `compare` gives it, with the cause that was found and its explanation. There is no
-        explanation where the traces agree, or already differ in the input.
+        explanation where the traces agree, or already differ in the input. Digits are explained as the numbers that
+        they spell: a number follows from whole numbers, its digits do not from digits of the same timestep.
     """
     report = compare(expected, actual)
+    if netlist.radix is not None and not report.equivalent:
+        whole = diagnose(netlist.numbers, _in_numbers(netlist, expected), _in_numbers(netlist, actual))
+        if whole.first_divergence is None:
+            return report
+        # The number is there with its last digit.
+        found = replace(whole.first_divergence, timestep=netlist.timesteps - 1)
+        explanation = whole.explanation and replace(whole.explanation, divergence=found)
+        return replace(report, first_divergence=found, explanation=explanation)
     first = report.first_divergence
     if first is None or isinstance(netlist[first.population], Input):
         return report
     explanation = _explain(netlist, expected, actual, first)
     return replace(report, first_divergence=explanation.divergence, explanation=explanation)
+
+
+def _in_numbers(netlist: Netlist, trace: Trace) -> Trace:
+    """Return a trace of digits as one timestep of the numbers that they spell."""
+    assert netlist.radix is not None
+    spikes = {name: netlist.radix.read(digits)[np.newaxis] for name, digits in trace.spikes.items()}
+    readouts = {name: sums[-1:] for name, sums in trace.readouts.items()}
+    return Trace(netlist.numbers.content_hash, trace.backend, spikes, readouts)
 
 
 def _window(trace: Trace, names: list[str], samples: slice) -> Mapping[str, np.ndarray]:

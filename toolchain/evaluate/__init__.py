@@ -3,6 +3,7 @@
 from toolchain.evaluate.backends import Golden, Lava, Reference, Stopping
 from toolchain.evaluate.evaluation import Evaluation, count_operations, evaluate
 from toolchain.evaluate.observers import ByName, InputClips, input_clips, operations, right, saturations
+from toolchain.evaluate.outputs import netlist_outputs, network_outputs
 from toolchain.evaluate.scoring import (
     accuracy_text,
     classes,
@@ -37,6 +38,8 @@ __all__ = [
     "interval",
     "interval_text",
     "measure_traffic",
+    "netlist_outputs",
+    "network_outputs",
     "observe",
     "operations",
     "right",

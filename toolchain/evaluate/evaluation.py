@@ -45,7 +45,7 @@ class Evaluation(Displayed):
         Whose decisions they are.
     unscored : str or None
     accuracy_by_timestep : tuple of float
-        Decisions taken at every timestep; empty likewise, and for early exit.
+        Decisions taken at every timestep; empty likewise, for early exit, and for digits: their answer is the last.
     spikes_per_sample : float
         Sum of all payloads of the spiking populations.
     synaptic_operations_per_sample : float
@@ -178,7 +178,7 @@ def evaluate(
         accuracy=by_timestep[-1] if by_timestep else None,
         readout=scored.name if scored is not None and by_timestep else None,
         unscored=why_unscored(netlist, data, readout),
-        accuracy_by_timestep=() if early_exit else by_timestep,
+        accuracy_by_timestep=() if early_exit or netlist.radix is not None else by_timestep,
         spikes_per_sample=counts.spikes / counts.samples,
         synaptic_operations_per_sample=counts.sops / counts.samples,
         mean_timesteps=counts.steps / counts.samples,

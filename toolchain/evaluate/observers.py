@@ -31,11 +31,15 @@ class ByName(dict[str, Value], Generic[Value]):
 
 
 def right(run: BatchRun) -> np.ndarray:
-    """Count the right decisions at each timestep, (T,) int64: (1,) at the exit with early exit, (0,) without labels."""
+    """Count the right decisions at each answer of the netlist, (answers,) int64.
+
+    One per timestep, or per window of digits; (1,) at the exit with early exit, (0,) without labels.
+    """
     scored, labels = run.samples.scored, run.samples.labels
     if scored is None or labels is None:
         return np.zeros(0, np.int64)
-    return np.asarray((decide(run.readouts[scored.name], scored.scale) == labels).sum(axis=-1))
+    readout = run.readouts[scored.name][-len(run.netlist.answers) :]
+    return np.asarray((decide(readout, scored.scale) == labels).sum(axis=-1))
 
 
 @dataclass(frozen=True)

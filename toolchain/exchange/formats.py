@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from toolchain.exchange.loss_report import Imported, LossReport
+from toolchain.exchange.loss_report import Imported, Loss, LossReport
 from toolchain.exchange.netx import read_netx, write_netx
 from toolchain.exchange.nir import import_nir, write_nir, write_nir_explicit
 from toolchain.files import open_guarded
@@ -40,10 +41,21 @@ def export_netlist(netlist: Netlist, path: Path | str, to: Format = "nir") -> Lo
     """
     if to not in _WRITERS:
         raise InputError("to", f"{to!r} found, expected one of {', '.join(_WRITERS)}")
-    return _WRITERS[to](netlist, path)
+    report, tail = _WRITERS[to](netlist, path), netlist.provenance.tail
+    if tail is None:
+        return report
+    lost = Loss("graph", "others", f"the network's own outputs need the host, which does not come along: {tail}")
+    return replace(report, losses=(*report.losses, lost))
 
 
-def import_netlist(path: Path | str, *, timesteps: int | None = None, weight_bits: int = 8) -> Imported:
+def import_netlist(
+    path: Path | str,
+    *,
+    timesteps: int | None = None,
+    weight_bits: int = 8,
+    dt: float | None = None,
+    reset: Literal["zero", "subtract"] | None = None,
+) -> Imported:
     """Read a NIR or netx file.
 
     Parameters
@@ -51,6 +63,11 @@ def import_netlist(path: Path | str, *, timesteps: int | None = None, weight_bit
     path : path
     timesteps, weight_bits : int
         For files that do not say; 16 timesteps by default.
+    dt : float, optional
+        Length of a timestep in seconds: NIR files with leaky neurons or delays need it.
+    reset : {"zero", "subtract"}, optional
+        How the neurons of a NIR file forget a spike; by default to zero where they leak, as NIR says, and by
+        subtraction where they do not, as AdaFire neurons do.
 
     Returns
     -------
@@ -60,7 +77,7 @@ def import_netlist(path: Path | str, *, timesteps: int | None = None, weight_bit
     Raises
     ------
     InputError
-        When there is no such file.
+        When there is no such file, or it needs a dt.
     FormatError
         When the file is neither, or damaged.
     UnsupportedError
@@ -70,7 +87,7 @@ def import_netlist(path: Path | str, *, timesteps: int | None = None, weight_bit
         kinds = {"node": "nir", "layer": "netx", "format": "netlist"}
         found = {kind for entry, kind in kinds.items() if entry in root or entry in root.attribute_names()}
     if "nir" in found:
-        return import_nir(path, timesteps=timesteps or 16, weight_bits=weight_bits)
+        return import_nir(path, timesteps=timesteps or 16, weight_bits=weight_bits, dt=dt, reset=reset)
     if "netx" in found:
         return read_netx(path, timesteps=timesteps)
     fix = "it is a netlist already: use it as it is" if "netlist" in found else None

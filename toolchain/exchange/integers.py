@@ -80,7 +80,9 @@ class IntegerCurrent:
     losses: tuple[Loss, ...]
 
 
-def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False) -> IntegerCurrent:
+def to_integers(
+    current: RealCurrent, weight_bits: int, *, exactly: bool = False, largest_threshold: int | None = None
+) -> IntegerCurrent:
     """Round one population's numbers to integers on a common scale.
 
     A path without weights delivers integers as they are; on another scale than 1 it takes a factor.
@@ -91,6 +93,8 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
     weight_bits : int
     exactly : bool
         Refuse to round.
+    largest_threshold : int, optional
+        Choose scales on which thresholds up to this are whole numbers, and weights are rounded all the more.
 
     Raises
     ------
@@ -119,6 +123,8 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
         if any(sum(isinstance(o, Weighted) for o in operators) > 1 for _, operators in paths):
             # Weights in a row make fine products, and a membrane holds so many of them.
             scale = np.maximum(scale, reach / ROOM)
+    if common is None and largest_threshold is not None and current.threshold is not None:
+        scale = _on_thresholds(scale, current.threshold, largest_threshold)
     wide = per_channel(scale, current.shape)
     losses: list[Loss] = []
     connections = []
@@ -135,9 +141,9 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
         error = float(np.abs(whole * wide - real).max())
         if error > 0 and exactly:
             raise FormatError(current.name, f"{what} is not made of integers")
-        if error > 0:
+        if error > 1e-12 * float(np.abs(real).max()):
             losses.append(Loss(current.name, "adafire", f"{what} rounded by up to {error:.3g}"))
-        rounded[what] = _narrow(whole)
+        rounded[what] = narrow(whole)
     if "threshold" in rounded and int(rounded["threshold"].min()) < 1:
         raise FormatError(current.name, "a threshold is not positive, or vanishes beside the weights", RESCALE)
     return IntegerCurrent(
@@ -148,6 +154,14 @@ def to_integers(current: RealCurrent, weight_bits: int, *, exactly: bool = False
         scale,
         tuple(losses),
     )
+
+
+def _on_thresholds(scale: np.ndarray, threshold: np.ndarray, largest: int) -> np.ndarray:
+    """Return the next coarser scale, (C,), on which each channel's threshold is a whole number."""
+    firsts = threshold.reshape(threshold.shape[0], -1)[:, 0]
+    whole = np.clip(np.floor(firsts / scale), 1, largest)
+    # Below one unit the threshold vanishes beside the weights, which is refused further on.
+    return np.asarray(np.where(firsts < scale, scale, firsts / whole))
 
 
 def _has_weights(operators: tuple[Operator, ...]) -> bool:
@@ -219,7 +233,7 @@ def _along_rows(factor: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return factor.reshape(-1, *(1 for _ in weight.shape[1:]))
 
 
-def _narrow(values: np.ndarray) -> np.ndarray:
+def narrow(values: np.ndarray) -> np.ndarray:
     """Return (C,) where all neurons of a channel agree, else the full array."""
     flat = values.reshape(values.shape[0], -1)
     return flat[:, 0].copy() if np.all(flat == flat[:, :1]) else values

@@ -9,7 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from toolchain.display import Displayed
-from toolchain.netlist import Netlist
+from toolchain.exchange.real_network import Moved, RealNetwork
+from toolchain.netlist import Netlist, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,22 @@ class LossReport(Displayed):
         return table
 
 
+def refuse_digits(netlist: Netlist, to: str) -> None:
+    """Raise where bursts are digits, for formats whose neurons know no place value.
+
+    Raises
+    ------
+    UnsupportedError
+    """
+    if netlist.radix is not None:
+        raise UnsupportedError(
+            "netlist",
+            f"digits in base {netlist.radix.base} found: no neuron of {to} multiplies its potential, or fires once "
+            f"in {netlist.radix.digits} timesteps and sends for as many",
+            "export a netlist of rates, or keep the .h5",
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Imported:
     """A netlist, and what was lost or assumed on the way.
@@ -75,7 +92,21 @@ class Imported:
     ----------
     netlist : Netlist
     report : LossReport
+    real : RealNetwork or None
+        The network before rounding, where spikes tell how much that moved.
+    moved : tuple of Moved
+        How many spikes of each layer that were, where it was measured (`measure_moved`).
     """
 
     netlist: Netlist
     report: LossReport
+    real: RealNetwork | None = None
+    moved: tuple[Moved, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the netlist's hash, the report and what was moved as JSON values."""
+        return {
+            "hash": self.netlist.content_hash,
+            **self.report.to_json(),
+            "moved": [m.to_json() for m in self.moved],
+        }

@@ -10,7 +10,7 @@ import io
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import numpy as np
@@ -24,11 +24,12 @@ from toolchain.netlist.graph import Connection, Netlist
 from toolchain.netlist.operators import OPERATOR_KINDS
 from toolchain.netlist.populations import POPULATION_KINDS
 from toolchain.netlist.provenance import Provenance
+from toolchain.netlist.radix import SpikeCode
 from toolchain.netlist.records import from_record, smallest_integer, to_record
 
 FORMAT = "adafire-netlist"
-#: Version of the schema; a reader takes this one only.
-SCHEMA = 1
+#: Newest version of the schema. Every version is read.
+SCHEMA = 2
 
 #: More operators than this in one connection, or entries in the graph, are refused.
 MAX_OPERATORS = 64
@@ -51,15 +52,25 @@ def write_netlist(netlist: Netlist, path: Path | str) -> None:
     write_bytes(path, netlist_bytes(netlist))
 
 
+def schema_of(netlist: Netlist) -> int:
+    """Return the oldest version of the schema that says all of a netlist, so that older readers take what they can.
+
+    2 added the spike code: a file without it holds rates.
+    """
+    return 1 if netlist.spike_code == "rate" else 2
+
+
 def netlist_bytes(netlist: Netlist) -> bytes:
     """Return the bytes of a netlist's file."""
     buffer = io.BytesIO()
     with create_hdf5(buffer) as file:
         file.attrs["format"] = np.bytes_(FORMAT)
-        file.attrs["schema"] = np.int64(SCHEMA)
+        file.attrs["schema"] = np.int64(schema_of(netlist))
         file.attrs["content_hash"] = np.bytes_(netlist.content_hash)
         for name in ("timesteps", "weight_bits", "membrane_bits"):
             file.attrs[name] = np.int64(getattr(netlist, name))
+        if netlist.spike_code != "rate":
+            file.attrs["spike_code"] = np.bytes_(netlist.spike_code)
         file.create_dataset("alpha", data=np.array(netlist.alpha, dtype="<f8"))
         provenance = canonical_json(netlist.provenance.to_json()).encode("ascii")
         file.create_dataset("provenance", data=np.frombuffer(provenance, np.uint8))
@@ -141,10 +152,12 @@ def _check_header(root: Guarded) -> None:
     if "format" not in root.attribute_names() or root.attribute("format") != FORMAT:
         raise FormatError(root.file, "is an HDF5 file, but no netlist of adafire")
     schema = root.attribute("schema")
-    if type(schema) is not int or schema != SCHEMA:
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
         fix = "update adafire" if type(schema) is int and schema > SCHEMA else "convert the network again"
-        raise FormatError(root.file, f"schema version {schema} found, expected {SCHEMA}", fix)
+        raise FormatError(root.file, f"schema version {schema} found, expected 1 to {SCHEMA}", fix)
     expected = {"format", "schema", "content_hash", "timesteps", "weight_bits", "membrane_bits"}
+    if schema > 1:
+        expected.add("spike_code")
     if root.attribute_names() != expected:
         raise FormatError(root.where, f"attributes {sorted(root.attribute_names())} found, expected {sorted(expected)}")
     names = ["alpha", "connections", "populations", "provenance"]
@@ -163,6 +176,10 @@ def _read(root: Guarded) -> Netlist:
         text = provenance.tobytes().decode("ascii")
     except UnicodeDecodeError:
         raise FormatError(root.at("provenance"), "text is not ASCII") from None
+    stored = root.attribute("spike_code") if "spike_code" in root.attribute_names() else "rate"
+    code: SpikeCode | None = next((c for c in get_args(SpikeCode) if isinstance(stored, str) and c == stored), None)
+    if code is None:
+        raise FormatError(root.where, f"spike_code {stored!r} found, expected one of {', '.join(get_args(SpikeCode))}")
     populations, connections = root.child("populations"), root.child("connections")
     return Netlist(
         populations=tuple(
@@ -174,6 +191,7 @@ def _read(root: Guarded) -> Netlist:
         membrane_bits=root.integer("membrane_bits"),
         alpha=tuple(alpha.tolist()),
         provenance=Provenance.from_json(parse_json(root.at("provenance"), text)),
+        spike_code=code,
     )
 
 

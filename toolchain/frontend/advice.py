@@ -5,20 +5,19 @@ LIST = "docs/layers.md lists what converts"
 
 ACTIVE_DROPOUT = "it drops values in eval mode, too: write F.dropout(x, training=self.training), or use nn.Dropout"
 _RANDOM = "if it is of F.dropout2d or the like, that is active in eval mode, too: pass training=self.training"
+_AT_THE_END = "the host computes it at the network's end, where no weights come after it"
 _ADVICE = {
-    "softmax": "remove it from the network's end: the class with the greatest logit stays the same",
-    "_softmax": "remove it from the network's end: the class with the greatest logit stays the same",
-    "log_softmax": "remove it from the network's end: the class with the greatest logit stays the same",
+    "softmax": _AT_THE_END,
+    "_softmax": _AT_THE_END,
+    "log_softmax": _AT_THE_END,
     "layer_norm": "use BatchNorm, which is a fixed scale after training",
     "native_layer_norm": "use BatchNorm, which is a fixed scale after training",
     "group_norm": "use BatchNorm, which is a fixed scale after training",
     "instance_norm": "use BatchNorm, which is a fixed scale after training",
     "rms_norm": "use BatchNorm, which is a fixed scale after training",
     "_native_batch_norm_legit": "use BatchNorm with running statistics",
-    "argmax": "return the logits; every report takes the argmax itself",
+    "argmax": _AT_THE_END,
     "scaled_dot_product_attention": "attention multiplies activations; use convolutions and ReLU",
-    "bmm": "it multiplies two activations, or has a matrix per sample; use fixed weights (nn.Linear)",
-    "einsum": "it multiplies along axes of its own; use a linear layer (nn.Linear) on the last axis",
     "native_dropout": ACTIVE_DROPOUT,
     "new_empty": _RANDOM,  # F.dropout2d and F.alpha_dropout begin with an empty mask
     "empty_like": _RANDOM,
@@ -55,7 +54,6 @@ _ONNX_AS_ATEN = {
     "GroupNormalization": "group_norm",
     "InstanceNormalization": "instance_norm",
     "ArgMax": "argmax",
-    "Einsum": "einsum",
     "Bernoulli": "bernoulli",
     "RandomNormalLike": "randn_like",
     "RandomUniformLike": "rand_like",

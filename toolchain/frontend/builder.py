@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf
 
+from toolchain.frontend.batch_axis import AnyValue, Displaced
 from toolchain.frontend.construction import BATCH, INPUT, Construction
 from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, settled
-from toolchain.netlist import Operator, Pad, Permute, Reshape, Scale, Shape, Slice, SumPool, Weighted
+from toolchain.netlist import Operator, Pad, Permute, Reshape, Scale, Shape, Slice, SumPool
 from toolchain.network import Activation, Curve, Function, Gated, MaxUnit, Output, X
 
 
@@ -88,21 +89,11 @@ class NetworkBuilder(Construction):
         moved = all(isinstance(o, Reshape | Permute | Slice | Pad) for o in term.operators)
         return moved and self._non_negative(term.source) and self._upper(term.source) <= high
 
-    def _non_negative(self, unit: str) -> bool:
-        if isinstance(self._units[unit], MaxUnit):
-            return all(self._non_negative(c.source) for c in self._connections if c.target == unit)
-        return isinstance(self._units[unit], Activation)
-
     def _upper(self, name: str) -> float:
         unit = self._units[name]
         if isinstance(unit, Activation):
             return unit.upper
         return max((self._upper(c.source) for c in self._connections if c.target == name), default=inf)
-
-    def activate(self, value: Expression, upper: float) -> Expression:
-        """Close an expression into an `Activation`; ``clip(value, 0, upper)``, for any value, is what comes back."""
-        function = Function("clip", (X, 0.0, upper)) if upper < inf else Function("relu", (X,))
-        return self._close(value, function, lambda name, shape, bias: Activation(name, shape, bias, upper), "relu")
 
     # Other functions of one value, and gates -------------------------------------------------------
 
@@ -186,13 +177,6 @@ class NetworkBuilder(Construction):
             result = result.through(operator)
         return result
 
-    def is_non_negative(self, value: Expression) -> bool:
-        """Return whether the value is a sum of non-negative units with non-negative weights."""
-        return bool(value.bias.min() >= 0) and all(
-            self._non_negative(t.source) and all(o.weight.min() >= 0 for o in t.operators if isinstance(o, Weighted))
-            for t in value.terms
-        )
-
     def pool(self, value: Expression, window: SumPool, path: str) -> Expression:
         """Close values into a `MaxUnit`, which reads one unit, moved within its channels: a `Curve`, or never negative.
 
@@ -220,20 +204,25 @@ class NetworkBuilder(Construction):
 
     # Results -------------------------------------------------------------------------------------
 
-    def output(self, value: Value) -> None:
-        """Read a value out: close it into an `Output`.
+    def output(self, value: AnyValue) -> str:
+        """Read a value out: close it into an `Output`, whose name is returned.
 
         Raises
         ------
         Refusal
             When it does not depend on the input.
         """
-        value = settled(value)
-        terms = self._simplified(value)
+        if isinstance(value, Displaced) and value.batch == 1:
+            value = value.value  # where its one sample stands is of no account
+        if isinstance(value, Displaced):
+            raise Refusal("is returned with its batch axis moved, or joined with another", "keep the batch axis first")
+        settled_value = settled(value)
+        terms = self._simplified(settled_value)
         if not terms:
             raise Refusal("returns a constant that does not depend on the input", "return what the network computes")
-        bias = self._compact(value.bias)
-        self._add(lambda free: Output(free, value.shape, bias), terms, value.weighted[-1], value.affine[-1], "output")
+        shape, bias = settled_value.shape, self._compact(settled_value.bias)
+        candidates = (settled_value.weighted[-1], settled_value.affine[-1], "output")
+        return self._add(lambda free: Output(free, shape, bias), terms, *candidates)
 
 
 def _keeps_channels(operator: Operator, shape: Shape) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 
 from toolchain.frontend.channels import channel_values
-from toolchain.frontend.expression import Expression, LinearTerm, Value, value_of
+from toolchain.frontend.expression import Expression, LinearTerm, Value, has_weight, value_of
 from toolchain.frontend.rewrites import Chain, Zero, join_parallel, simplify
 from toolchain.frontend.univariate import Definition, Definitions
 from toolchain.netlist import (
@@ -19,15 +20,17 @@ from toolchain.netlist import (
     Origin,
     Pad,
     Permute,
+    Resample,
     Reshape,
     Scale,
     Shape,
+    Tail,
     Weighted,
     chain_shapes,
     dense_macs,
     padded_macs,
 )
-from toolchain.network import Activation, Curve, FloatNetwork, Function, Gated, MaxUnit, Output, Source, Unit
+from toolchain.network import Activation, Curve, FloatNetwork, Function, Gated, MaxUnit, Output, Source, Unit, X
 
 INPUT = "input"
 
@@ -70,20 +73,23 @@ class Construction:
         self._depths: dict[str, int] = {INPUT: 0}
         self._candidates: dict[str, tuple[str, ...]] = {}
         self.definitions = Definitions()
+        self._parts: dict[Expression, Expression] = {}
 
     @property
     def source(self) -> Expression:
         """The input's value."""
         return self._value(INPUT)
 
-    def network(self, name: str, weights_sha256: str) -> FloatNetwork:
+    def network(self, name: str, weights_sha256: str, tail: Tail | None = None) -> FloatNetwork:
         """Return the finished network, without the units that no output depends on; there must be an output."""
-        needed = {u.name for u in self._units.values() if isinstance(u, Output)} | {INPUT}
+        kept = [u.name for u in self._units.values() if isinstance(u, Source | Output)]
+        needed = set(kept)
         for connection in reversed(self._connections):
             if connection.target in needed:
                 needed.add(connection.source)
-        # A function of several steps leaves the units of its steps behind: those that stay take their names.
-        names = {INPUT: INPUT}
+        # A function of several steps leaves the units of its steps behind: those that stay take their names. Outputs
+        # keep theirs, by which the tail reads them.
+        names = {name: name for name in kept}
         for unit in self._units:
             if unit in needed and unit not in names:
                 names[unit] = _free_name(self._candidates[unit], names.values())
@@ -95,6 +101,7 @@ class Construction:
                 if c.target in needed
             ),
             Origin(name, weights_sha256, self.macs, self.padded_macs),
+            tail,
         )
 
     def count(self, value: Value) -> None:
@@ -113,8 +120,23 @@ class Construction:
             shape = (shape[0], *shapes[index - 1][1:])
         self.macs += dense_macs(operator, shape)
 
+    def activate(self, value: Expression, upper: float, part: str = "") -> Expression:
+        """Close an expression into an `Activation`; ``clip(value, 0, upper)``, for any value, is what comes back.
+
+        `part` ends its name.
+        """
+        function = Function("clip", (X, 0.0, upper)) if upper < inf else Function("relu", (X,))
+        return self._close(
+            value, function, lambda name, shape, bias: Activation(name, shape, bias, upper), "relu", part
+        )
+
     def _close(
-        self, value: Expression, function: Function, unit: Callable[[str, Shape, np.ndarray], Closed], kind: str
+        self,
+        value: Expression,
+        function: Function,
+        unit: Callable[[str, Shape, np.ndarray], Closed],
+        kind: str,
+        part: str = "",
     ) -> Expression:
         """Close an expression into a unit, a function of it element by element; `kind` names it where no layer does.
 
@@ -122,7 +144,7 @@ class Construction:
         of the unit stays the layer's channel axis, the one that thresholds run along.
         """
         terms, bias, moves = self._strip_moves(self._simplified(value), value.bias)
-        candidates = (value.weighted[-1], value.affine[-1], self.path, kind)
+        candidates = (f"{n}{part}" for n in (value.weighted[-1], value.affine[-1], self.path, kind) if n)
         name = self._add(lambda free: unit(free, bias.shape, self._compact(bias)), terms, *candidates)
         result = self._value(name)
         for move in moves:
@@ -173,17 +195,57 @@ class Construction:
         return value_of(name, self._units[name].shape, self._depths[name])
 
     def _simplified(self, value: Expression) -> list[LinearTerm]:
-        """Return the value's terms with simplified chains, parallel ones joined, zero ones left out."""
+        """Return the value's terms with simplified chains, parallel ones joined, zero ones left out.
+
+        A chain whose weights do not compose is cut: what stands before the last of them becomes units.
+        """
         chains: dict[str, list[Chain]] = {}
+        cut: dict[tuple[Expression, Chain], None] = {}
         for term in value.terms:
             chain = simplify(term.operators, self._units[term.source].shape)
-            if not isinstance(chain, Zero):
-                chains.setdefault(term.source, []).append(chain)
+            if isinstance(chain, Zero):
+                continue
+            if term.within is not None and sum(map(_is_factor, chain)) > 1:
+                cut[term.within, term.operators[term.before :]] = None
+                continue
+            chains.setdefault(term.source, []).append(chain)
+        for whole, behind in cut:
+            parts = self._in_parts(whole)
+            for operator in behind:
+                parts = parts.through(operator)
+            for term in self._simplified(parts):
+                chains.setdefault(term.source, []).append(term.operators)
         return [
             LinearTerm(source, chain)
             for source, parallel in chains.items()
             for chain in join_parallel(parallel, self._units[source].shape)
         ]
+
+    def _in_parts(self, value: Expression) -> Expression:
+        """Close a value without its bias into units: ``y = relu(y) - relu(-y)``, where it may be negative.
+
+        One set of synapses holds one weight, and what lies between two must be somewhere. Whoever reads the value
+        reads the same units.
+        """
+        if value not in self._parts:
+            linear = replace(value, bias=np.broadcast_to(np.float64(0), value.shape))
+            parts = self.activate(linear, inf, "_plus")
+            if not self.is_non_negative(linear):
+                minus = Scale(np.full(value.shape[0], -1.0))
+                parts = parts.plus(self.activate(linear.through(minus), inf, "_minus").through(minus))
+            self._parts[value] = parts
+        return self._parts[value]
+
+    def is_non_negative(self, value: Expression) -> bool:
+        """Return whether the value is a sum of non-negative units with non-negative weights."""
+        return bool(value.bias.min() >= 0) and all(
+            self._non_negative(t.source) and all(map(_keeps_sign, t.operators)) for t in value.terms
+        )
+
+    def _non_negative(self, unit: str) -> bool:
+        if isinstance(self._units[unit], MaxUnit):
+            return all(self._non_negative(c.source) for c in self._connections if c.target == unit)
+        return isinstance(self._units[unit], Activation)
 
     def _shapes(self, term: LinearTerm) -> tuple[Shape, ...]:
         return chain_shapes(term.operators, self._units[term.source].shape)
@@ -213,9 +275,19 @@ def _renamed(unit: Unit, names: Mapping[str, str]) -> Unit:
     return replace(unit, name=names[unit.name])
 
 
-def has_weight(operators: tuple[Operator, ...]) -> bool:
-    """Return whether a chain has weights."""
-    return any(isinstance(o, Weighted) for o in operators)
+def _is_factor(operator: Operator) -> bool:
+    """Return whether weights need levels of their own: a mask of 0 and 1 takes none of those of its neighbour."""
+    if isinstance(operator, Scale):
+        magnitude = np.abs(operator.weight[operator.weight != 0])
+        return bool(magnitude.size and magnitude.min() < magnitude.max())
+    return isinstance(operator, Weighted)
+
+
+def _keeps_sign(operator: Operator) -> bool:
+    """Return whether an operator makes nothing negative of what is not."""
+    if isinstance(operator, Resample):
+        return all(m.min() >= 0 for m in operator.matrices)
+    return not isinstance(operator, Weighted) or bool(operator.weight.min() >= 0)
 
 
 def _same_move(a: Operator, b: Operator) -> bool:

@@ -6,21 +6,18 @@ becomes a `Curve` (`toolchain.network`), and a product of two values that have n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import inf
 from typing import Any
 
 import numpy as np
 
 from toolchain.frontend import layers
+from toolchain.frontend.axis_maps import expand
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Expression, Refusal, Value, settled
-from toolchain.frontend.operations import divide, is_value, multiply, per_sample
-from toolchain.netlist import Conv, ConvTranspose, Linear, Resample
+from toolchain.frontend.operations import divide, is_value, multiply, per_sample, where
+from toolchain.netlist import Conv, ConvTranspose, Linear
 from toolchain.network import Function, X
-
-#: Positions of a value along one axis that a gate may be spread over: as many as a convolution has axes.
-_SPATIAL = 3
 
 
 def curve(builder: NetworkBuilder, x: Value, operation: str, *parameters: float) -> Value:
@@ -71,6 +68,14 @@ def compared(builder: NetworkBuilder, operation: str, *operands: Any) -> Value:
     if found is None:
         raise Refusal("depends on the values of another activation", "compare with a constant")
     return found
+
+
+def chosen(builder: NetworkBuilder, condition: Any, x: Any, y: Any) -> Value:
+    """Return x where a condition holds, a constant or a comparison, and y elsewhere."""
+    if is_value(condition):
+        return compared(builder, "where", condition, x, y)
+    value: Value = where(condition, x, y)
+    return value
 
 
 def power(builder: NetworkBuilder, x: Any, exponent: Any) -> Value:
@@ -146,30 +151,12 @@ def _gated(builder: NetworkBuilder, x: Expression, y: Expression) -> Value:
         raise Refusal(
             "multiplies two activations, neither of which is a gate", "replace the product by a sum, and train again"
         )
-    return builder.gated(value, spread(gate, shape))
+    return builder.gated(value, gate if gate.shape == shape else settled(expand(gate, shape)))
 
 
 def _is_bounded(builder: NetworkBuilder, x: Expression) -> bool:
     found = builder.definitions.common([x])
     return found is not None and found[1][0].bounded
-
-
-def spread(x: Expression, shape: Sequence[int]) -> Expression:
-    """Repeat a value along its axes of extent 1: by a resampling of space, by a convolution of channels."""
-    if x.shape[1:] != tuple(shape[1:]):
-        if len(shape) - 1 > _SPATIAL:
-            raise Refusal(f"repeats {x.shape} as {tuple(shape)}", "use at most three axes of positions")
-        matrices = (
-            np.ones((m, 1), np.int64) if m != n else np.eye(n, dtype=np.int64)
-            for n, m in zip(x.shape[1:], shape[1:], strict=True)
-        )
-        x = x.through(Resample(tuple(matrices)))
-    if x.shape[0] != shape[0]:
-        ones = (1,) * (len(shape) - 1)
-        if len(ones) not in range(1, _SPATIAL + 1):
-            raise Refusal(f"repeats {x.shape} as {tuple(shape)}", "repeat it by a linear layer")
-        x = x.through(Conv(np.ones((shape[0], 1, *ones)), ones, ((0, 0),) * len(ones), ones))
-    return x
 
 
 def fake_quantized(builder: NetworkBuilder, x: Value, low: float, high: float) -> Value:

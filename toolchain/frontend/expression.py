@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ import torch
 from sim import kernels
 from toolchain.frontend.channels import channel_values
 from toolchain.netlist import (
+    Conv,
+    ConvTranspose,
+    Linear,
     Operator,
     Pad,
     Permute,
@@ -27,6 +31,7 @@ from toolchain.netlist import (
     Shape,
     Slice,
     SumPool,
+    Weighted,
     per_channel,
 )
 
@@ -52,10 +57,35 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, eq=False)
 class LinearTerm:
-    """A unit's value through a chain of linear operators."""
+    """A unit's value through a chain of linear operators.
+
+    Parameters
+    ----------
+    source : str
+    operators : tuple of Operator
+    within : Expression or None
+        Of whose terms this was one before the last convolution or matrix that followed another weight: where the
+        chain can be cut, if those do not compose.
+    before : int
+        How many of the operators had been applied then.
+    """
 
     source: str
     operators: tuple[Operator, ...]
+    within: Expression | None = None
+    before: int = 0
+
+    def through(self, operator: Operator, value: Expression) -> LinearTerm:
+        """Apply a linear operator, as to all terms of a value."""
+        operators = (*self.operators, operator)
+        if isinstance(operator, Conv | ConvTranspose | Linear) and has_weight(self.operators):
+            return LinearTerm(self.source, operators, value, len(self.operators))
+        return replace(self, operators=operators)
+
+
+def has_weight(operators: tuple[Operator, ...]) -> bool:
+    """Return whether any of the operators has weights."""
+    return any(isinstance(o, Weighted) for o in operators)
 
 
 #: A layer that units may be named after: the depth of what it reads (in units), its position in
@@ -94,7 +124,7 @@ class Expression:
         if prod(shape) > MAX_VALUES:
             raise Refusal(f"makes {shape}, more than {MAX_VALUES} values", "make the network or its input smaller")
         bias = _apply(operator, self.bias) if self.bias.any() else np.broadcast_to(np.float64(0), shape)
-        terms = tuple(LinearTerm(t.source, (*t.operators, operator)) for t in self.terms)
+        terms = tuple(t.through(operator, self) for t in self.terms)
         return replace(self, shape=shape, terms=terms, bias=bias)
 
     def shift(self, constant: np.ndarray | float) -> Expression:
@@ -192,9 +222,21 @@ class Pooled:
 Value = Expression | Pooled
 
 
-def settled(value: Value) -> Expression:
-    """Return the value as an expression; a max pool that waits for its ReLU gets none."""
-    return value.settled if isinstance(value, Pooled) else value
+class Unsettled(Protocol):
+    """A value that only some operations take."""
+
+    def refusal(self) -> Refusal:
+        """Return the error for all others."""
+        ...
+
+
+def settled(value: Expression | Pooled | Unsettled) -> Expression:
+    """Return the value as an expression, a max pool without a ReLU; raise for a batch axis out of place."""
+    if isinstance(value, Pooled):
+        return value.settled
+    if not isinstance(value, Expression):
+        raise value.refusal()
+    return value
 
 
 def concatenate(values: list[Expression], axis: int) -> Expression:

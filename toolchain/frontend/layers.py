@@ -12,6 +12,7 @@ from math import inf, prod
 
 import numpy as np
 
+from toolchain.frontend.axis_maps import expand, map_axes
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.channels import channel_values
 from toolchain.frontend.expression import Expression, Refusal, Value, settled
@@ -22,7 +23,6 @@ from toolchain.netlist import (
     Pad,
     Pairs,
     Permute,
-    Resample,
     Reshape,
     Scale,
     Slice,
@@ -88,9 +88,8 @@ def normalization(
 
 
 def scale(x: Value, factor: np.ndarray) -> Value:
-    """Multiply by a constant that broadcasts to the value's shape (or to a larger one)."""
-    if np.broadcast_shapes(factor.shape, x.shape) != x.shape:
-        raise Refusal(f"multiplies {x.shape} by a constant of shape {factor.shape}", "repeat the value explicitly")
+    """Multiply by a constant; both are broadcast."""
+    x = _broadcast(x, factor.shape)
     full = np.broadcast_to(factor, x.shape)
     channels = channel_values(full)
     if channels is not None:
@@ -100,17 +99,23 @@ def scale(x: Value, factor: np.ndarray) -> Value:
 
 
 def shift(x: Value, constant: np.ndarray) -> Value:
-    """Add a constant that broadcasts to the value's shape."""
-    if np.broadcast_shapes(constant.shape, x.shape) != x.shape:
-        raise Refusal(f"adds a constant of shape {constant.shape} to {x.shape}", "repeat the value explicitly")
-    return x.shift(constant)
+    """Add a constant; both are broadcast."""
+    return _broadcast(x, constant.shape).shift(constant)
 
 
 def add(x: Value, y: Value) -> Value:
-    """Add two values of the same shape."""
-    if x.shape != y.shape:
-        raise Refusal(f"adds values of shapes {x.shape} and {y.shape}", "make the shapes equal before the sum")
+    """Add two values; both are broadcast."""
+    x, y = _broadcast(x, y.shape), _broadcast(y, x.shape)
     return settled(x).plus(settled(y))
+
+
+def _broadcast(x: Value, shape: tuple[int, ...]) -> Value:
+    """Repeat a value so that it takes an operand of another shape, as arrays are broadcast."""
+    try:
+        whole = np.broadcast_shapes(x.shape, shape)
+    except ValueError:
+        raise Refusal(f"joins shapes {x.shape} and {shape}", "make the shapes equal first") from None
+    return x if whole == x.shape else expand(x, whole)
 
 
 def reshape(x: Value, shape: tuple[int, ...]) -> Value:
@@ -149,12 +154,6 @@ def clamp(builder: NetworkBuilder, x: Value, low: np.ndarray | None, high: np.nd
     return shift(scale(builder.clip(scale(shifted, 1.0 / width), 0.0, 1.0), width), low)
 
 
-def select(x: Value, axis: int, index: int) -> Value:
-    """Take one index of an axis, which goes; a negative one counts from the end."""
-    index = index % x.shape[axis]
-    return reshape(take(x, axis, index, index + 1, 1), (*x.shape[:axis], *x.shape[axis + 1 :]))
-
-
 def split(x: Value, axis: int, sizes: Iterable[int]) -> tuple[Value, ...]:
     """Cut an axis into parts of these sizes."""
     bounds = pairwise(accumulate(sizes, initial=0))
@@ -181,6 +180,14 @@ def pixel_shuffle(x: Value, factor: int, *, parts_first: bool = False) -> Value:
     return reshape(x, (c, h * factor, w * factor))
 
 
+def pixel_unshuffle(x: Value, factor: int, *, parts_first: bool = False) -> Value:
+    """Gather ``factor x factor`` pixels into channels, ordered by channel and part, or by part first."""
+    c, h, w = x.shape
+    x = reshape(x, (c, h // factor, factor, w // factor, factor))
+    x = x.through(Permute((2, 4, 0, 1, 3) if parts_first else (0, 2, 4, 1, 3)))
+    return reshape(x, (c * factor * factor, h // factor, w // factor))
+
+
 def average_pool(
     x: Value,
     kernel: tuple[int, ...],
@@ -191,13 +198,34 @@ def average_pool(
     count_padding: bool = True,
     divisor: float | None = None,
 ) -> Value:
-    """Average over windows, all of the same number of values: `divisor`, or as many as the kernel has."""
-    if _ceil_padding(x.shape, kernel, stride, padding, ceil_mode) != padding:
-        raise Refusal("has ceil_mode with a partial window at the border", "choose a size that the stride divides")
-    if any(n for pair in padding for n in pair) and not count_padding and divisor is None:
-        raise Refusal("averages over fewer values at the border", "use count_include_pad=True, or no padding")
-    x = settled(x).through(SumPool(kernel, stride, padding))
-    return x.through(Scale(np.full(x.shape[0], 1.0 / (divisor or prod(kernel)))))
+    """Average over windows: their sum by `divisor`, or by the values that each has, with the padding or without it."""
+    whole = _ceil_padding(x.shape, kernel, stride, padding, ceil_mode)
+    x = settled(x)
+    if whole == padding and (count_padding or divisor is not None or not np.any(padding)):
+        x = x.through(SumPool(kernel, stride, padding))
+        return x.through(Scale(np.full(x.shape[0], 1.0 / (divisor or prod(kernel)))))
+    if divisor is not None:
+        x = x.through(SumPool(kernel, stride, whole))
+        return x.through(Scale(np.full(x.shape[0], 1.0 / divisor)))
+    axes = zip(x.shape[1:], kernel, stride, padding, whole, strict=True)
+    return map_axes(x, {a: _window_means(*axis, count_padding) for a, axis in enumerate(axes, start=1)})
+
+
+def _window_means(
+    n: int, kernel: int, stride: int, padding: tuple[int, int], whole: tuple[int, int], count_padding: bool
+) -> np.ndarray:
+    """Return what windows make of an axis, (windows, n): means of the values that each has, padding counted or not.
+
+    What `ceil_mode` adds behind the padding never counts.
+    """
+    before, after = padding
+    starts = np.arange(0, n + before + whole[1] - kernel + 1, stride) - before
+    matrix = np.zeros((len(starts), n))
+    for row, start in zip(matrix, starts, strict=True):
+        row[max(start, 0) : start + kernel] = 1
+        counted = min(start + kernel, n + after) - start if count_padding else row.sum()
+        row /= max(counted, 1)
+    return matrix
 
 
 def max_pool(
@@ -229,39 +257,22 @@ def _ceil_padding(
 
 
 def adaptive_average_pool(x: Value, output: tuple[int, ...]) -> Value:
-    """Average over the windows of adaptive pooling, when all of an axis have one size."""
+    """Average over the windows of adaptive pooling: from floor(i n / m) to ceil((i + 1) n / m)."""
     x = settled(x)
+    windows = [[(i * n // m, -(-(i + 1) * n // m)) for i in range(m)] for n, m in zip(x.shape[1:], output, strict=True)]
+    lengths = [{stop - start for start, stop in each} for each in windows]
+    strides = [{b[0] - a[0] for a, b in pairwise(each)} for each in windows]
     if output == x.shape[1:]:
         return x
-    starts, lengths = _adaptive_windows(x.shape[1:], output)
-    strides = [{b - a for a, b in pairwise(s)} for s in starts]
-    if all(len(s) <= 1 and s != {0} for s in strides):
-        stride = tuple(s.pop() if s else n for s, n in zip(strides, lengths, strict=True))
-        return average_pool(x, lengths, stride, ((0, 0),) * len(output))
-    matrices = []
-    for n, first, length in zip(x.shape[1:], starts, lengths, strict=True):
-        matrix = np.zeros((len(first), n), dtype=np.int64)
-        for row, begin in zip(matrix, first, strict=True):
-            row[begin : begin + length] = 1
-        matrices.append(matrix)
-    x = x.through(Resample(tuple(matrices)))
-    return x.through(Scale(np.full(x.shape[0], 1.0 / prod(lengths))))
-
-
-def _adaptive_windows(shape: tuple[int, ...], output: tuple[int, ...]) -> tuple[list[list[int]], tuple[int, ...]]:
-    """Return where the windows start, per axis, and their common length."""
-    starts, lengths = [], []
-    for n, m in zip(shape, output, strict=True):
-        first = [i * n // m for i in range(m)]
-        sizes = {-(-(i + 1) * n // m) - i * n // m for i in range(m)}
-        if len(sizes) != 1:
-            raise Refusal(
-                f"pools {n} values adaptively into {m} windows of different sizes",
-                f"choose an output size that divides {n}",
-            )
-        starts.append(first)
-        lengths.append(sizes.pop())
-    return starts, tuple(lengths)
+    if all(len(k) == 1 and len(s) <= 1 and s != {0} for k, s in zip(lengths, strides, strict=True)):
+        stride = tuple(s.pop() if s else n for s, n in zip(strides, x.shape[1:], strict=True))
+        return average_pool(x, tuple(k.pop() for k in lengths), stride, ((0, 0),) * len(output))
+    matrices = {}
+    for axis, each in enumerate(windows, start=1):
+        matrices[axis] = np.zeros((len(each), x.shape[axis]))
+        for row, (start, stop) in zip(matrices[axis], each, strict=True):
+            row[start:stop] = 1 / (stop - start)
+    return map_axes(x, matrices)
 
 
 def adaptive_max_pool(builder: NetworkBuilder, x: Value, output: tuple[int, ...]) -> Value:
@@ -290,38 +301,3 @@ def reduce_axes(builder: NetworkBuilder, x: Value, axes: tuple[int, ...], kind: 
         if kind == "mean":
             x = x.through(Scale(np.full(x.shape[0], 1.0 / prod(kernel))))
     return reshape(x, tuple(1 if a in axes else n for a, n in enumerate(shape) if keepdim or a not in axes))
-
-
-def upsample_nearest(x: Value, output: tuple[int, ...]) -> Value:
-    """Repeat every value; the factors must be whole numbers."""
-    x = settled(x)
-    factors = _factors(x.shape[1:], output)
-    return x.through(
-        Resample(tuple(np.eye(n, dtype=np.int64).repeat(f, axis=0) for n, f in zip(x.shape[1:], factors, strict=True)))
-    )
-
-
-def upsample_linear(x: Value, output: tuple[int, ...]) -> Value:
-    """Interpolate linearly between pixel centres (``align_corners=False``); factors are whole numbers."""
-    x = settled(x)
-    factors = _factors(x.shape[1:], output)
-    matrices = tuple(_linear_matrix(n, f) for n, f in zip(x.shape[1:], factors, strict=True))
-    x = x.through(Resample(matrices))
-    return x.through(Scale(np.full(x.shape[0], 1.0 / prod(2 * f for f in factors))))
-
-
-def _factors(shape: tuple[int, ...], output: tuple[int, ...]) -> tuple[int, ...]:
-    if any(m % n for n, m in zip(shape, output, strict=True)):
-        raise Refusal(f"resamples {shape} to {output}", "use a whole-number scale factor")
-    return tuple(m // n for n, m in zip(shape, output, strict=True))
-
-
-def _linear_matrix(n: int, factor: int) -> np.ndarray:
-    """Interpolation weights (n * factor, n) in units of 1 / (2 * factor)."""
-    matrix = np.zeros((n * factor, n), dtype=np.int64)
-    for i in range(n * factor):
-        position = max(2 * i + 1 - factor, 0)  # 2 * factor times the source coordinate
-        low, part = divmod(position, 2 * factor)
-        matrix[i, low] += 2 * factor - part
-        matrix[i, min(low + 1, n - 1)] += part
-    return matrix

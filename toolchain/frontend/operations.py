@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from toolchain.frontend import layers
 from toolchain.frontend.advice import LIST
+from toolchain.frontend.axis_maps import expand, gather
+from toolchain.frontend.batch_axis import AnyValue, Displaced, reshape, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.contractions import contract
 from toolchain.frontend.expression import Expression, Pooled, Refusal, Value, concatenate, settled
-from toolchain.netlist import NetlistError, Permute, UnsupportedError
+from toolchain.netlist import NetlistError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,19 @@ class Operation:
     read : callable (builder, *args, **kwargs) -> Value
     role : str
         "weighted" or "affine" for the layers that units are named after, else "".
+    anywhere : bool
+        Whether it takes values whose batch axis is not in front.
     """
 
     read: Callable[..., Any]
     role: str = ""
+    anywhere: bool = False
+
+    def check(self, operands: Any) -> None:
+        """Refuse a value whose batch axis is out of place, where that matters; operands may be nested."""
+        for operand in () if self.anywhere else leaves(operands):
+            if isinstance(operand, Displaced):
+                raise operand.refusal()
 
     def label(self, builder: NetworkBuilder, result: Any, position: int, path: str) -> Any:
         """Note the layer's path in its result, and count it."""
@@ -52,12 +63,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class OperationTable(dict[str, Operation]):
     """Operations by the name that a graph calls them."""
 
-    def operation(self, *names: str, role: str = "") -> Callable[[Function], Function]:
+    def operation(self, *names: str, role: str = "", anywhere: bool = False) -> Callable[[Function], Function]:
         """Register the decorated function (builder, *args, **kwargs) under each name."""
 
         def register(function: Function) -> Function:
             for name in names:
-                self[name] = Operation(function, role)
+                self[name] = Operation(function, role, anywhere)
             return function
 
         return register
@@ -74,11 +85,24 @@ def refusals(path: str, operation: str) -> Iterator[None]:
         raise UnsupportedError(path, f"{operation}: {error.problem}", error.fix or LIST) from error
 
 
+def leaves(tree: Any) -> Iterator[Any]:
+    """Yield what tuples, lists and dicts hold, nested as they are."""
+    if isinstance(tree, tuple | list):
+        for item in tree:
+            yield from leaves(item)
+    elif isinstance(tree, dict):
+        yield from leaves(list(tree.values()))
+    else:
+        yield tree
+
+
 # Arguments ---------------------------------------------------------------------------------------
 
 
-def sample_axis(x: Value, dim: int) -> int:
+def sample_axis(x: AnyValue, dim: int) -> int:
     """Return the axis without the batch axis."""
+    if isinstance(x, Displaced):
+        raise x.refusal()
     rank = len(x.shape) + 1
     dim = dim + rank if dim < 0 else dim
     if dim == 0:
@@ -107,7 +131,7 @@ def per_sample(x: Value, constant: Any) -> np.ndarray:
 
 def is_value(x: Any) -> bool:
     """Return whether an operand depends on the input."""
-    return isinstance(x, Expression | Pooled)
+    return isinstance(x, Expression | Pooled | Displaced)
 
 
 def value_first(x: Any, y: Any) -> tuple[Any, Any]:
@@ -138,70 +162,114 @@ def divide(x: Any, y: Any) -> Value:
     return layers.scale(x, 1.0 / per_sample(x, y))
 
 
-def matrix_product(x: Any, matrix: Any, alpha: float = 1) -> Value:
-    """Return ``alpha * x @ matrix`` for a constant matrix (in, out)."""
-    if is_value(x) and is_value(matrix):
+def matrix_product(x: Any, y: Any, alpha: float = 1) -> Any:
+    """Return ``alpha * x @ y`` of a value and constant matrices, on either side."""
+    if is_value(x) and is_value(y):
         raise Refusal("multiplies two activations (attention)", "use fixed weights: a linear layer (nn.Linear)")
+    value, matrix = value_first(x, y)
+    if is_value(x) and matrix.ndim == 2:
+        if isinstance(x, Displaced) and (x.batch == 1 or x.position + x.joined < len(x.shape)):
+            return replace(x, value=matrix_product(x.value, matrix, alpha))  # the last axis is not the batch's
+        return layers.linear(x, np.ascontiguousarray(alpha * np.asarray(matrix).T), None)
+    constant = alpha * per_sample(value, matrix)
+    letters = "abcdefgh"[: len(value.shape) - 2]
+    if len(value.shape) < 2 or constant.ndim < 2 or constant.ndim > len(value.shape):
+        raise Refusal(f"multiplies by a constant of shape {np.shape(matrix)}", "use one fixed matrix (nn.Linear)")
+    whole = np.broadcast_shapes(constant.shape[:-2], value.shape[:-2])
+    if whole != value.shape[:-2]:
+        value = expand(value, (*whole, *value.shape[-2:]))
+    shared = letters[len(letters) - (constant.ndim - 2) :]
+    kept = "".join(c for c, n in zip(shared, constant.shape, strict=False) if n > 1)
+    constant = constant.reshape(*(n for n in constant.shape[:-2] if n > 1), *constant.shape[-2:])
+    if is_value(x):
+        return contract(value, f"{letters}xy", constant, f"{kept}yz", f"{letters}xz")
+    return contract(value, f"{letters}xy", constant, f"{kept}zx", f"{letters}zy")
+
+
+def where(mask: Any, x: Any, y: Any) -> Any:
+    """Return x where a constant mask is true, and y elsewhere."""
+    if is_value(mask):
+        raise Refusal("chooses by the values of an activation", "use a mask that is constant")
+    chosen = np.asarray(mask, dtype=bool)
+    if not is_value(x) and not is_value(y):
+        return np.where(chosen, x, y)
     if not is_value(x):
-        raise Refusal(
-            "multiplies by a fixed matrix from the left, which weighs the last axis but one",
-            "let it weigh the last axis, by a linear layer: A @ x is (x.mT @ A.T).mT",
-        )
-    if matrix.ndim != 2:
-        raise Refusal(f"multiplies by a constant of shape {matrix.shape}", "use one fixed matrix (nn.Linear)")
-    return layers.linear(x, np.ascontiguousarray(alpha * np.asarray(matrix).T), None)
+        return where(~chosen, y, x)
+    kept = layers.scale(x, per_sample(x, chosen).astype(np.float64))
+    if is_value(y):
+        return layers.add(kept, layers.scale(y, per_sample(y, ~chosen).astype(np.float64)))
+    fill = np.where(chosen, 0.0, np.asarray(y, dtype=np.float64))
+    if not np.isfinite(fill).all():
+        raise Refusal("fills with infinite values", "fill with a finite number")
+    return layers.shift(kept, per_sample(x, fill))
 
 
 # Moves -------------------------------------------------------------------------------------------
 
 
-def reshape(x: Value, sizes: Sequence[int], batch: int) -> Value:
-    """Reshape to `sizes`, the batch axis first; one of them may be -1, for what is left."""
-    count = batch * prod(x.shape)
-    known = prod(n for n in sizes if n != -1)
-    sizes = [(count // known if known else 0) if n == -1 else n for n in sizes]
-    if not sizes or sizes[0] != batch or prod(sizes) != count:
-        raise Refusal("mixes the pictures of a batch, or fixes its size", "reshape with x.shape[0] or flatten(1)")
-    return layers.reshape(x, tuple(sizes[1:]))
-
-
-def unsqueeze(x: Value, dims: Sequence[int]) -> Value:
+def unsqueeze(x: AnyValue, dims: Sequence[int], batch: int) -> AnyValue:
     """Insert axes of extent 1; `dims` are theirs in the result."""
-    rank = len(x.shape) + 1 + len(dims)
-    shape = [1, *x.shape]
+    sizes = list(whole_shape(x, batch))
+    rank = len(sizes) + len(dims)
     for dim in sorted(d % rank for d in dims):
-        if dim == 0:
-            raise Refusal("adds an axis before the batch", "keep the batch axis first")
-        shape.insert(dim, 1)
-    return layers.reshape(x, tuple(shape[1:]))
+        sizes.insert(dim, 1)
+    return reshape(x, sizes, batch)
 
 
-def squeeze(x: Value, axes: Sequence[int] | None, batch: int) -> Value:
-    """Drop axes of extent 1: those of `axes` (without the batch axis), or all."""
-    kept = tuple(n for a, n in enumerate(x.shape) if n != 1 or (axes is not None and a not in axes))
-    if axes is None and batch == 1 and len(kept) > 1:
-        raise Refusal("drops the batch axis of a batch of one, too", "name the axes to squeeze, or use flatten(1)")
-    return layers.reshape(x, kept)
+def squeeze(x: AnyValue, dims: Sequence[int] | None, batch: int) -> AnyValue:
+    """Drop axes of extent 1: those of `dims`, or all."""
+    whole = whole_shape(x, batch)
+    chosen = set(range(len(whole))) if dims is None else {d % len(whole) for d in dims}
+    return reshape(x, [n for a, n in enumerate(whole) if n != 1 or a not in chosen], batch)
 
 
-def permute(x: Value, dims: Sequence[int]) -> Value:
-    """Reorder the axes, the batch axis staying first."""
-    first, *others = (d % len(dims) for d in dims)
-    if first != 0:
-        raise Refusal("moves the batch axis", "keep the batch axis first")
-    return x.through(Permute(tuple(d - 1 for d in others)))
-
-
-def take(x: Value, dim: int, start: int | None, stop: int | None, step: int, batch: int) -> Value:
+def take(x: AnyValue, dim: int, start: int | None, stop: int | None, step: int, batch: int) -> AnyValue:
     """Slice one axis, bounds as in Python; the whole batch is no slice of it."""
-    whole_batch = (start or 0, step) == (0, 1) and (stop is None or stop >= batch)
-    if whole_batch and dim in (0, -len(x.shape) - 1):
+    whole = whole_shape(x, batch)
+    if step > 0 and range(*slice(start, stop, step).indices(whole[dim])) == range(whole[dim]):
         return x
+    if isinstance(x, Displaced):
+        inner = take(x.value, displaced_axis(x, dim) + 1, start, stop, step, batch)
+        assert not isinstance(inner, Displaced)
+        return replace(x, value=inner)
     axis = sample_axis(x, dim)
-    if step < 1:
-        raise Refusal("slices backwards", "slice forwards")
     begin, end, _ = slice(start, stop, step).indices(x.shape[axis])
+    if step < 1:
+        return gather(x, axis, range(begin, end, step))
     return layers.take(x, axis, begin, end, step)
+
+
+def select(x: AnyValue, dim: int, index: int, batch: int) -> AnyValue:
+    """Take one index of an axis, which goes; a negative one counts from the end."""
+    whole = whole_shape(x, batch)
+    dim %= len(whole)
+    index = index + whole[dim] if index < 0 else index
+    if not 0 <= index < whole[dim]:
+        raise Refusal(f"takes index {index} of an axis of {whole[dim]}", "take one that is there")
+    taken = take(x, dim, index, index + 1, 1, batch)
+    return reshape(taken, [n for a, n in enumerate(whole) if a != dim], batch)
+
+
+def take_list(x: AnyValue, dim: int, index: np.ndarray, batch: int) -> AnyValue:
+    """Take the positions of an array along an axis, which its axes replace; negative ones count from the end."""
+    dim %= len(whole_shape(x, batch))
+    if index.size == 1:
+        picked = select(x, dim, int(index.reshape(())), batch)
+        return unsqueeze(picked, range(dim, dim + index.ndim), batch) if index.ndim else picked
+    axis = displaced_axis(x, dim) if isinstance(x, Displaced) else sample_axis(x, dim)
+    value = x.value if isinstance(x, Displaced) else x
+    taken = gather(value, axis, [int(i) % value.shape[axis] for i in index.ravel()])
+    whole = whole_shape(x, batch)
+    placed = replace(x, value=taken) if isinstance(x, Displaced) else taken
+    return reshape(placed, [*whole[:dim], *index.shape, *whole[dim + 1 :]], batch)
+
+
+def displaced_axis(x: Displaced, dim: int) -> int:
+    """Return the axis of the value without its batch axis."""
+    dim %= len(whole_shape(x, x.batch))
+    if dim == x.position and not (x.joined and x.batch == 1):
+        raise x.refusal()
+    return dim if x.joined or dim < x.position else dim - 1
 
 
 def join(parts: Sequence[Any], dim: int) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain.frontend.from_onnx import read_onnx
@@ -13,7 +14,9 @@ from toolchain.network import FloatNetwork
 FILES = {".onnx": read_onnx, ".pt2": read_pt2}
 
 
-def read_network(spec: str, weights: str | Path | None, input_shape: tuple[int, ...]) -> FloatNetwork:
+def read_network(
+    spec: str, weights: str | Path | None, input_shape: tuple[int, ...], outputs: Sequence[str] = ()
+) -> FloatNetwork:
     """Read the network that `spec` names.
 
     Parameters
@@ -24,6 +27,8 @@ def read_network(spec: str, weights: str | Path | None, input_shape: tuple[int, 
         For a callable: the file to load into its module. The files hold their weights themselves.
     input_shape : tuple of int
         Of the data, without the batch axis.
+    outputs : sequence of str
+        Where the network ends, if not at its own outputs: names of tensors or nodes of an ONNX graph, paths of modules.
 
     Raises
     ------
@@ -34,8 +39,8 @@ def read_network(spec: str, weights: str | Path | None, input_shape: tuple[int, 
     if reader is not None:
         if weights is not None:
             raise InputError("weights", f"{weights} found, but {spec} holds its own", "leave `weights` out")
-        return reader(spec, input_shape)
+        return reader(spec, input_shape, outputs)
     module = load_module(spec)
     if weights is not None:
         load_weights(module, weights)
-    return read_module(module, input_shape)
+    return read_module(module, input_shape, outputs)

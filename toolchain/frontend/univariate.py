@@ -109,7 +109,7 @@ def _without_factor(value: Expression) -> Expression:
     factor = _factor(value.terms[0].operators[-1:])
     if not factor:
         return value
-    terms = tuple(LinearTerm(t.source, t.operators[:-1]) for t in value.terms)
+    terms = tuple(replace(t, operators=t.operators[:-1]) for t in value.terms)
     return _without_factor(replace(value, terms=terms, bias=value.bias / factor))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from hw_targets.schedule import schedule
 from toolchain.display import Displayed
-from toolchain.files import SCHEMA
+from toolchain.files import schema_of
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -25,6 +26,7 @@ from toolchain.netlist import (
     Population,
     Provenance,
     Readout,
+    Tail,
     Weighted,
 )
 from toolchain.netlist.bounds import can_saturate
@@ -43,8 +45,11 @@ class Summary(Displayed):
     def __rich__(self) -> RenderableType:
         """Return tables for the terminal."""
         facts = Table(show_header=False)
-        for key in ("schema", "hash", "timesteps", "parameters", "weight_bits", "membrane_bits"):
+        shown = ("schema", "hash", "spike_code", "timesteps", "latency", "parameters", "weight_bits", "membrane_bits")
+        for key in shown:
             facts.add_row(key, str(self.fields[key]))
+        if self.fields["tail"] is not None:
+            facts.add_row("host", self.fields["tail"]["text"])
         populations = Table("population", "kind", "shape", "phi", "threshold", "saturates")
         for p in self.fields["populations"]:
             populations.add_row(
@@ -66,8 +71,9 @@ class Summary(Displayed):
 def summarize(netlist: Netlist) -> Summary:
     """Return what a netlist holds.
 
-    Keys: schema, hash, timesteps, weight_bits, membrane_bits, parameters (weights, biases and
-    thresholds), alpha, populations, connections, provenance.
+    Keys: schema, hash, spike_code, digits (null for rates), timesteps, latency (a pipeline's timesteps until the
+    answer), weight_bits, membrane_bits, parameters (weights, biases and thresholds), alpha, populations, connections,
+    tail (what the host computes, without its model), provenance.
     """
     populations = [_population(netlist, p) for p in netlist.populations]
     connections = [_connection(c) for c in netlist.connections]
@@ -78,18 +84,29 @@ def summarize(netlist: Netlist) -> Summary:
     )
     return Summary(
         {
-            "schema": SCHEMA,
+            "schema": schema_of(netlist),
             "hash": netlist.content_hash,
+            "spike_code": netlist.spike_code,
+            "digits": None if netlist.radix is None else netlist.radix.digits,
             "timesteps": netlist.timesteps,
+            "latency": schedule(netlist).latency,
             "weight_bits": netlist.weight_bits,
             "membrane_bits": netlist.membrane_bits,
             "parameters": constants + sum(c["weights"] for c in connections),
             "alpha": list(netlist.alpha),
             "populations": populations,
             "connections": connections,
-            "provenance": netlist.provenance.to_json(),
+            "tail": _tail(netlist.provenance.tail),
+            "provenance": replace(netlist.provenance, tail=None).to_json(),
         }
     )
+
+
+def _tail(tail: Tail | None) -> dict[str, Any] | None:
+    if tail is None:
+        return None
+    names = {name: list(getattr(tail, name)) for name in ("readouts", "operators", "outputs")}
+    return {**names, "text": str(tail)}
 
 
 def _population(netlist: Netlist, population: Population) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def netlist_text(netlist: Netlist) -> str:
     str
         Lines, each with its end.
     """
-    settings = {name: getattr(netlist, name) for name in ("timesteps", "weight_bits", "membrane_bits")}
+    names = ["timesteps", "weight_bits", "membrane_bits", *(["spike_code"] if netlist.radix is not None else [])]
+    settings = {name: getattr(netlist, name) for name in names}
     lines = [_line("netlist", {**settings, "alpha": np.array(netlist.alpha)}.items())]
     for population in netlist.populations:
         record = to_record(population)

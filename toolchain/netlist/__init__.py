@@ -9,10 +9,12 @@ from toolchain.netlist.bounds import (
     bound_membrane,
     bound_partial_sums,
     bound_total_current,
+    bound_window,
     can_saturate,
     membrane_bound,
     partial_sum_bound,
     total_current_bound,
+    window_offset,
 )
 from toolchain.netlist.delays import Group, split_delays
 from toolchain.netlist.errors import (
@@ -56,8 +58,10 @@ from toolchain.netlist.populations import (
     can_limit,
 )
 from toolchain.netlist.provenance import Accuracies, Measured, Origin, Provenance, SensitivityTable
+from toolchain.netlist.radix import Radix, SpikeCode
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
 from toolchain.netlist.synapses import fan_in, fan_out, fan_outs
+from toolchain.netlist.tail import Tail
 from toolchain.netlist.trace import Trace, concatenate
 
 __all__ = [
@@ -93,6 +97,7 @@ __all__ = [
     "Permute",
     "Population",
     "Provenance",
+    "Radix",
     "Readout",
     "Resample",
     "Reshape",
@@ -100,8 +105,10 @@ __all__ = [
     "SensitivityTable",
     "Shape",
     "Slice",
+    "SpikeCode",
     "Spiking",
     "SumPool",
+    "Tail",
     "TargetError",
     "Trace",
     "UnsupportedError",
@@ -114,6 +121,7 @@ __all__ = [
     "bound_membrane",
     "bound_partial_sums",
     "bound_total_current",
+    "bound_window",
     "can_limit",
     "can_saturate",
     "chain_matrix",
@@ -132,4 +140,5 @@ __all__ = [
     "per_channel",
     "split_delays",
     "total_current_bound",
+    "window_offset",
 ]

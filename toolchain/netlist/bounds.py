@@ -151,6 +151,35 @@ def bound_membrane(population: AdaFire | Readout | Leaky, sources: Incoming, tim
     return Interval(least, most)
 
 
+def bound_window(population: AdaFire | Readout, sources: Incoming) -> Interval:
+    """Bound the membrane potential, or a readout's sum, over a window of digits (semantics, section 10), per neuron.
+
+    After k digits the potential is the current of the numbers so far, which are no greater than the whole ones, and
+    a current may be zero: its interval holds all of them. The bias and the initial potential come with the last digit.
+
+    Parameters
+    ----------
+    population : AdaFire or Readout
+    sources : Incoming
+        With whole numbers as payloads (`Netlist.numbers`).
+    """
+    shape = population.shape
+    low, high = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for connection, source in sources:
+        interval = bound_current(connection, source)
+        low, high = low + np.minimum(interval.low, 0), high + np.maximum(interval.high, 0)
+    last = window_offset(population)
+    return Interval(np.minimum(low, low + last), np.maximum(high, high + last))
+
+
+def window_offset(population: AdaFire | Readout) -> np.ndarray:
+    """Return what comes to a potential with the last digit of a window: (C, 1...) or `shape`, int64."""
+    offset = per_channel(population.bias, population.shape).astype(np.int64)
+    if isinstance(population, AdaFire):
+        offset = offset + per_channel(population.initial, population.shape)
+    return np.asarray(offset)
+
+
 def bound_leaky(population: Leaky, current: Interval, timesteps: int) -> tuple[Interval, Interval]:
     """Bound current and membrane potential of a leaky population over a run, in 1/64 of a weight, per neuron.
 
@@ -195,6 +224,8 @@ def membrane_bound(netlist: Netlist, name: str, timesteps: int | None = None) ->
     population = netlist[name]
     if not isinstance(population, AdaFire | Readout | CubaLif | LeakyReadout):
         raise TypeError(f"{name} has no membrane potential")
+    if netlist.radix is not None and isinstance(population, AdaFire | Readout):
+        return bound_window(population, incoming(netlist.numbers, name))
     return bound_membrane(population, incoming(netlist, name), timesteps or netlist.timesteps)
 
 

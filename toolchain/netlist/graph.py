@@ -7,19 +7,20 @@ sum is two connections into one population, a concat is two connections with sli
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from toolchain.netlist.delays import Group, balanced_depths, check_delay, run_groups, split_delays
-from toolchain.netlist.errors import NetlistError
+from toolchain.netlist.errors import InputError, NetlistError
 from toolchain.netlist.leaky import CubaLif, LeakyReadout
-from toolchain.netlist.operators import Operator, Weighted, chain_shapes
+from toolchain.netlist.operators import Operator, Resample, Weighted, chain_shapes
 from toolchain.netlist.overview import as_html, plain_table, population_row
 from toolchain.netlist.populations import AdaFire, AnyReadout, Input, MaxPool, Population, Readout, Spiking
 from toolchain.netlist.provenance import Provenance
+from toolchain.netlist.radix import Radix, SpikeCode, check_windows, radix_of, with_payloads_up_to
 from toolchain.netlist.records import digest, hashed_fields, smallest_integer
 from toolchain.netlist.shapes import Shape
 
@@ -77,7 +78,7 @@ class Netlist:
     connections : tuple of Connection
         Kept in the order (target, source) of the populations.
     timesteps : int
-        T, the length of one inference.
+        T, the length of one inference; in radix code K, the digits of a number.
     weight_bits : int
         Width of the signed weights, 2 to 16.
     membrane_bits : int
@@ -86,6 +87,8 @@ class Netlist:
         Confidence at which a sample may stop, one per timestep; empty without early exit.
     provenance : Provenance
         How the netlist came about. No part of the content hash.
+    spike_code : {"rate", "radix"}
+        Whether bursts add up over time, or are the digits of a number in base phi + 1 (semantics, section 10).
 
     Raises
     ------
@@ -100,6 +103,7 @@ class Netlist:
     membrane_bits: int = 24
     alpha: tuple[float, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
+    spike_code: SpikeCode = "rate"
 
     def __post_init__(self) -> None:
         if not 1 <= self.timesteps <= MAX_TIMESTEPS:
@@ -120,9 +124,19 @@ class Netlist:
         )
         for connection in self.connections:
             self._check_weights(connection)
+        if self.spike_code not in ("rate", "radix"):
+            raise NetlistError("netlist", f"spike_code {self.spike_code!r} found, expected 'rate' or 'radix'")
+        delayed = next((c.name for c in self.connections if np.any(c.delay)), None)
+        if self.radix is not None and delayed is not None:
+            raise NetlistError(delayed, "a delay found: a number arrives by its digits' places, not late")
+        if self.radix is not None and self.alpha:
+            raise NetlistError("netlist", "alpha found: an answer in digits is there at the end of its window only")
         for population in self.populations:
             if isinstance(population, MaxPool):
                 self._check_maxpool(population)
+                if self.radix is not None:
+                    inputs = self.inputs(population.name)
+                    check_windows(population, [(c.name, c.operators) for c in inputs])
             if isinstance(population, AdaFire):
                 self._check_membrane(population)
             if isinstance(population, CubaLif | LeakyReadout) and self.membrane_bits != LEAKY_BITS:
@@ -133,6 +147,8 @@ class Netlist:
     def _check_weights(self, connection: Connection) -> None:
         low, high = -(2 ** (self.weight_bits - 1)), 2 ** (self.weight_bits - 1) - 1
         for operator in connection.operators:
+            if isinstance(operator, Resample) and any(m.dtype.kind == "f" for m in operator.matrices):
+                raise NetlistError(connection.name, "a Resample holds real numbers, expected integers")
             if not isinstance(operator, Weighted):
                 continue
             if not np.issubdtype(operator.weight.dtype, np.integer):
@@ -169,7 +185,7 @@ class Netlist:
     def __repr__(self) -> str:
         return (
             f"<Netlist {self.content_hash[:12]}: {len(self.populations)} populations, "
-            f"{len(self.connections)} connections, T={self.timesteps}, {self.weight_bits}-bit weights>"
+            f"{len(self.connections)} connections, {self.run_length}, {self.weight_bits}-bit weights>"
         )
 
     def __str__(self) -> str:
@@ -216,6 +232,69 @@ class Netlist:
         readouts = self.readouts
         return readouts[0] if len(readouts) == 1 and len(readouts[0].shape) == 1 else None
 
+    @cached_property
+    def radix(self) -> Radix | None:
+        """Base and digits of its numbers; None where bursts are rates."""
+        return radix_of(self.populations, self.timesteps) if self.spike_code == "radix" else None
+
+    @property
+    def run_length(self) -> str:
+        """How long an inference is, as tables show it."""
+        if self.radix is None:
+            return f"T={self.timesteps}"
+        return f"{self.timesteps} digits in base {self.radix.base}"
+
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """Timesteps, counted from 1, at which there is an answer: at each, or when a number is there as a whole."""
+        return tuple(range(1, self.timesteps + 1)) if self.radix is None else (self.timesteps,)
+
+    def length(self, timesteps: int | None) -> int:
+        """Return how many timesteps a run takes that asks for some, or for the netlist's own.
+
+        Raises
+        ------
+        InputError
+            When it asks for none, or for a part of a window of digits.
+        """
+        if timesteps is None:
+            return self.timesteps
+        if timesteps < 1:
+            raise InputError("timesteps", f"{timesteps} found, expected at least 1")
+        if self.radix is not None and timesteps != self.timesteps:
+            raise InputError("timesteps", f"{timesteps} found, expected {self.timesteps}: a number has all its digits")
+        return timesteps
+
+    @cached_property
+    def numbers(self) -> Netlist:
+        """The network whose payloads are whole numbers: of one timestep in radix code, itself in rate code.
+
+        A window adds up digits times the values of their places, and what does so adds up the number: connections
+        are linear. Where no potential is clipped on the way, both say the same (semantics, section 10).
+        """
+        if self.radix is None:
+            return self
+        most = self.radix.greatest
+        whole = tuple(with_payloads_up_to(p, most) for p in self.populations)
+        return replace(self, populations=whole, timesteps=1, spike_code="rate")
+
+    def spelled(self, radix: Radix) -> Netlist:
+        """Return the radix netlist whose `numbers` this netlist is.
+
+        Raises
+        ------
+        NetlistError
+            When it runs for more than one timestep, or its bursts are not numbers of so many digits.
+        """
+        most = {p.name: p.payload_range[1] for p in self.spiking}
+        if self.timesteps != 1 or self.spike_code != "rate" or set(most.values()) - {radix.greatest}:
+            raise NetlistError(
+                "netlist",
+                f"{self.timesteps} timesteps of bursts up to {most} found, expected 1 of up to {radix.greatest}",
+            )
+        digits = tuple(with_payloads_up_to(p, radix.base - 1) for p in self.populations)
+        return replace(self, populations=digits, timesteps=radix.digits, spike_code="radix")
+
     @property
     def membrane_limit(self) -> int:
         """Magnitude at which the membrane potential saturates."""
@@ -258,6 +337,8 @@ class Netlist:
         values: list[Any] = []
         for key in ("timesteps", "weight_bits", "membrane_bits", "alpha"):
             values += [key, getattr(self, key)]
+        if self.radix is not None:
+            values += ["spike_code", self.spike_code]
         for population in self.populations:
             values += hashed_fields(population)
         for connection in self.connections:

@@ -211,7 +211,7 @@ class SumPool:
 
 @dataclass(frozen=True, eq=False)
 class Resample:
-    """Separable resampling of the spatial axes by small integer matrices: upsampling.
+    """A linear map along each spatial axis by a small matrix: resampling, reflection, a fixed choice of positions.
 
     ``y[c, i, j] = sum_hw rows[i, h] * columns[j, w] * x[c, h, w]``. Nearest upsampling has one 1
     per row; bilinear upsampling by a factor f has entries in units of 1/(2f) per axis, and the
@@ -219,15 +219,17 @@ class Resample:
 
     Parameters
     ----------
-    matrices : tuple of ndarray (N_out, N_in), integer, one per spatial axis
+    matrices : tuple of ndarray (N_out, N_in), one per spatial axis
+        Integer; in a float network float64 where whole numbers would be too large.
     """
 
     matrices: tuple[np.ndarray, ...]
 
     def __post_init__(self) -> None:
         for matrix in self.matrices:
-            if matrix.ndim != 2 or matrix.size == 0 or not np.issubdtype(matrix.dtype, np.integer):
-                raise NetlistError("Resample", f"matrix {matrix.shape} {matrix.dtype}, expected integers (N_out, N_in)")
+            if matrix.ndim != 2 or matrix.size == 0 or matrix.dtype.kind not in "iuf":
+                raise NetlistError("Resample", f"matrix {matrix.shape} {matrix.dtype}, expected numbers (N_out, N_in)")
+            check_finite("Resample", "matrix", matrix)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return (C, N_out...) for an input of shape (C, N_in...)."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from toolchain.netlist.activation_records import CurveRecord, FrozenGates
 from toolchain.netlist.json_records import dump, hints_of, load, load_fields
+from toolchain.netlist.tail import Tail
 
 #: What an option of a recipe can be.
 Scalar = str | int | float | bool | None
@@ -359,6 +360,8 @@ class Provenance:
         File that it was read from, where another tool wrote that.
     unrolled_from : str or None
         Content hash of the netlist with bursts that it stands for.
+    tail : Tail or None
+        What the host computes from the readouts.
     other : mapping of str to Any
         JSON values of names that are none of the above, or not what the records above say.
     """
@@ -375,6 +378,7 @@ class Provenance:
     gates: FrozenGates | None = None
     imported: str | None = None
     unrolled_from: str | None = None
+    tail: Tail | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
 
     @property

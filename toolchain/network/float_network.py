@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from toolchain.netlist import Connection, NetlistError, Origin, Pairs, Shape, SumPool, Weighted, check_graph
+from toolchain.netlist import Connection, NetlistError, Origin, Pairs, Shape, SumPool, Tail, Weighted, check_graph
 from toolchain.netlist.checks import check_finite, check_name, check_shape
 from toolchain.network.function import Function
 
@@ -199,6 +199,8 @@ class FloatNetwork:
         of floats.
     origin : Origin, optional
         Where the network came from, and its multiply-accumulates: reading may compose layers, or read a value twice.
+    tail : Tail, optional
+        What comes after the outputs and no neuron computes.
 
     Raises
     ------
@@ -209,6 +211,7 @@ class FloatNetwork:
     units: tuple[Unit, ...]
     connections: tuple[Connection, ...]
     origin: Origin | None = None
+    tail: Tail | None = None
 
     def __post_init__(self) -> None:
         check_graph(self.units, self.connections)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.netlist import Input, NetlistError
+from toolchain.netlist import Input, NetlistError, Radix
 from toolchain.netlist.checks import check_finite, check_positive_ints
 from toolchain.network.float_network import Curve, FloatNetwork, Gated
 
@@ -28,6 +28,9 @@ class Firing:
         Added at every timestep, in thresholds (`init` "spread": 0.5 / T).
     rho : float
         Factor of spike compression on the threshold, 1 without.
+    shared : ndarray (C,), int64, or None
+        Channels of the same number have one threshold, and their spikes stand for exactly the same
+        (`toolchain.network.meeting`); None where every channel has its own.
     """
 
     phi: int
@@ -35,6 +38,7 @@ class Firing:
     initial: np.ndarray
     drift: float = 0.0
     rho: float = 1.0
+    shared: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         check_positive_ints("Firing", "phi", [self.phi])
@@ -62,13 +66,17 @@ class SpikingNetwork:
     firing : mapping of str to Firing
         One per `Activation`.
     timesteps : int
-        T.
+        T; 1 where neurons send numbers.
+    radix : Radix or None
+        Base and digits of the numbers that neurons send as their bursts, in radix code; None for rates. Digits matter
+        to what is sent and counted only: a network of numbers fires, and is calibrated, as rates of one timestep are.
     """
 
     network: FloatNetwork
     source: Input
     firing: Mapping[str, Firing]
     timesteps: int
+    radix: Radix | None = None
 
     def __post_init__(self) -> None:
         given, taken = (self.source.name, self.source.shape), (self.network.source.name, self.network.source.shape)
@@ -81,3 +89,11 @@ class SpikingNetwork:
         if set(self.firing) != expected:
             raise NetlistError("network", f"firing is given for {sorted(self.firing)}, expected {sorted(expected)}")
         check_positive_ints("network", "timesteps", [self.timesteps])
+        if self.radix is not None and (
+            self.timesteps != 1 or {f.phi for f in self.firing.values()} - {self.radix.greatest}
+        ):
+            found = sorted({f.phi for f in self.firing.values()})
+            raise NetlistError(
+                "network",
+                f"{self.timesteps} timesteps and bursts up to {found} found, expected 1 and {self.radix.greatest}",
+            )

@@ -43,6 +43,9 @@ def measure_curves(made: Substituted, netlist: Netlist, x: Tensor, payloads: np.
     populations = {p.name: p for p in netlist.populations}
     synapses = fan_outs(netlist.connections, {p.name: p.shape for p in netlist.populations})
     simulator = compile_netlist(netlist)
+    # What a spike of each timestep adds to the average over a run: of digits, its place is worth.
+    radix, steps = netlist.radix, netlist.timesteps
+    worth = np.full(steps, 1 / steps) if radix is None else float(radix.base) ** np.arange(steps - 1, -1, -1)
     recorded = [n for units in made.units.values() for n in units]
     sums = {name: np.zeros(4) for name in made.pieces}
     samples = min(SAMPLES, x.shape[0])
@@ -54,10 +57,11 @@ def measure_curves(made: Substituted, netlist: Netlist, x: Tensor, payloads: np.
                 continue
             wanted, got = value.double().numpy(), np.full(value.shape, made.pieces[name].constant)
             for unit, piece in zip(made.units[name], made.pieces[name].pieces, strict=True):
-                count = spikes[unit].sum(0, dtype=np.int64)
+                count = np.tensordot(worth, spikes[unit].astype(np.int64), 1)
+                emitted = spikes[unit].sum(0, dtype=np.int64)
                 amplitude = populations[unit].threshold * populations[unit].scale  # type: ignore[union-attr]
-                got += piece.gain / netlist.timesteps * (count * _along_channels(amplitude, count)).reshape(value.shape)
-                sums[name][3] += float((count * synapses[unit]).sum())
+                got += piece.gain * (count * _along_channels(amplitude, count)).reshape(value.shape)
+                sums[name][3] += float((emitted * synapses[unit]).sum())
             sums[name] += (((wanted - got) ** 2).sum(), (wanted**2).sum(), wanted.sum(), 0.0)
     return tuple(_record(made, name, total, samples) for name, total in sums.items())
 

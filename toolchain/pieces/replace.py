@@ -75,7 +75,7 @@ def replaced(
                     values[unit.name] = _one(_kept(builder, network, unit, values))
     origin = network.origin or Origin("", "", 0)
     with refusals(network.source.name, "network"):
-        made = replace(builder.network(origin.name, origin.weights_sha256), origin=network.origin)
+        made = replace(builder.network(origin.name, origin.weights_sha256, network.tail), origin=network.origin)
     return made, {name: tuple(unit.terms[0].source for _, unit in values[name].units) for name in pieces}
 
 

@@ -48,13 +48,13 @@ class Substituted:
     ranges: Mapping[str, tuple[float, float]]
     gates: FrozenGates | None = None
 
-    def bursts(self, phi: int) -> dict[str, int]:
+    def bursts(self, phi: int, *, alike: bool = False) -> dict[str, int]:
         """Return the longest burst of every unit: `phi`, or what a piece needs for the steps of its curve's largest.
 
         A piece that changes the sum little needs few levels: its spikes then stand for as much as those of the others.
         """
         found = {u.name: phi for u in self.network.activations}
-        for name, pieces in self.pieces.items():
+        for name, pieces in () if alike else self.pieces.items():
             reach = [abs(p.gain) * self._width(name, p) for p in pieces.pieces]
             for unit, change in zip(self.units[name], reach, strict=True):
                 found[unit] = max(1, ceil(phi * change / max(reach)))

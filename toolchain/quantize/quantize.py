@@ -39,14 +39,15 @@ def quantize(
         When neurons with different thresholds meet in one channel of a weight.
     """
     precision = precision or Precision()
-    check_precision(precision, {n: f.phi for n, f in spiking.firing.items()})
+    sent = {n: f.phi if spiking.radix is None else spiking.radix.base - 1 for n, f in spiking.firing.items()}
+    check_precision(precision, sent)
     units = [quantize_source(spiking)]
     amplitudes = {units[0].population.name: units[0].amplitude}
     for unit in spiking.network.units[1:]:
         units.append(quantize_unit(spiking, unit.name, amplitudes, precision))
         amplitudes[unit.name] = units[-1].amplitude
     notes = tuple(note for unit in units for note in unit.notes)
-    return Netlist(
+    netlist = Netlist(
         populations=tuple(u.population for u in units),
         connections=tuple(c for u in units for c in u.connections),
         timesteps=spiking.timesteps,
@@ -54,3 +55,4 @@ def quantize(
         membrane_bits=precision.membrane_bits,
         provenance=replace(provenance or Provenance(), notes=notes),
     )
+    return netlist if spiking.radix is None else netlist.spelled(spiking.radix)

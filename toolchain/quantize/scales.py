@@ -3,64 +3,27 @@
 Per output channel c one scale s_c serves all connections into a population (semantics, section 3):
 the largest weight of any connection into the channel just fits the weight range. Where the operators
 after the last weights mix channels (a flatten, say), the channels that one weight reaches share a
-scale.
+scale; so do channels whose spikes must stand for the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from toolchain.netlist import Operator, Resample, Shape, SumPool, Weighted, apply, chain_shapes, per_channel
 from toolchain.quantize.amplitude import largest_weight
+from toolchain.quantize.chains import FoldedChain
+
+#: Units of membrane potential that a threshold or bias without any weights beside it is counted in.
+_UNWEIGHED = 2**8
 
 
-@dataclass(frozen=True, eq=False)
-class FoldedChain:
-    """A connection's operators whose last weights are still real numbers in units of activation.
-
-    Parameters
-    ----------
-    before : tuple of Operator
-        Already integer.
-    last : Weighted
-        The last weighted operator, float64, with all amplitudes folded in.
-    after : tuple of Operator
-        Structural operators behind it.
-    shape : tuple of int
-        Output shape of `last`.
-    """
-
-    before: tuple[Operator, ...]
-    last: Weighted
-    after: tuple[Operator, ...]
-    shape: Shape
-
-
-def _reach(chain: FoldedChain) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs (channel of the last weights, target channel) that `after` connects, two arrays (pairs,) int64."""
-    # Every neuron carries the number of its channel, counted from 1: the operators put 0 where nothing arrives.
-    numbers = np.arange(1, chain.shape[0] + 1, dtype=np.int64)
-    index = np.broadcast_to(per_channel(numbers, chain.shape), chain.shape)
-    shapes = chain_shapes(chain.after, chain.shape)
-    for operator, shape in zip(chain.after, shapes[:-1], strict=True):
-        if isinstance(operator, SumPool | Resample):
-            # They sum within a channel, and a sum of numbers would be another channel's.
-            out = operator.output_shape(shape)
-            index = np.broadcast_to(per_channel(index.reshape(shape[0], -1).max(axis=1), out), out)
-        else:
-            index = apply(operator, index, shape)
-    target = np.broadcast_to(per_channel(np.arange(index.shape[0]), index.shape), index.shape)
-    connected = index > 0
-    pairs = np.unique(np.stack([index[connected] - 1, target[connected]]), axis=1)
-    return pairs[0], pairs[1]
-
-
-def channel_scales(chains: Sequence[FoldedChain], least: np.ndarray, top: int) -> tuple[np.ndarray, list[np.ndarray]]:
+def channel_scales(
+    chains: Sequence[FoldedChain], least: np.ndarray, greatest: np.ndarray, shared: np.ndarray, top: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Choose the scale of every target channel and of every channel of the last weights.
 
     Parameters
@@ -69,6 +32,10 @@ def channel_scales(chains: Sequence[FoldedChain], least: np.ndarray, top: int) -
     least : ndarray (C,), float64, positive
         Least scale of each target channel: a coarser unit of membrane potential than the weights
         ask for, so that threshold and bias fit their fields.
+    greatest : ndarray (C,), float64
+        Threshold or bias of each, whichever is greater: what the scale of a channel without weights is taken from.
+    shared : ndarray (C,), int64
+        Channels of the same number share a scale.
     top : int
         Greatest weight, ``2**(bits - 1) - 1``.
 
@@ -83,21 +50,23 @@ def channel_scales(chains: Sequence[FoldedChain], least: np.ndarray, top: int) -
     # target channel that it reaches, since both count in units of the same membrane potential.
     # Nodes: target channels first, then the channels of each chain's last weights.
     offsets = np.cumsum([channels, *(c.shape[0] for c in chains)])
-    rows, columns = [np.arange(0)], [np.arange(0)]
+    _, first, group = np.unique(shared, return_index=True, return_inverse=True)
+    rows, columns = [np.arange(channels)], [first[group]]
     largest = np.zeros(int(offsets[-1]))
     for chain, offset in zip(chains, offsets[:-1], strict=True):
-        source, target = _reach(chain)
+        source, target = chain.reach()
         rows.append(source + offset)
         columns.append(target)
         largest[offset : offset + chain.shape[0]] = largest_weight(chain.last)
     row, column = np.concatenate(rows), np.concatenate(columns)
     graph = coo_array((np.ones(row.size), (row, column)), shape=(largest.size, largest.size))
     count, component = connected_components(graph, directed=False)
-    # The least scale enters as the weight that would ask for it.
-    largest[:channels] = least * top
-    peak = np.zeros(count)
-    np.maximum.at(peak, component, largest)
-    scale = steady(peak[component] / top)
+    scale = np.zeros(count)
+    np.maximum.at(scale, component, largest / top)
+    # A channel without weights asks for nothing, and the finest unit would make numbers that a target cannot hold.
+    idle = scale[component[:channels]] == 0
+    np.maximum.at(scale, component[:channels], np.where(idle, greatest / _UNWEIGHED, least))
+    scale = steady(scale[component])
     return scale[:channels], [scale[o : o + c.shape[0]] for c, o in zip(chains, offsets[:-1], strict=True)]
 
 
@@ -108,11 +77,3 @@ def steady(values: np.ndarray) -> np.ndarray:
     are part of a netlist, and the same conversion must give the same netlist.
     """
     return values.astype(np.float32).astype(np.float64)
-
-
-def split_chain(operators: tuple[Operator, ...]) -> tuple[tuple[Operator, ...], Weighted, tuple[Operator, ...]]:
-    """Split a chain at its last weighted operator."""
-    last = max(i for i, o in enumerate(operators) if isinstance(o, Weighted))
-    operator = operators[last]
-    assert isinstance(operator, Weighted)
-    return operators[:last], operator, operators[last + 1 :]

@@ -10,31 +10,30 @@ threshold costs nothing downstream.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from hw_targets.fields import fit_bias, fit_threshold
+from hw_targets.fields import fit_bias, fit_threshold, largest_bias, largest_threshold
 from hw_targets.target import Target
 from toolchain.netlist import (
     AdaFire,
     Connection,
     MaxPool,
-    Operator,
     Population,
     Readout,
-    Weighted,
     chain_shapes,
     per_channel,
 )
 from toolchain.network import Activation, Firing, MaxUnit, Output, Source, SpikingNetwork
-from toolchain.quantize.amplitude import channelwise, fold, largest_weight, output_channels, through_structure
+from toolchain.quantize.amplitude import channelwise, through_structure
+from toolchain.quantize.chains import fold_chain, integer_weights
 from toolchain.quantize.precision import Precision
-from toolchain.quantize.scales import FoldedChain, channel_scales, split_chain, steady
+from toolchain.quantize.scales import channel_scales, steady
 
 #: No threshold or bias needs more units of membrane potential than this. Weights that are tiny beside their threshold
 #: would ask for a finer unit, and the membrane would run out of bits: 16 of the usual 24 leave room for 127 thresholds.
-#: A dead channel has no weights to ask for anything and takes this unit too.
+#: A target's field may hold less.
 _FINEST = 2**16
 
 
@@ -94,17 +93,18 @@ def quantize_unit(
     assert isinstance(unit, Activation | Output)
     firing = spiking.firing[name] if isinstance(unit, Activation) else None
     inputs = spiking.network.inputs(name)
-    chains = [_fold_chain(c, amplitudes[c.source], precision.top) for c in inputs]
+    finest, greatest = _finest_scale(unit, firing, precision.target)
+    chains = [fold_chain(c, amplitudes[c.source], finest, precision.top) for c in inputs]
 
     # Scale: the largest weight of a channel just fits, unless threshold or bias would need too many units.
-    finest = _finest_scale(unit, firing)
-    scale, weight_scales = channel_scales(chains, finest, precision.top)
+    shared = np.arange(unit.shape[0]) if firing is None or firing.shared is None else firing.shared
+    scale, weight_scales = channel_scales(chains, finest, greatest, shared, precision.top)
     rounding = _Rounding(name, precision.target)
     rounding.note_coarse(int(np.count_nonzero(scale == finest)), scale.size)
 
     # Weights: half a unit at most is lost, and all connections into a channel lose it on the same grid.
     connections = tuple(
-        Connection(c.source, c.target, (*chain.before, _integer_weights(chain.last, s, precision.top), *chain.after))
+        Connection(c.source, c.target, (*chain.before, integer_weights(chain.last, s, precision.top), *chain.after))
         for c, chain, s in zip(inputs, chains, weight_scales, strict=True)
     )
     bias = unit.bias / per_channel(scale, unit.bias.shape)
@@ -131,12 +131,29 @@ def quantize_unit(
     return QuantizedUnit(population, connections, amplitude, rounding.notes)
 
 
-def _finest_scale(unit: Activation | Output, firing: Firing | None) -> np.ndarray:
-    """Return the scale of every channel at which its threshold or bias is `_FINEST` units, (C,) float64."""
-    largest = np.abs(unit.bias.reshape(unit.shape[0], -1)).max(axis=1)
+def _finest_scale(
+    unit: Activation | Output, firing: Firing | None, target: Target | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least scale of every channel, at which its threshold or bias fits, and the greater of the two.
+
+    Returns
+    -------
+    least, greatest : ndarray (C,), float64, positive
+        The unit that makes threshold or bias `_FINEST`, or as much as the target's fields hold; both in real numbers.
+    """
+    bias = np.abs(unit.bias.reshape(unit.shape[0], -1)).max(axis=1)
+    amplitude = np.zeros(unit.shape[0]) if firing is None else firing.amplitude
     if firing is not None:
-        largest = np.maximum(largest, firing.amplitude)
-    return steady(np.where(largest > 0, largest, 1.0) / _FINEST)
+        bias = bias + firing.drift * amplitude
+    greatest = np.maximum(amplitude, bias)
+    # One unit less than the field holds, for a scale is rounded itself.
+    most_bias, most_threshold = (
+        min(_FINEST, limit - 1) if limit is not None else _FINEST
+        for limit in (None if target is None else largest(target) for largest in (largest_bias, largest_threshold))
+    )
+    least = np.maximum(amplitude / most_threshold, bias / most_bias)
+    silent = greatest == 0
+    return steady(np.where(silent, 1 / _FINEST, least)), np.where(silent, 1.0, greatest)
 
 
 class _Rounding:
@@ -161,7 +178,7 @@ class _Rounding:
     def note_coarse(self, channels: int, of: int) -> None:
         """Note channels whose weights lost precision to the size of their threshold or bias."""
         if channels:
-            self._note(f"{channels} of {of} channels in units of 1/{_FINEST} of their threshold or bias")
+            self._note(f"{channels} of {of} channels in the finest unit that their threshold or bias has room for")
 
     def threshold(self, exact: np.ndarray) -> np.ndarray:
         """Round thresholds in units of the membrane potential, (C,) int64, at least 1."""
@@ -188,38 +205,6 @@ class _Rounding:
             worst = float(np.max(np.abs(fitted - values)))
             self._note(f"{changed} of {values.size} {what} rounded to the target's field, by at most {worst:g}")
         return fitted
-
-
-def _integer_weights(operator: Weighted, scale: np.ndarray, top: int) -> Operator:
-    """Round the weights of `operator` in units of the scale of their output channel."""
-    # Where the scale is 0, the channel holds no weight: any divisor leaves zeros.
-    divisor = output_channels(operator, np.where(scale > 0, scale, 1.0))
-    # Scales are float32 (`steady`): among the tiniest of them the largest weight may land beyond the range.
-    weight = np.clip(np.rint(operator.weight / divisor), -top - 1, top).astype(np.int64)
-    return replace(operator, weight=weight)
-
-
-def _fold_chain(connection: Connection, amplitude: np.ndarray, top: int) -> FoldedChain:
-    """Fold the source's amplitude in, and quantise all but the last weights of the chain.
-
-    Weights in the middle of a chain get a scale per output channel of their own, which becomes
-    the amplitude for the weights behind: no neuron lies between that could tell.
-    """
-    before, last, after = split_chain(connection.operators)
-    done: list[Operator] = []
-    for operator in before:
-        shape = amplitude.shape
-        if isinstance(operator, Weighted):
-            folded = fold(connection.name, operator, amplitude)
-            scale = largest_weight(folded) / top
-            done.append(_integer_weights(folded, scale, top))
-            out = operator.output_shape(shape)
-            amplitude = np.broadcast_to(per_channel(np.where(scale > 0, scale, 1.0), out), out)
-        else:
-            done.append(operator)
-            amplitude = through_structure(connection.name, operator, amplitude, shape)
-    folded = fold(connection.name, last, amplitude)
-    return FoldedChain(tuple(done), folded, after, last.output_shape(amplitude.shape))
 
 
 def _quantize_maxpool(spiking: SpikingNetwork, unit: MaxUnit, amplitudes: Mapping[str, np.ndarray]) -> QuantizedUnit:

@@ -30,7 +30,10 @@ class Baseline:
     name, content_hash : str
     phi : tuple of int
         Shortest and longest of its populations' longest bursts.
+    answers : tuple of int
+        Timesteps at which it has an answer.
     accuracy_by_timestep : tuple of float
+        One per answer.
     timestep : int or None
         The first at which it is at least as accurate as the reported netlist at its last; None for never.
     energy : Decimal or None
@@ -45,6 +48,7 @@ class Baseline:
     name: str
     content_hash: str
     phi: tuple[int, int]
+    answers: tuple[int, ...]
     accuracy_by_timestep: tuple[float, ...]
     timestep: int | None
     energy: Decimal | None
@@ -56,7 +60,12 @@ class Baseline:
     @property
     def timesteps(self) -> int:
         """T of the baseline."""
-        return len(self.accuracy_by_timestep)
+        return self.answers[-1]
+
+    @property
+    def reached(self) -> float | None:
+        """Accuracy at `timestep`."""
+        return None if self.timestep is None else self.accuracy_by_timestep[self.answers.index(self.timestep)]
 
     @property
     def best(self) -> float:
@@ -182,17 +191,18 @@ def stop(
     counts : Counts
         Of a run that kept its timesteps apart.
     accuracies : tuple of float
-        Of the same run, one per timestep.
+        Of the same run, one per answer of the netlist.
     name, accuracy, reported
         As of `run_baseline`.
     """
-    timestep = next((t for t, share in enumerate(accuracies, start=1) if share >= accuracy), None)
+    timestep = next((t for t, share in zip(netlist.answers, accuracies, strict=True) if share >= accuracy), None)
     energy = None if timestep is None else paper_energy_by_timestep(counts, reported.prices)[timestep - 1]
     sops = None if timestep is None else sops_by_timestep(counts)[timestep - 1]
     return Baseline(
         name=name,
         content_hash=netlist.content_hash,
         phi=phi_range(netlist),
+        answers=netlist.answers,
         accuracy_by_timestep=accuracies,
         timestep=timestep,
         energy=energy,

@@ -128,7 +128,7 @@ def accuracy_chart(m: Measurement) -> str | None:
     with _styled():
         chart = Chart(5.2, 3.0)
         (axes,) = chart.axes
-        steps = range(1, len(m.accuracy_by_timestep) + 1)
+        steps = m.netlist.answers
         values = [100 * a for a in m.accuracy_by_timestep]
         axes.plot(steps, values, color=SNN, linewidth=2)
         for t, value in zip(steps, values, strict=True):
@@ -158,8 +158,9 @@ def accuracy_chart(m: Measurement) -> str | None:
 
 
 def spent_by_timestep(m: Measurement) -> list[float]:
-    """Return the energy per sample spent up to each timestep in the paper's model, µJ."""
-    return [float(e / m.samples) / 1e6 for e in paper_energy_by_timestep(m.energy.counts, m.energy.prices)]
+    """Return the energy per sample spent up to each answer in the paper's model, µJ."""
+    spent = paper_energy_by_timestep(m.energy.counts, m.energy.prices)
+    return [float(spent[t - 1] / m.samples) / 1e6 for t in m.netlist.answers]
 
 
 def energy_chart(m: Measurement) -> str:
@@ -169,7 +170,7 @@ def energy_chart(m: Measurement) -> str:
     with _styled():
         chart = Chart(5.2, 3.0)
         (axes,) = chart.axes
-        steps = range(1, counts.timesteps + 1)
+        steps = m.netlist.answers
         axes.plot(steps, spent, color=SNN, linewidth=2)
         for t, value in zip(steps, spent, strict=True):
             (dot,) = axes.plot([t], [value], "o", color=SNN, markersize=6)
@@ -215,13 +216,12 @@ def _bars(
     axes.grid(visible=False, axis="y")
 
 
-def overlay_chart(series: Sequence[tuple[str, Sequence[float]]], label: str, unit: str) -> str:
-    """Draw one line per netlist against timesteps."""
+def overlay_chart(series: Sequence[tuple[str, Sequence[int], Sequence[float]]], label: str, unit: str) -> str:
+    """Draw one line per netlist against timesteps: name, timesteps, values."""
     with _styled():
         chart = Chart(5.2, 3.2)
         (axes,) = chart.axes
-        for (name, values), colour, marker in zip(series, (SNN, THIRD, WARN, ANN), "osD^", strict=False):
-            steps = range(1, len(values) + 1)
+        for (name, steps, values), colour, marker in zip(series, (SNN, THIRD, WARN, ANN), "osD^", strict=False):
             axes.plot(steps, values, color=colour, linewidth=2)
             axes.plot([], [], color=colour, marker=marker, linewidth=2, label=name)
             for t, value in zip(steps, values, strict=True):
@@ -230,7 +230,7 @@ def overlay_chart(series: Sequence[tuple[str, Sequence[float]]], label: str, uni
         axes.set(xlabel="timesteps", ylabel=f"{label} ({unit})")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="best")
-        ends = ", ".join(f"{name} ends at {values[-1]:.4g} {unit}" for name, values in series)
+        ends = ", ".join(f"{name} ends at {values[-1]:.4g} {unit}" for name, _, values in series)
         return chart.svg(f"{label} against timesteps: {ends}")
 
 

@@ -39,7 +39,9 @@ def _integers(m: Measurement) -> float | None:
 
 FIGURES = (
     Figure("accuracy", lambda m: m.accuracy, lambda v: f"{v:.2%}", max),
-    Figure("timesteps", lambda m: m.netlist.timesteps, lambda v: f"{v:g}", min),
+    Figure("timesteps of a sample", lambda m: m.netlist.timesteps, lambda v: f"{v:g}", min),
+    Figure("timesteps until the answer", lambda m: m.latency, lambda v: f"{v:g}", min),
+    Figure("digits of a number", lambda m: m.netlist.radix.digits if m.netlist.radix else None, lambda v: f"{v:g}"),
     Figure(
         "largest φ", lambda m: max((p.payload_range[1] for p in m.netlist.spiking), default=None), lambda v: f"{v:g}"
     ),
@@ -81,8 +83,12 @@ def compare_html(measurements: Sequence[Measurement], *, command: str | None = N
     if len({(m.data, m.samples) for m in measurements}) > 1:
         raise InputError("report", "the netlists were measured on different samples")
     named = [rows(m) for m in measurements]
-    accuracies = [(m.name, [100 * a for a in m.accuracy_by_timestep]) for m in measurements if m.accuracy_by_timestep]
-    spent = [(m.name, spent_by_timestep(m)) for m in measurements]
+    accuracies = [
+        (m.name, m.netlist.answers, [100 * a for a in m.accuracy_by_timestep])
+        for m in measurements
+        if m.accuracy_by_timestep
+    ]
+    spent = [(m.name, m.netlist.answers, spent_by_timestep(m)) for m in measurements]
     data = [to_json(m) for m in measurements]
     return template("comparison.html.j2").render(
         title=" beside ".join(m.name for m in measurements),

@@ -88,9 +88,10 @@ def without_spikes(netlist: Netlist, payload: Tensor) -> Iterator[tuple[str, Ten
     Yields
     ------
     name, rate : str, Tensor (N, *shape)
-        Mean payload per timestep if there were any number of levels: ``clip(I / theta, 0, phi)``;
-        for a readout the mean current.
+        Mean payload per timestep if there were any number of levels: ``clip(I / theta, 0, phi)``, of numbers to
+        the greatest; for a readout the mean current.
     """
+    netlist = netlist.numbers
     done = last_reads((p.name for p in netlist.populations), netlist.connections)
     rates: dict[str, Tensor] = {}
     for population in netlist.populations:
@@ -122,8 +123,14 @@ def _rate(population: AdaFire | MaxPool | Readout, current: Tensor) -> Tensor:
     return (current / theta).clamp(0, population.phi)
 
 
-def mean_payloads(trace: Trace) -> dict[str, Tensor]:
-    """Return the mean payload per timestep, and the mean current of readouts; (N, *shape) float32."""
+def mean_payloads(netlist: Netlist, trace: Trace) -> dict[str, Tensor]:
+    """Return the mean payload per timestep, and the mean current of readouts; (N, *shape) float32.
+
+    Of digits the numbers that they spell, and what the readouts hold of them.
+    """
+    if netlist.radix is not None:
+        numbers = {name: torch.from_numpy(netlist.radix.read(p)).float() for name, p in trace.spikes.items()}
+        return {**numbers, **{name: torch.from_numpy(r[-1]).float() for name, r in trace.readouts.items()}}
     rates = {name: torch.from_numpy(p.mean(axis=0, dtype=np.float32)) for name, p in trace.spikes.items()}
     finals = {
         name: torch.from_numpy((r[-1] / trace.timesteps).astype(np.float32)) for name, r in trace.readouts.items()

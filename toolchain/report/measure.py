@@ -10,6 +10,7 @@ from rich.table import Table
 
 from hw_targets.placement import Placement
 from hw_targets.rules.report import CheckReport
+from hw_targets.schedule import schedule
 from toolchain.data import Dataset
 from toolchain.display import Displayed, Progress, silent
 from toolchain.energy import Counts, EnergyReport, energy_text, estimate_energy, quantity
@@ -84,7 +85,7 @@ class Measurement(Displayed):
         How the report calls the netlist and the data.
     samples : int
     accuracy_by_timestep : tuple of float
-        Empty where `unscored` says why.
+        One per answer (`Netlist.answers`); empty where `unscored` says why.
     readout : str or None
         Whose decisions they are.
     unscored : str or None
@@ -123,6 +124,11 @@ class Measurement(Displayed):
     baselines: tuple[Baseline, ...] = ()
 
     @property
+    def latency(self) -> int:
+        """Timesteps of a pipeline, a step per hop, from the first payload to the answer (semantics, section 4)."""
+        return schedule(self.netlist).latency
+
+    @property
     def accuracy(self) -> float | None:
         """Accuracy of the integer network at the last timestep."""
         return self.accuracy_by_timestep[-1] if self.accuracy_by_timestep else None
@@ -130,7 +136,8 @@ class Measurement(Displayed):
     def __rich__(self) -> Table:
         """Return the summary as a table; the page has the rest."""
         table = Table("report", self.name)
-        table.add_row("data", f"{self.data}, {self.samples:,} samples, T = {self.netlist.timesteps}")
+        table.add_row("data", f"{self.data}, {self.samples:,} samples, {self.netlist.run_length}")
+        table.add_row("timesteps until the answer", f"{self.latency}, a sample every {self.netlist.timesteps}")
         for what, share in (
             ("accuracy", self.accuracy),
             ("accuracy of the ANN", self.accuracy_ann),

@@ -104,7 +104,7 @@ class Fidelity:
 
     def __call__(self, run: BatchRun) -> ByName[Likeness]:
         """Return the likeness to each network, by its name."""
-        netlist, rates = run.netlist, mean_payloads(run.trace)
+        netlist, rates = run.netlist, mean_payloads(run.netlist, run.trace)
         found = {}
         if has_rates(netlist):
             found[WITHOUT_SPIKES] = _likeness(run, rates, without_spikes(netlist, rates[netlist.input.name]))

@@ -187,7 +187,7 @@ def _accuracy_card(m: Measurement) -> Card:
         (m.accuracy_ann, "ANN") if m.accuracy_ann is not None else (m.accuracy_without_spikes, "without spikes")
     )
     if reference is None:
-        return Card(title, f"{m.accuracy:.2%}", f"at T = {m.netlist.timesteps}", sure, "open")
+        return Card(title, f"{m.accuracy:.2%}", f"at {m.netlist.run_length}", sure, "open")
     difference = 100 * (m.accuracy - reference)
     detail = f"{sure}; {who} {reference:.2%}"
     if m.accuracy_ann is not None and m.accuracy_without_spikes is not None:
@@ -346,8 +346,10 @@ def _provenance(m: Measurement, command: str | None) -> list[tuple[str, str]]:
         found.append(("command", command))
     if m.netlist.provenance.adafire is not None:
         found.append(("converted by", f"adafire {m.netlist.provenance.adafire}"))
+    if m.netlist.provenance.tail is not None:
+        found.append(("host", str(m.netlist.provenance.tail)))
     for key, value in sorted(m.netlist.provenance.to_json().items()):
-        if key in ("notes", "adafire", "search", "curves", "gates"):
+        if key in ("notes", "adafire", "search", "curves", "gates", "tail"):
             continue
         if isinstance(value, dict):
             found += [(f"{key}: {inner}".replace("_", " "), _plain(v)) for inner, v in sorted(value.items())]

@@ -43,7 +43,7 @@ def equal_accuracy_lines(measurement: Measurement) -> list[tuple[str, ...]]:
 def _baseline_line(b: Baseline) -> tuple[str, ...]:
     if b.timestep is None or b.energy is None or b.sops is None:
         return b.name, _phi(b.phi), f"never in {b.timesteps}: best {b.best:.2%}", "", "", "", ""
-    reached = f"{b.timestep} of {b.timesteps}: {b.accuracy_by_timestep[b.timestep - 1]:.2%}"
+    reached = f"{b.timestep} of {b.timesteps}: {b.reached:.2%}"
     energy, sops = energy_text(b.energy / b.samples), quantity(b.sops / b.samples)
     return b.name, _phi(b.phi), reached, energy, _times(b.energy_ratio), sops, _times(b.sops_ratio)
 
@@ -65,7 +65,8 @@ def to_markdown(measurement: Measurement) -> str:
         f"# {m.name}",
         "",
         f"- content hash: `{m.netlist.content_hash}`",
-        f"- data: {m.data}, {samples} samples, T = {m.netlist.timesteps}",
+        f"- data: {m.data}, {samples} samples, {m.netlist.run_length}",
+        f"- latency: {m.latency} timesteps until the answer, a sample every {m.netlist.timesteps}",
     ]
     for what, accuracy in (
         ("accuracy", m.accuracy),

@@ -48,6 +48,7 @@ class _Knob:
     def units(self) -> dict[str, UnitCosts]:
         """Error and operations of every activation at its candidate thresholds."""
         c = self.calibrator
+        shared = c.thresholds.shared(c.network)
         return {
             u.name: unit_costs(
                 c.histograms[u.name],
@@ -56,6 +57,7 @@ class _Knob:
                 c.fan_out[u.name],
                 self.phi_max,
                 c.thresholds,
+                shared[u.name],
             )
             for u in c.network.activations
         }
@@ -77,14 +79,16 @@ class _Knob:
         """Return the calibrated network that is predicted to keep to `operations`."""
         c, operation_cost = self.calibrator, self.cost(operations)
         firing = fire_at_cost(self.units, operation_cost, dict.fromkeys(self.units, self.phi_max), c.thresholds)
-        # No channel needs longer bursts than its largest activation asks for; one more makes up for late ones.
-        firing = {
-            name: replace(
-                f, phi=max(1, min(self.phi_max, ceil(float((c.histograms[name].top / f.threshold).max())) + 1))
-            )
-            for name, f in firing.items()
-        }
-        return c.calibrate(SpikingNetwork(c.network, c.source, firing, c.thresholds.timesteps), operation_cost)
+        radix = c.thresholds.radix
+        if radix is None:
+            # No channel needs longer bursts than its largest activation asks for; one more makes up for late ones.
+            firing = {
+                name: replace(
+                    f, phi=max(1, min(self.phi_max, ceil(float((c.histograms[name].top / f.threshold).max())) + 1))
+                )
+                for name, f in firing.items()
+            }
+        return c.calibrate(SpikingNetwork(c.network, c.source, firing, c.thresholds.timesteps, radix), operation_cost)
 
 
 @dataclass(frozen=True)

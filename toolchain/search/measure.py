@@ -73,7 +73,7 @@ class Judge:
         batch = compile_netlist(netlist).run((payload[0] if held else payload).numpy(), activity=True)
         logits = [
             torch.from_numpy(batch.readouts[r.name][-1] * r.scale.reshape(-1, *(1 for _ in r.shape[1:])))
-            / netlist.timesteps
+            / netlist.numbers.timesteps
             for r in netlist.readouts
         ]
         assert batch.activity is not None

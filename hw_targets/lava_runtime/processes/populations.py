@@ -108,6 +108,7 @@ class PopulationModel(PyLoihiProcessModel):
         super().__init__(proc_params)
         self.population = proc_params["population"]
         self.task: Task = proc_params["task"]
+        self.base = 1 if self.task.radix is None else self.task.radix.base
         lanes = proc_params["lanes"]
         self.payload = np.zeros((lanes, *self.population.shape), self.task.record.dtype)
 
@@ -121,7 +122,7 @@ class PopulationModel(PyLoihiProcessModel):
 
     def _step(self, step: int) -> None:
         task, begin = self.task, perf_counter_ns()
-        if self.population.emits and task.window.sends(step):
+        if self.population.emits and task.sending.sends(step):
             self.out.send(self.payload)
         sent = perf_counter_ns()
         for index, line in enumerate(task.lines):
@@ -130,23 +131,37 @@ class PopulationModel(PyLoihiProcessModel):
         received = perf_counter_ns()
         task.count("send_ns", sent - begin)
         task.count("receive_ns", received - sent)
-        now = task.window.when(step)
-        if now is None:
-            return
-        position, timestep = now
-        samples = task.batch.occupied(position)
+        self.advance(step)
+
+    def advance(self, step: int) -> None:
+        """Compute and give out what is due at a step, if anything is."""
+        now, begin = self.task.window.when(step), perf_counter_ns()
+        if now is not None:
+            samples = self.task.batch.occupied(now[0])
+            emitted = self.take_in(samples, now[1])
+            self.task.count("compute_ns", perf_counter_ns() - begin)
+            self.give_out(emitted, samples, now[1])
+
+    def take_in(self, samples: slice, timestep: int) -> np.ndarray:
+        """Compute one timestep of some samples from what has waited for it; return what `compute` does."""
         occupied = slice(0, samples.stop - samples.start)
         if timestep == 0:
             self.start_samples()
-        taken = [line.take(timestep) for line in task.lines]
+        taken = [line.take(timestep) for line in self.task.lines]
         arrived = [None if payload is None else payload[occupied] for payload in taken]
-        emitted = self.compute(arrived, samples, timestep)
-        computed = perf_counter_ns()
-        task.record[timestep, samples] = emitted
+        return self.compute(arrived, samples, timestep)
+
+    def give_out(self, emitted: np.ndarray, samples: slice, timestep: int) -> None:
+        """Record what is emitted (n, *shape) at a timestep of some samples, and let it leave with the next step."""
+        begin = perf_counter_ns()
+        self.task.record[timestep, samples] = emitted
         if self.population.emits:
-            self.payload[occupied] = emitted
-        task.count("compute_ns", computed - received)
-        task.count("record_ns", perf_counter_ns() - computed)
+            self.payload[: samples.stop - samples.start] = emitted
+        self.task.count("record_ns", perf_counter_ns() - begin)
+
+    def last(self, timestep: int) -> bool:
+        """Return whether a timestep takes the last digit of a window in: the one that the bias comes with."""
+        return self.task.radix is not None and timestep == self.task.radix.digits - 1
 
     def start_samples(self) -> None:
         """Return to the state before the first timestep."""
@@ -196,7 +211,8 @@ class SourceModel(PopulationModel):
         payloads = self.proc_params["payloads"]
         source: Input = self.population
         payload: np.ndarray = payloads[timestep, samples] if source.coding == "frames" else payloads[samples]
-        return payload
+        # A number is sent whole, where its place is worth one.
+        return payload if self.task.radix is None or self.last(timestep) else np.zeros_like(payload)
 
 
 @implements(proc=AdaFireProcess, protocol=LoihiProtocol)
@@ -238,7 +254,7 @@ class AdaFireModel(PopulationModel):
 @requires(CPU)
 @tag("fixed_pt")
 class MaxPoolModel(PopulationModel):
-    """``n(t) = max_window cum(t) - max_window cum(t - 1)``."""
+    """``n(t) = max_window cum(t) - B max_window cum(t - 1)``, ``cum(t) = B cum(t - 1) + I``; B is 1 for rates."""
 
     in_0: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
@@ -256,10 +272,10 @@ class MaxPoolModel(PopulationModel):
 
     def compute(self, arrived: Arrived, samples: slice, timestep: int) -> np.ndarray:
         """Add what arrived; emit how much each window's maximum grew."""
-        n = samples.stop - samples.start
-        self.total[:n] = self.current(arrived, self.total[:n])
+        n, base = samples.stop - samples.start, self.base
+        self.total[:n] = self.current(arrived, base * self.total[:n])
         maximum = self.window_maximum(self.total[:n])
-        growth: np.ndarray = maximum - self.maximum[:n]
+        growth: np.ndarray = maximum - base * self.maximum[:n]
         self.maximum[:n] = maximum
         return growth.astype(np.uint8)
 
@@ -268,7 +284,7 @@ class MaxPoolModel(PopulationModel):
 @requires(CPU)
 @tag("fixed_pt")
 class ReadoutModel(PopulationModel):
-    """``total <- total + I + b``."""
+    """``total <- B total + I + b``; B is 1 for rates, and of digits b comes with the last."""
 
     in_0: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     total: np.ndarray = LavaPyType(np.ndarray, np.int64)
@@ -281,5 +297,7 @@ class ReadoutModel(PopulationModel):
     def compute(self, arrived: Arrived, samples: slice, timestep: int) -> np.ndarray:
         """Accumulate once."""
         n = samples.stop - samples.start
-        self.total[:n] = self.current(arrived, self.total[:n] + self.bias)
+        held = self.base * self.total[:n]
+        biased = held + self.bias if self.task.radix is None or self.last(timestep) else held
+        self.total[:n] = self.current(arrived, biased)
         return self.total[:n]

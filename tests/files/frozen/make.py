@@ -2,9 +2,9 @@
 
 The files beside this script are what users of this version have on their disks. They are committed as they are, and
 `tests/files/test_frozen.py` holds every later version to reading them. Never make them anew: a file of a new schema
-is a new file, in a folder of its own::
+is a new file, in a folder of its own, whose name is that of the schema::
 
-    PYTHONPATH=.:tests/support python tests/files/frozen/make.py tests/files/frozen/schema1
+    PYTHONPATH=.:tests/support python tests/files/frozen/make.py tests/files/frozen/schema2
 
 The test says what they hold.
 """
@@ -82,8 +82,20 @@ def payloads(netlist, samples=2):
 
 
 def main(folder: Path) -> None:
-    """Write every file into `folder`."""
+    """Write every file of the schema that `folder` is named after."""
     folder.mkdir()
+    {"schema1": rates, "schema2": digits}[folder.name](folder)
+
+
+def digits(folder: Path) -> None:
+    """Write what schema 2 added: radix code."""
+    netlist = random_netlists.radix_netlist("residual", digits=5)
+    write_netlist(netlist, folder / "radix.h5")
+    write_trace(simulate(netlist, payloads(netlist, 1)), folder / "radix_trace.h5")
+
+
+def rates(folder: Path) -> None:
+    """Write the files of schema 1."""
     for name in EXCHANGE:
         write_netlist(exchange_netlists.ARCHITECTURES[name](7, 4), folder / f"{name}.h5")
     for name in RANDOM:

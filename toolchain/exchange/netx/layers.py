@@ -47,7 +47,7 @@ def read_shape(group: Guarded, name: str) -> Shape:
 
 @dataclass(frozen=True)
 class FileLayer:
-    """A layer with a connection, and whether the one before is flattened first."""
+    """A layer with a connection, or the last one's average; and whether the one before is flattened first."""
 
     group: Guarded
     kind: str
@@ -61,6 +61,7 @@ class NetxFile:
         self.file = file
         self.layers: list[FileLayer] = []
         self.input_shape: Shape | None = None
+        self.input_neurons: Guarded | None = None
         root = file.child("layer")
         count = len(root.names())
         if not 1 <= count <= MAX_LAYERS:
@@ -71,30 +72,42 @@ class NetxFile:
             kind = read_text(group, "type")
             match kind:
                 case "input" if index == 0:
-                    if "neuron" in group:
-                        raise UnsupportedError(group.where, "an input layer with neurons has no counterpart")
                     self.input_shape = read_shape(group, "shape")
+                    self.input_neurons = group if "neuron" in group else None
                 case "flatten":
                     flatten = True
-                case "conv" | "dense":
+                case "average" | "conv" | "dense" | "dense_rec" | "pool":
                     self.layers.append(FileLayer(group, kind, flatten))
                     flatten = False
                 case _:
                     raise UnsupportedError(group.where, f"a layer of type {kind!r:.40} has no counterpart")
         if not self.layers:
-            raise FormatError(root.where, "there is no conv or dense layer")
+            raise FormatError(root.where, "there is no layer of neurons")
+
+    def flattening(self, layer: FileLayer, before: Shape) -> tuple[Operator, ...]:
+        """Return what flattens a population of shape `before` in front of a layer, if anything does."""
+        return (Reshape((size(before),)),) if layer.flatten and len(before) > 1 else ()
+
+    def matrix(self, layer: FileLayer, name: str = "weight") -> np.ndarray:
+        """Return a dense layer's weights as rows, one per neuron."""
+        group, rows = layer.group, size(self.shape_of(layer))
+        if group.is_group(name):
+            raise UnsupportedError(group.at(name), "complex weights: only resonate-and-fire neurons have them")
+        weight = read_integers(group, name)
+        if weight.ndim > 2 or weight.size == 0 or weight.size % rows:
+            raise FormatError(group.at(name), f"weights of shape {weight.shape} found, expected {rows} rows")
+        return weight.reshape(rows, -1)
 
     def operators(self, layer: FileLayer, before: Shape) -> tuple[Operator, ...]:
-        """Return what a layer does to a population of shape `before`."""
+        """Return what a conv or dense layer does to a population of shape `before`."""
         group = layer.group
+        if layer.kind == "dense":
+            return (*self.flattening(layer, before), Linear(self.matrix(layer)))
+        if layer.kind != "conv":
+            raise UnsupportedError(group.where, f"a layer of type {layer.kind!r} among layers of ours")
         weight = read_integers(group, "weight")
         if "delay" in group and np.any(np.asarray(group.value("delay")) >= 1):
-            raise UnsupportedError(group.where, "synaptic delays have no counterpart")
-        if layer.kind == "dense":
-            features = read_shape(group, "shape")
-            matrix = weight.reshape(size(features), -1) if weight.size else weight
-            reshape = (Reshape((size(before),)),) if layer.flatten and len(before) > 1 else ()
-            return (*reshape, Linear(matrix))
+            raise UnsupportedError(group.at("delay"), "delays of a convolution: lava-dl has no meaning for them")
         if weight.ndim == 5:
             # slayer's kernels have a time axis of one step.
             weight = weight[..., 0]
@@ -112,4 +125,4 @@ class NetxFile:
     def shape_of(self, layer: FileLayer) -> Shape:
         """Return a layer's shape; slayer writes flat ones as (features, 1, 1)."""
         shape = read_shape(layer.group, "shape")
-        return (size(shape),) if layer.kind == "dense" else shape
+        return (size(shape),) if layer.kind in ("dense", "dense_rec") else shape

@@ -1,38 +1,34 @@
 """lava-dl's netx files (.net): a sequence of layers that its `Network` process is built from.
 
-netx knows 2-D convolutions, dense layers and flattening, one after the other. Our neurons have a type of
-their own in it, ADAFIRE, which `hw_targets.lava_runtime.netx_network` teaches to lava-dl's reader. Any linear
-map into a flat population becomes a dense matrix; what has no such form is refused by name. Layout in
-docs/lava.md.
+Our neurons have a type of their own in it, ADAFIRE, which `hw_targets.lava_runtime.netx_network` teaches to
+lava-dl's reader; leaky ones are lava-dl's own (`cuba`). Layout in docs/lava.md.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from toolchain.exchange.loss_report import Loss, LossReport
-from toolchain.exchange.lowering import KEEP, merge_pool
+from toolchain.exchange.loss_report import Loss, LossReport, refuse_digits
+from toolchain.exchange.lowering import KEEP
+from toolchain.exchange.netx.cuba import write_cuba
+from toolchain.exchange.netx.sequence import NetxLayer, as_layer, write_operator, write_type
 from toolchain.files import create_hdf5, write_bytes
 from toolchain.netlist import (
     AdaFire,
     Connection,
-    Conv,
-    Linear,
+    CubaLif,
+    LeakyReadout,
     Netlist,
-    Operator,
     Population,
     Readout,
     Reshape,
-    Shape,
-    SumPool,
     UnsupportedError,
-    chain_matrix,
 )
 from toolchain.netlist.shapes import size
 
@@ -41,30 +37,6 @@ VERSION = 1
 
 #: Neuron types, as `neuron/type` of a layer spells them.
 ADAFIRE, ADAFIRE_SUM = "ADAFIRE", "ADAFIRE_SUM"
-
-#: Largest dense matrix that a chain of operators is multiplied out to, in elements.
-MAX_MATRIX = 1 << 26
-
-
-@dataclass(frozen=True, eq=False)
-class NetxLayer:
-    """One layer of a sequence.
-
-    Parameters
-    ----------
-    population : AdaFire or Readout
-    operator : Conv or Linear
-        Everything between the population before and this one. A `Conv` has two axes and even padding.
-    flatten : bool
-        Whether the population before is flattened first, in C order of (C, H, W).
-    merged : bool
-        Whether the operator is a product of several.
-    """
-
-    population: AdaFire | Readout
-    operator: Conv | Linear
-    flatten: bool
-    merged: bool
 
 
 def write_netx(netlist: Netlist, path: Path | str) -> LossReport:
@@ -87,6 +59,9 @@ def write_netx(netlist: Netlist, path: Path | str) -> LossReport:
     InputError
         When the file cannot be written.
     """
+    refuse_digits(netlist, "netx")
+    if any(isinstance(p, CubaLif | LeakyReadout) for p in netlist.populations):
+        return write_cuba(netlist, path)
     layers = _sequence(netlist)
     write_bytes(path, _netx_bytes(netlist, layers))
     merged = [
@@ -119,68 +94,11 @@ def _sequence(netlist: Netlist) -> tuple[NetxLayer, ...]:
             )
         if isinstance(before, Readout):
             raise UnsupportedError(before.name, "netx holds one readout, as the last layer", KEEP)
-        layers.append(_layer(population, incoming[0], before.shape, netlist.weight_bits))
+        layers.append(as_layer(population, incoming[0], before.shape, netlist.weight_bits))
         before = population
     if not layers:
         raise UnsupportedError("netlist", "there is no layer to write")
     return tuple(layers)
-
-
-def _layer(population: AdaFire | Readout, connection: Connection, shape: Shape, weight_bits: int) -> NetxLayer:
-    """Return a connection as one layer of netx."""
-    where, operators = connection.name, connection.operators
-    flat = len(population.shape) == 1
-    if flat:
-        flatten = len(shape) == 3
-        match operators:
-            case [Linear() as linear] if len(shape) == 1:
-                return NetxLayer(population, linear, flatten=False, merged=False)
-            case [Reshape(), Linear() as linear] if flatten:
-                return NetxLayer(population, linear, flatten=True, merged=False)
-        if len(shape) == 1 or flatten:
-            return NetxLayer(population, _matrix(where, operators, shape, weight_bits), flatten, merged=True)
-        raise UnsupportedError(where, f"a population of shape {shape} has no place in netx", KEEP)
-    if len(shape) != 3 or len(population.shape) != 3:
-        raise UnsupportedError(
-            where, f"from {shape} to {population.shape}: netx holds populations (C, H, W) and (features,)", KEEP
-        )
-    match operators:
-        case [Conv() as conv]:
-            return NetxLayer(population, _even(where, conv), flatten=False, merged=False)
-        case [SumPool() as pool, Conv() as conv]:
-            merged = merge_pool(where, pool, conv, shape)
-            _check_range(where, merged.weight, weight_bits)
-            return NetxLayer(population, _even(where, merged), flatten=False, merged=True)
-    kinds = ", ".join(type(o).__name__ for o in operators) or "an identity"
-    raise UnsupportedError(where, f"{kinds} found; netx holds Conv, alone or after SumPool, into (C, H, W)", KEEP)
-
-
-def _even(where: str, conv: Conv) -> Conv:
-    if any(before != after for before, after in conv.padding):
-        raise UnsupportedError(where, f"padding {conv.padding} is uneven; netx has one number per axis", KEEP)
-    return conv
-
-
-def _check_range(where: str, weight: np.ndarray, weight_bits: int) -> None:
-    """Raise unless a product of operators still fits the weights' width."""
-    low, high = -(2 ** (weight_bits - 1)), 2 ** (weight_bits - 1) - 1
-    if int(weight.min()) < low or int(weight.max()) > high:
-        raise UnsupportedError(
-            where,
-            f"multiplied out, its weights reach {int(weight.min())} .. {int(weight.max())}, "
-            f"beyond {weight_bits} bits; netx has no layer for the operators one by one",
-            KEEP,
-        )
-
-
-def _matrix(where: str, operators: tuple[Operator, ...], shape: Shape, weight_bits: int) -> Linear:
-    """Multiply a chain of operators out to a dense matrix."""
-    columns = size(shape)
-    if columns**2 > MAX_MATRIX:
-        raise UnsupportedError(where, f"as a dense matrix it is too large for netx ({columns} inputs)", KEEP)
-    weight = chain_matrix(operators, shape)
-    _check_range(where, weight, weight_bits)
-    return Linear(weight)
 
 
 def _as_written(netlist: Netlist, layers: tuple[NetxLayer, ...]) -> Netlist:
@@ -225,40 +143,23 @@ def _netx_bytes(netlist: Netlist, layers: tuple[NetxLayer, ...]) -> bytes:
         simulation.create_dataset("tSample", data=np.int64(netlist.timesteps))
         groups = file.create_group("layer")
         first = groups.create_group("0")
-        _write_type(first, "input", source.shape)
+        write_type(first, "input", source.shape)
         count = 1
         before = source.shape
         for layer in layers:
             if layer.flatten:
-                _write_type(groups.create_group(str(count)), "flatten", (math.prod(before),))
+                write_type(groups.create_group(str(count)), "flatten", (math.prod(before),))
                 count += 1
-            _write_layer(groups.create_group(str(count)), layer, before)
+            _write_layer(groups.create_group(str(count)), layer)
             count += 1
             before = layer.population.shape
     return buffer.getvalue()
 
 
-def _write_type(group: h5py.Group, kind: str, shape: Shape) -> None:
-    group.create_dataset("type", data=np.array([kind.encode()], dtype="S10"))
-    group.create_dataset("shape", data=np.array(shape, dtype="<i8"))
-
-
-def _write_layer(group: h5py.Group, layer: NetxLayer, before: Shape) -> None:
-    population, operator = layer.population, layer.operator
-    if isinstance(operator, Conv):
-        _write_type(group, "conv", population.shape)
-        group.create_dataset("inChannels", data=np.int64(before[0]))
-        group.create_dataset("outChannels", data=np.int64(population.shape[0]))
-        group.create_dataset("kernelSize", data=np.array(operator.weight.shape[2:], dtype="<i8"))
-        group.create_dataset("stride", data=np.array(operator.stride, dtype="<i8"))
-        group.create_dataset("padding", data=np.array([p for p, _ in operator.padding], dtype="<i8"))
-        group.create_dataset("dilation", data=np.array(operator.dilation, dtype="<i8"))
-        group.create_dataset("groups", data=np.int64(operator.groups))
-    else:
-        _write_type(group, "dense", population.shape)
-        group.create_dataset("inFeatures", data=np.int64(operator.weight.shape[1]))
-        group.create_dataset("outFeatures", data=np.int64(operator.weight.shape[0]))
-    group.create_dataset("weight", data=operator.weight.astype("<i4"))
+def _write_layer(group: h5py.Group, layer: NetxLayer) -> None:
+    population = layer.population
+    assert isinstance(population, AdaFire | Readout)
+    write_operator(group, layer)
     group.create_dataset("bias", data=population.bias.astype("<i8"))
     neuron = group.create_group("neuron")
     neuron.create_dataset("type", data=np.bytes_(ADAFIRE if isinstance(population, AdaFire) else ADAFIRE_SUM))

@@ -15,6 +15,7 @@ from toolchain.exchange.loss_report import Imported, Loss, LossReport
 from toolchain.exchange.nir.explicit import EXPLICIT, to_nir_explicit
 from toolchain.exchange.nir.file import profile_of, read_graph, write_graph
 from toolchain.exchange.nir.growing import GrowingGraph, exact_float32, grow, in_full, metadata
+from toolchain.exchange.nir.leaky import Reset
 from toolchain.exchange.nir.standard import import_graph
 from toolchain.exchange.nir.structure import check_version, first_difference, restore
 from toolchain.files import whole
@@ -61,7 +62,14 @@ def read_nir(path: Path | str) -> Netlist:
     return import_nir(path).netlist
 
 
-def import_nir(path: Path | str, *, timesteps: int = 16, weight_bits: int = 8) -> Imported:
+def import_nir(
+    path: Path | str,
+    *,
+    timesteps: int = 16,
+    weight_bits: int = 8,
+    dt: float | None = None,
+    reset: Reset | None = None,
+) -> Imported:
     """Read a NIR file and report what was assumed; see `read_nir`.
 
     Parameters
@@ -69,6 +77,8 @@ def import_nir(path: Path | str, *, timesteps: int = 16, weight_bits: int = 8) -
     path : path
     timesteps, weight_bits : int
         For files that do not say.
+    dt, reset
+        As `import_graph` takes them.
     """
     graph, file = read_graph(path), Path(path).name
     with whole(file):
@@ -76,7 +86,7 @@ def import_nir(path: Path | str, *, timesteps: int = 16, weight_bits: int = 8) -
         if entries is not None:
             check_version(file, entries)
         if entries is None or "structure" not in entries:
-            return import_graph(graph, file, timesteps=timesteps, weight_bits=weight_bits)
+            return import_graph(graph, file, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset)
         netlist = restore(file, graph)
         again = to_nir_explicit(netlist) if entries.get("profile") == EXPLICIT else to_nir(netlist)
         difference = first_difference(again.to_dict(), graph.to_dict())

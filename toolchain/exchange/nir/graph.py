@@ -1,4 +1,4 @@
-"""A NIR graph without subgraphs, checked, in topological order."""
+"""A NIR graph without subgraphs, checked, in topological order; of a loop one edge waits a timestep."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ class FlatGraph:
         Inputs and outputs of subgraphs are gone.
     edges : tuple of (str, str)
     order : tuple of str
-        Topological; names decide where edges do not.
+        Topological but for `delayed`; names decide where edges do not.
+    delayed : frozenset of (str, str)
+        The edges that close a loop, walking from the input: what they carry arrives one timestep later.
     """
 
     nodes: dict[str, Any]
     edges: tuple[tuple[str, str], ...]
     order: tuple[str, ...]
+    delayed: frozenset[tuple[str, str]] = frozenset()
 
     def sources(self, name: str) -> list[str]:
         """Return the nodes with an edge to `name`, in order."""
@@ -46,7 +49,7 @@ def flatten_graph(file: str, graph: nir.NIRGraph) -> FlatGraph:
     FormatError
         When an edge leads nowhere or there is not exactly one input, or no output.
     UnsupportedError
-        When the graph has a cycle.
+        When a loop has no neurons in it.
     """
     nodes: dict[str, Any] = {}
     edges: list[tuple[str, str]] = []
@@ -72,7 +75,10 @@ def flatten_graph(file: str, graph: nir.NIRGraph) -> FlatGraph:
     into = [a for a, b in edges if b == inputs[0]]
     if into:
         raise FormatError(file, f"edge {into[0]} -> {inputs[0]} leads into the input")
-    return FlatGraph(nodes, tuple(edges), _sorted(file, nodes, edges, inputs[0]))
+    delayed = _closing(edges, inputs[0])
+    forward = [edge for edge in edges if edge not in delayed]
+    _check_loops(file, nodes, edges)
+    return FlatGraph(nodes, tuple(edges), _sorted(file, nodes, forward, inputs[0]), delayed)
 
 
 def _ports(nodes: dict[str, Any], graph: nir.NIRGraph) -> set[str]:
@@ -108,6 +114,43 @@ def _port(file: str, name: str, graph: Any, kind: type) -> str:
     return f"{name}.{found[0]}"
 
 
+def _closing(edges: list[tuple[str, str]], first: str) -> frozenset[tuple[str, str]]:
+    """Return the edges that lead back into the walk from the input; names decide which way it takes."""
+    targets: dict[str, list[str]] = {}
+    for a, b in sorted(edges):
+        targets.setdefault(a, []).append(b)
+    found: set[tuple[str, str]] = set()
+    done: set[str] = set()
+    inside: set[str] = set()
+    starts = [first, *sorted({a for a, _ in edges})]
+    for start in starts:
+        walk = [] if start in done else [(start, iter(targets.get(start, [])))]
+        inside.update(name for name, _ in walk)
+        while walk:
+            name, left = walk[-1]
+            following = next(left, None)
+            if following is None:
+                walk.pop()
+                inside.discard(name)
+                done.add(name)
+            elif following in inside:
+                found.add((name, following))
+            elif following not in done:
+                inside.add(following)
+                walk.append((following, iter(targets.get(following, []))))
+    return frozenset(found)
+
+
+def _check_loops(file: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> None:
+    """Raise where a loop has no neuron in it: nothing would remember what goes around."""
+    passive = {name for name, node in nodes.items() if not isinstance(node, _REMEMBER)}
+    _sorted(file, {n: nodes[n] for n in passive}, [(a, b) for a, b in edges if a in passive and b in passive], "")
+
+
+#: Nodes that loops may lead through.
+_REMEMBER = (nir.CubaLI, nir.CubaLIF, nir.I, nir.IF, nir.LI, nir.LIF)
+
+
 def _sorted(file: str, nodes: dict[str, Any], edges: list[tuple[str, str]], first: str) -> tuple[str, ...]:
     sorter: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter({name: [] for name in nodes})
     for a, b in edges:
@@ -116,10 +159,10 @@ def _sorted(file: str, nodes: dict[str, Any], edges: list[tuple[str, str]], firs
         sorter.prepare()
     except graphlib.CycleError as error:
         cycle = " -> ".join(error.args[1][:8])
-        raise UnsupportedError(file, f"a cycle: {cycle}", "recurrent networks have no netlist") from None
+        raise UnsupportedError(file, f"a loop without neurons: {cycle}") from None
     order: list[str] = []
     while sorter.is_active():
         ready = sorted(sorter.get_ready(), key=lambda n: (n != first, n))
         order += ready
         sorter.done(*ready)
-    return (first, *(n for n in order if n != first))
+    return (first, *(n for n in order if n != first)) if first else tuple(order)

@@ -8,6 +8,7 @@ from typing import Any
 import nir
 import numpy as np
 
+from toolchain.exchange.loss_report import refuse_digits
 from toolchain.exchange.lowering import KEEP, Lowered, carries_bias, flattening, identity, lower, zeros
 from toolchain.exchange.nir.structure import VERSION, describe
 from toolchain.files import canonical_json
@@ -111,6 +112,7 @@ def grow(
     UnsupportedError
         When NIR has no node for a part of the network; names it.
     """
+    refuse_digits(netlist, "NIR")
     growing = GrowingGraph(netlist)
     for population in netlist.populations:
         name, shape = population.name, np.array(population.shape)

@@ -34,31 +34,9 @@ class Neuron:
 def reason_against(node: Any) -> str | None:
     """Return why no netlist can express a node, by its type; None where one may."""
     match node:
-        case nir.LIF() | nir.LI():
-            return _leak(node, "tau")
-        case nir.CubaLIF() | nir.CubaLI():
-            return _leak(node, "tau_mem")
-        case nir.Delay():
-            return "Delay: a netlist has none beyond the balance of its paths"
         case nir.Threshold():
-            return "Threshold: a netlist fires in AdaFire populations only"
+            return "Threshold: a netlist fires in populations of neurons only"
     return None
-
-
-def _leak(node: Any, time: str) -> str:
-    """Say what a leaky node is by its parameters: ``dv/dt = (v_leak - v + r I) / tau``."""
-    kind, tau = type(node).__name__, np.asarray(getattr(node, time))
-    if tau.dtype.kind not in "iuf" or tau.size == 0 or not np.all(tau > 0):
-        return f"{kind}: its {time} is no positive time"
-    if np.all(np.isinf(tau)):
-        return f"{kind} with {time} inf neither leaks nor integrates what arrives"
-    parameters = ", ".join(f"{name} {_span(getattr(node, name))}" for name in (time, "r", "v_leak"))
-    return f"{kind} leaks ({parameters}), and AdaFire neurons do not"
-
-
-def _span(values: Any) -> str:
-    ends = [f"{end:g}" for end in (np.min(values), np.max(values))]
-    return " to ".join(dict.fromkeys(ends))
 
 
 def neuron(where: str, node: Any, shape: Shape, unit: float = 1.0) -> Neuron:

@@ -1,16 +1,17 @@
 """A netlist from the nodes of a NIR graph, whoever wrote it.
 
 Every path of linear nodes between two populations becomes a connection; what several paths deliver adds
-up, as NIR says. Neurons become AdaFire populations as far as the arithmetic of docs/semantics.md goes; the
-report says what had to be assumed, and everything else is refused with the node's name.
+up, as NIR says, and what closes a loop arrives a timestep later. Integrate-and-fire neurons become AdaFire
+populations, leaky ones CubaLif, as far as the arithmetic of docs/semantics.md goes; the report says what had to be
+assumed, and everything else is refused with the node's name.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import nir
 import numpy as np
@@ -19,13 +20,18 @@ from toolchain.exchange.integers import IntegerCurrent, RealCurrent, to_integers
 from toolchain.exchange.loss_report import Imported, Loss, LossReport
 from toolchain.exchange.nir.file import as_float, profile_of
 from toolchain.exchange.nir.graph import FlatGraph, flatten_graph
+from toolchain.exchange.nir.leaky import LEAKY, READ, Reset, check_dt, leaky_node
 from toolchain.exchange.nir.neurons import every_neuron, neuron, reason_against
 from toolchain.exchange.nir.nodes import LINEAR, LinearNode, linear_node
+from toolchain.exchange.nir.quantize_leaky import always_firing, can_wrap, quantize_leaky
+from toolchain.exchange.real_network import RealNetwork, RealPopulation
 from toolchain.netlist import (
     AdaFire,
     Connection,
+    CubaLif,
     FormatError,
     Input,
+    LeakyReadout,
     Netlist,
     Operator,
     Population,
@@ -37,12 +43,21 @@ from toolchain.netlist import (
     per_channel,
 )
 from toolchain.netlist.checks import MAX_ELEMENTS
+from toolchain.netlist.delays import MAX_DELAY
 
 #: More paths than this into one population are refused.
 MAX_PATHS = 4096
 
 
-def import_graph(graph: nir.NIRGraph, file: str, *, timesteps: int = 16, weight_bits: int = 8) -> Imported:
+def import_graph(
+    graph: nir.NIRGraph,
+    file: str,
+    *,
+    timesteps: int = 16,
+    weight_bits: int = 8,
+    dt: float | None = None,
+    reset: Reset | None = None,
+) -> Imported:
     """Make a netlist of a NIR graph.
 
     Parameters
@@ -53,26 +68,54 @@ def import_graph(graph: nir.NIRGraph, file: str, *, timesteps: int = 16, weight_
         For messages.
     timesteps, weight_bits : int
         For graphs that do not say.
+    dt : float, optional
+        Length of a timestep in seconds: leaky neurons and delays need it.
+    reset : {"zero", "subtract"}, optional
+        How neurons forget a spike: by default leaky ones as NIR says (to zero), others as AdaFire (by subtraction).
 
     Raises
     ------
+    InputError
+        When the graph needs a dt and there is none.
     FormatError
-        When the graph is damaged: cycles of linear nodes, edges to nowhere, shapes that do not fit.
+        When the graph is damaged: edges to nowhere, shapes that do not fit.
     UnsupportedError
         When a node means something that a netlist cannot express; names it.
     """
-    return _GraphReader(file, flatten_graph(file, graph), profile_of(graph)).read(timesteps, weight_bits)
+    flat, profile = flatten_graph(file, graph), profile_of(graph)
+    # More than 8 bits only as far as no spikes make a current wrap around in its 24. A potential is clipped, far away.
+    for bits in range(weight_bits, min(weight_bits, 8) - 1, -1):
+        imported = _GraphReader(file, flat, profile, bits, dt, reset).read(timesteps)
+        if bits <= 8 or not can_wrap(imported.netlist):
+            break
+    if bits == weight_bits:
+        return imported
+    note = Loss("graph", "adafire", f"weights are rounded to {bits} bits: with more, a current could leave its 24 bits")
+    return replace(imported, report=LossReport("nir", (*imported.report.losses, note)))
 
 
 class _GraphReader:
     """Follows a flat graph from its input, node by node in topological order."""
 
-    def __init__(self, file: str, flat: FlatGraph, profile: dict[str, Any] | None) -> None:
-        self.file, self.flat, self.profile = file, flat, profile
+    def __init__(
+        self,
+        file: str,
+        flat: FlatGraph,
+        profile: dict[str, Any] | None,
+        weight_bits: int,
+        dt: float | None,
+        reset: Reset | None,
+    ) -> None:
+        self.file, self.flat, self.profile, self.reset = file, flat, profile, reset
+        self.weight_bits = weight_bits if profile is None else self._number("weight_bits", int)
+        self.dt = dt if not self._needs_dt() else check_dt(file, flat.nodes, dt)
         self.shapes: dict[str, Shape] = {}
         self.linear: dict[str, LinearNode] = {}
         self.names: dict[str, str] = {}
+        self.waits: dict[str, int] = {}
         self.losses: list[Loss] = []
+        self.real: list[RealPopulation] = []
+        self.constant = False
         self.unit = self._unit()
         self._refuse()
 
@@ -90,37 +133,46 @@ class _GraphReader:
         self.losses.append(Loss("graph", "adafire", f"r = {r:g} of all neurons is taken for 1/dt, dt = {1 / r:g} s"))
         return r
 
+    def _needs_dt(self) -> bool:
+        """Return whether times stand in the graph; ours are in timesteps."""
+        return any(isinstance(node, (*LEAKY, nir.Delay)) for node in self.flat.nodes.values())
+
     def _refuse(self) -> None:
         """Refuse what no netlist can express, all nodes at once."""
         reasons = [(name, reason_against(self.flat.nodes[name])) for name in self.flat.order]
         against = [f"node {name!r}: {reason}" for name, reason in reasons if reason is not None]
         if against:
             more = f"; and {len(against) - 8} more" if len(against) > 8 else ""
-            raise UnsupportedError(self.file, "; ".join(against[:8]) + more, "use IF neurons and linear nodes")
+            raise UnsupportedError(self.file, "; ".join(against[:8]) + more, "use neurons and linear nodes")
 
-    def read(self, timesteps: int, weight_bits: int) -> Imported:
+    def read(self, timesteps: int) -> Imported:
         profile = self.profile
         populations: list[Population] = []
         connections: list[Connection] = []
         if profile is not None:
             timesteps = self._number("timesteps", int)
-            weight_bits = self._number("weight_bits", int)
         for name in self.flat.order:
-            population, incoming = self._visit(name, weight_bits)
+            self._measure(name)
+        self._check_loops()
+        for name in self.flat.order:
+            population, incoming = self._visit(name)
             if population is not None:
                 populations.append(population)
                 connections += incoming
+        self._add_constant(populations)
         alpha = () if profile is None else tuple(as_float(self.file, profile["alpha"])) if "alpha" in profile else ()
         netlist = Netlist(
             tuple(populations),
             tuple(connections),
             timesteps,
-            weight_bits=weight_bits,
+            weight_bits=self.weight_bits,
             membrane_bits=24 if profile is None else self._number("membrane_bits", int),
             alpha=tuple(float(a) for a in alpha),
             provenance=Provenance(imported=self.file),
         )
-        return Imported(netlist, LossReport("nir", tuple(self.losses)))
+        leaky = any(isinstance(p, CubaLif | LeakyReadout) for p in populations)
+        real = RealNetwork(tuple(self.real)) if leaky or self.flat.delayed else None
+        return Imported(netlist, LossReport("nir", tuple(self.losses)), real)
 
     def _number(self, key: str, kind: type) -> Any:
         value = (self.profile or {}).get(key)
@@ -131,50 +183,98 @@ class _GraphReader:
             raise FormatError(f"{self.file}:adafire/{key}", f"{value!r:.40} found, expected {kind.__name__}")
         return value
 
-    def _visit(self, name: str, weight_bits: int) -> tuple[Population | None, tuple[Connection, ...]]:
+    def _measure(self, name: str) -> None:
+        """Find the shape of what a node sends, its operators and its name."""
         where, node = f"{self.file}:{name}", self.flat.nodes[name]
         if isinstance(node, nir.Input):
-            return self._input(name, node), ()
-        arriving = {self.shapes[s] for s in self.flat.sources(name)}
+            self.shapes[name] = self._input_shape(name, node)
+            self.names[name] = self._name(name, node)
+            return
+        arriving = {self.shapes[s] for s in self.flat.sources(name) if (s, name) not in self.flat.delayed}
         if len(arriving) > 1:
             raise FormatError(where, f"shapes {sorted(arriving)} arrive, which do not add up")
         shape = next(iter(arriving), None)
         if shape is None:
             raise FormatError(where, "nothing leads to it")
-        if isinstance(node, LINEAR):
+        if isinstance(node, nir.Delay):
+            self.linear[name], self.waits[name] = LinearNode(()), self._timesteps(where, node)
+        elif isinstance(node, LINEAR):
             self.linear[name] = linear_node(where, node, shape)
             for operator in self.linear[name].operators:
                 shape = operator.output_shape(shape)
                 if int(np.prod(shape, dtype=object)) > MAX_ELEMENTS:
                     raise FormatError(where, f"an output of shape {shape} is too large")
-            self.shapes[name] = shape
+        else:
+            self.names[name] = self._name(name, node)
+        self.shapes[name] = shape
+
+    def _check_loops(self) -> None:
+        """Raise where what closes a loop has another shape than what else arrives; say where a timestep passes."""
+        for a, b in sorted(self.flat.delayed):
+            takes = next(self.shapes[s] for s in self.flat.sources(b) if (s, b) not in self.flat.delayed)
+            if self.shapes[a] != takes:
+                raise FormatError(f"{self.file}:{b}", f"shape {self.shapes[a]} comes back from {a!r}, {takes} arrives")
+            self.losses.append(Loss(b, "adafire", f"what comes back from {a} arrives one timestep later"))
+
+    def _timesteps(self, where: str, node: nir.Delay) -> int:
+        """Return a delay in timesteps, the same for all neurons."""
+        seconds = np.unique(as_float(f"{where}/delay", node.delay))
+        if seconds.size != 1 or seconds[0] < 0:
+            raise UnsupportedError(f"{where}/delay", "delays that differ from neuron to neuron, or are negative")
+        steps = float(seconds[0]) / (self.dt or 1.0)
+        whole = int(np.rint(steps))
+        if whole > MAX_DELAY:
+            raise UnsupportedError(f"{where}/delay", f"{seconds[0]:g} s are {steps:.4g} timesteps, at most {MAX_DELAY}")
+        if abs(whole - steps) > 1e-6 * max(1.0, steps):
+            self.losses.append(Loss(where, "adafire", f"{seconds[0]:g} s are taken for {whole} timesteps"))
+        return whole
+
+    def _visit(self, name: str) -> tuple[Population | None, tuple[Connection, ...]]:
+        where, node, shape = f"{self.file}:{name}", self.flat.nodes[name], self.shapes[name]
+        if isinstance(node, nir.Input):
+            return self._input(name), ()
+        if name in self.linear:
             return None, ()
+        if isinstance(node, LEAKY) or (isinstance(node, nir.IF) and self.reset == "zero"):
+            return self._leaky(name, node, shape)
         if isinstance(node, nir.IF):
-            return self._neuron(name, node, shape, weight_bits)
+            return self._neuron(name, node, shape)
         if isinstance(node, nir.I):
-            if any(not isinstance(self.flat.nodes[t], nir.Output) for t in self.flat.targets(name)):
-                raise UnsupportedError(
-                    where, "an integrator inside the network has no counterpart", "use it as a readout"
-                )
-            scale = every_neuron(f"{where}/r", node.r, shape)
-            return self._readout(name, node, shape, scale, weight_bits)
+            self._check_is_read(name)
+            return self._readout(name, shape, every_neuron(f"{where}/r", node.r, shape))
         if isinstance(node, nir.Output):
-            if any(isinstance(self.flat.nodes[s], nir.I) for s in self.flat.sources(name)):
+            if any(isinstance(self.flat.nodes[s], (*READ, nir.I)) for s in self.flat.sources(name)):
                 return None, ()
-            return self._readout(name, node, shape, np.ones(shape), weight_bits)
+            return self._readout(name, shape, np.ones(shape))
         raise UnsupportedError(where, f"{type(node).__name__}: a netlist has no such node")
 
-    def _input(self, name: str, node: nir.Input) -> Input:
+    def _check_is_read(self, name: str) -> None:
+        if any(not isinstance(self.flat.nodes[t], nir.Output) for t in self.flat.targets(name)):
+            raise UnsupportedError(
+                f"{self.file}:{name}",
+                "an integrator inside the network has no counterpart: it sends no spikes",
+                "use it as a readout",
+            )
+
+    def _input_shape(self, name: str, node: nir.Input) -> Shape:
         where = f"{self.file}:{name}"
         declared = np.asarray(node.input_type.get("input"))
         if declared.dtype.kind not in "iu" or declared.ndim != 1 or not 1 <= declared.size <= 4 or declared.min() < 1:
             raise FormatError(where, f"shape {declared!r:.60} found, expected one to four positive axes")
-        shape = self._without_batch(name, tuple(int(n) for n in declared))
-        self.shapes[name] = shape
-        self.names[name] = self._name(name, node)
+        return self._without_batch(name, tuple(int(n) for n in declared))
+
+    def _input(self, name: str) -> Input:
+        shape = self.shapes[name]
+        self.real.append(RealPopulation(self.names[name], shape))
         if self.profile is None:
-            self.losses.append(Loss(self.names[name], "adafire", "data are rounded to the integers -127 .. 127"))
-            return Input(self.names[name], shape, 8, True, 1.0, np.zeros(shape[0]), np.ones(shape[0]))
+            # Networks that were trained as spiking ones are fed with events.
+            trained = bool(self.flat.delayed) or self._needs_dt() or self.reset == "zero"
+            frames = ", one frame per timestep" if trained else ""
+            self.losses.append(
+                Loss(self.names[name], "adafire", f"data are rounded to the integers -127 .. 127{frames}")
+            )
+            coding: Literal["direct", "frames"] = "frames" if trained else "direct"
+            return Input(self.names[name], shape, 8, True, 1.0, np.zeros(shape[0]), np.ones(shape[0]), coding)
         return Input(
             self.names[name],
             shape,
@@ -211,32 +311,82 @@ class _GraphReader:
             tried = f"{wanted}_{count}"
         return tried
 
-    def _neuron(
-        self, name: str, node: Any, shape: Shape, weight_bits: int
-    ) -> tuple[Population, tuple[Connection, ...]]:
+    def _neuron(self, name: str, node: Any, shape: Shape) -> tuple[Population, tuple[Connection, ...]]:
         found = neuron(f"{self.file}:{name}", node, shape, self.unit)
-        self.names[name], self.shapes[name] = self._name(name, node), shape
         self.losses += [Loss(self.names[name], "adafire", note) for note in found.notes]
-        current = self._current(name, shape, found.threshold, found.initial)
-        integers = self._integers(current, weight_bits)
+        current, delays = self._current(name, shape, found.threshold, found.initial)
+        integers = self._integers(current, self.weight_bits)
         if integers.threshold is None or integers.initial is None or integers.threshold.ndim > 1:
             raise UnsupportedError(f"{self.file}:{name}", "thresholds differ from neuron to neuron of a channel")
         population = AdaFire(
             self.names[name], shape, found.phi, integers.threshold, integers.bias, integers.initial, integers.scale
         )
-        return population, integers.connections
+        paths = tuple((source, operators, d) for (source, operators), d in zip(current.paths, delays, strict=True))
+        self.real.append(
+            RealPopulation(
+                current.name,
+                shape,
+                paths,
+                current.bias,
+                threshold=current.threshold,
+                initial=current.initial,
+                phi=found.phi,
+                reset="subtract",
+            )
+        )
+        return population, self._delayed(integers, delays)
 
-    def _readout(
-        self, name: str, node: Any, shape: Shape, scale: np.ndarray, weight_bits: int
-    ) -> tuple[Population, tuple[Connection, ...]]:
-        where = f"{self.file}:{name}"
+    def _readout(self, name: str, shape: Shape, scale: np.ndarray) -> tuple[Population, tuple[Connection, ...]]:
         flat = scale.reshape(shape[0], -1)
         if not np.all(flat == flat[:, :1]) or not np.all(flat > 0):
-            raise UnsupportedError(where, "r must be positive and the same for all neurons of a channel")
-        self.names[name], self.shapes[name] = self._name(name, node), shape
-        integers = self._integers(self._current(name, shape, None, None), weight_bits)
+            raise UnsupportedError(
+                f"{self.file}:{name}", "r must be positive and the same for all neurons of a channel"
+            )
+        current, delays = self._current(name, shape, None, None)
+        integers = self._integers(current, self.weight_bits)
         population = Readout(self.names[name], shape, integers.bias, flat[:, 0] * integers.scale)
-        return population, integers.connections
+        return population, self._delayed(integers, delays)
+
+    def _leaky(self, name: str, node: Any, shape: Shape) -> tuple[Population, tuple[Connection, ...]]:
+        where = f"{self.file}:{name}"
+        if isinstance(node, nir.IF):
+            found = leaky_node(where, node, shape, 1 / self.unit)
+        else:
+            assert self.dt is not None
+            found = leaky_node(where, node, shape, self.dt)
+        if found.threshold is None:
+            self._check_is_read(name)
+        self.losses += [Loss(self.names[name], "adafire", note) for note in found.notes]
+        current, delays = self._current(name, shape, found.threshold, None)
+        made = quantize_leaky(where, found, current, self._constant_name, self.weight_bits, self.reset or "zero")
+        self.constant = self.constant or made.constant
+        self.losses += made.losses
+        self.real.append(made.real(delays))
+        return made.population, self._delayed(made.integers, [*delays, *[0] * made.constant])
+
+    def _delayed(self, integers: IntegerCurrent, delays: list[int]) -> tuple[Connection, ...]:
+        return tuple(replace(c, delay=delay) for c, delay in zip(integers.connections, delays, strict=True))
+
+    @property
+    def _constant_name(self) -> str:
+        """How the population that fires at every timestep is called."""
+        taken, count = set(self.names.values()), 1
+        while f"one_{count}" in taken:
+            count += 1
+        return f"one_{count}"
+
+    def _add_constant(self, populations: list[Population]) -> None:
+        """Add the neuron whose synapses carry the biases of currents with memory."""
+        if self.constant:
+            populations.insert(1, always_firing(self._constant_name))
+            self.real.insert(1, RealPopulation(self._constant_name, (1,), constant=True))
+            self.losses.append(
+                Loss(
+                    self._constant_name,
+                    "adafire",
+                    "a neuron that fires at every timestep carries the biases of currents that have a memory",
+                )
+            )
 
     def _integers(self, current: RealCurrent, weight_bits: int) -> IntegerCurrent:
         try:
@@ -248,9 +398,10 @@ class _GraphReader:
 
     def _current(
         self, name: str, shape: Shape, threshold: np.ndarray | None, initial: np.ndarray | None
-    ) -> RealCurrent:
+    ) -> tuple[RealCurrent, list[int]]:
+        """Return what reaches a population, and how many timesteps each path takes."""
         bias = np.zeros(shape)
-        paths = []
+        paths, delays = [], []
         for path in self._paths(name):
             source, operators = path.source, path.operators
             if path.bias is not None:
@@ -259,30 +410,43 @@ class _GraphReader:
                 bias += apply_chain(operators, offset[np.newaxis], before)[0]
             else:
                 paths.append((self.names[source], operators))
-        return RealCurrent(self.names[name], shape, tuple(paths), bias, threshold, initial)
+                delays.append(path.delay)
+        return RealCurrent(self.names[name], shape, tuple(paths), bias, threshold, initial), delays
 
     def _paths(self, target: str) -> Iterator[_Path]:
         """Yield every path of linear nodes from a population, and every bias with the path that it takes."""
-        waiting: list[tuple[str, tuple[Operator, ...]]] = [(s, ()) for s in self.flat.sources(target)]
+        waiting: list[tuple[str, tuple[Operator, ...], int, int]] = [
+            (source, (), self._closes(source, target), 0) for source in self.flat.sources(target)
+        ]
         count = 0
         while waiting:
-            name, operators = waiting.pop(0)
+            name, operators, loops, waits = waiting.pop(0)
             count += 1
             if count > MAX_PATHS:
                 raise FormatError(f"{self.file}:{target}", f"more than {MAX_PATHS} paths lead to it")
+            # A loop takes a timestep, unless a delay in it takes one already.
+            delay = max(loops, waits)
             if name not in self.linear:
-                yield _Path(name, operators, None)
+                yield _Path(name, operators, None, delay)
                 continue
             found = self.linear[name]
             if found.bias is not None and np.any(found.bias):
-                yield _Path(name, operators, found.bias)
-            waiting += [(s, (*found.operators, *operators)) for s in self.flat.sources(name)]
+                yield _Path(name, operators, found.bias, delay)
+            waits += self.waits.get(name, 0)
+            waiting += [
+                (s, (*found.operators, *operators), loops + self._closes(s, name), waits)
+                for s in self.flat.sources(name)
+            ]
+
+    def _closes(self, source: str, target: str) -> int:
+        return int((source, target) in self.flat.delayed)
 
 
 @dataclass(frozen=True, eq=False)
 class _Path:
-    """Operators from a population to another, or from a linear node that adds `bias`."""
+    """Operators from a population to another, or from a linear node that adds `bias`; timesteps on the way."""
 
     source: str
     operators: tuple[Operator, ...]
     bias: np.ndarray | None
+    delay: int

@@ -2,5 +2,6 @@
 
 from toolchain.exchange.torch_modules.neurobench import neurobench_model
 from toolchain.exchange.torch_modules.norse import AdaFireCell, NetlistCell, to_norse
+from toolchain.exchange.torch_modules.windows import WindowCell
 
-__all__ = ["AdaFireCell", "NetlistCell", "neurobench_model", "to_norse"]
+__all__ = ["AdaFireCell", "NetlistCell", "WindowCell", "neurobench_model", "to_norse"]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sim import steps
 from toolchain.exchange.torch_modules.synapses import synapse_layers
+from toolchain.exchange.torch_modules.windows import WindowCell
 from toolchain.netlist import (
     AdaFire,
     CubaLif,
@@ -126,6 +127,8 @@ class NetlistCell(nn.Module):
         if len(netlist.readouts) != 1:
             names = ", ".join(p.name for p in netlist.readouts)
             raise UnsupportedError("netlist", f"readouts {names} found, and a module returns one value")
+        if netlist.radix is not None:
+            raise UnsupportedError("netlist", "digits found, expected rates", "use WindowCell")
         self.netlist = netlist
         # Names of populations may hold dots, which names of modules may not: both go by position.
         self.synapses = nn.ModuleList(synapse_layers(c, netlist[c.source]) for c in netlist.connections)
@@ -159,6 +162,8 @@ class NetlistCell(nn.Module):
 def to_norse(netlist: Netlist) -> norse.SequentialState:
     """Return a netlist as a norse model: layer by layer where it is one chain, as one cell where it branches.
 
+    In radix code it is one cell too, which takes a window per layer (`WindowCell`).
+
     Parameters
     ----------
     netlist : Netlist
@@ -174,6 +179,8 @@ def to_norse(netlist: Netlist) -> norse.SequentialState:
     UnsupportedError
         When there are several readouts.
     """
+    if netlist.radix is not None:
+        return norse.SequentialState(WindowCell(netlist))
     populations = netlist.populations
     pairs = [(a.name, b.name) for a, b in itertools.pairwise(populations)]
     if [(c.source, c.target) for c in netlist.connections] != pairs:

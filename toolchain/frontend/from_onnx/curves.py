@@ -17,6 +17,9 @@ from toolchain.frontend.from_onnx.quantized import LIMITS
 from toolchain.frontend.operations import OperationTable, is_value, per_sample
 from toolchain.network import Function, X
 
+#: What clipping computes exactly, and products; the network's end reads these too.
+CLIPS = OperationTable()
+#: Other functions: at the network's end, they are left to the host.
 CURVES = OperationTable()
 
 #: ONNX operators that are elementary functions without parameters, by their name in `toolchain.network.function`.
@@ -54,23 +57,23 @@ for _name, _function in _PLAIN.items():
 # Clipping ----------------------------------------------------------------------------------------
 
 
-@CURVES.operation("Relu")
+@CLIPS.operation("Relu")
 def _relu(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return builder.clip(node.value, 0.0, inf)
 
 
-@CURVES.operation("Clip")
+@CLIPS.operation("Clip")
 def _clip(builder: NetworkBuilder, node: OnnxNode) -> Value:
     bounds = [node.attribute(n) if node.operand(i) is None else node.operand(i) for i, n in ((1, "min"), (2, "max"))]
     return curves.bounded(builder, node.value, *bounds)
 
 
-@CURVES.operation("Max")
+@CLIPS.operation("Max")
 def _max(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return _reduce(node, lambda x, y: curves.bounded(builder, x, y, None))
 
 
-@CURVES.operation("Min")
+@CLIPS.operation("Min")
 def _min(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return _reduce(node, lambda x, y: curves.bounded(builder, x, None, y))
 
@@ -80,18 +83,18 @@ def _reduce(node: OnnxNode, two: Callable[[Value, Any], Value]) -> Value:
     return reduce(two, sorted(node.inputs, key=is_value, reverse=True))
 
 
-@CURVES.operation("HardSigmoid")
+@CLIPS.operation("HardSigmoid")
 def _hard_sigmoid(builder: NetworkBuilder, node: OnnxNode) -> Value:
     alpha, beta = np.asarray(node.attribute("alpha", 0.2)), np.asarray(node.attribute("beta", 0.5))
     return builder.clip(layers.shift(layers.scale(node.value, alpha), beta), 0.0, 1.0)
 
 
-@CURVES.operation("LeakyRelu")
+@CLIPS.operation("LeakyRelu")
 def _leaky_relu(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return curves.leaky_relu(builder, node.value, node.attribute("alpha", 0.01))
 
 
-@CURVES.operation("PRelu")
+@CLIPS.operation("PRelu")
 def _prelu(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return curves.leaky_relu(builder, node.value, per_sample(node.value, node.required(1)))
 
@@ -173,15 +176,15 @@ for _name, _function in {"Greater": "gt", "GreaterOrEqual": "ge", "Less": "lt", 
     CURVES.operation(_name)(_comparison(_function))
 
 
-@CURVES.operation("Where")
+@CLIPS.operation("Where")
 def _where(builder: NetworkBuilder, node: OnnxNode) -> Value:
-    return curves.compared(builder, "where", *node.inputs)
+    return curves.chosen(builder, *node.inputs)
 
 
 # Rounding as quantisation-aware training leaves it -----------------------------------------------
 
 
-@CURVES.operation("QuantizeLinear")
+@CLIPS.operation("QuantizeLinear")
 def _quantize(builder: NetworkBuilder, node: OnnxNode) -> Value:
     scale, zero = node.required(1), node.constant(2)
     kind = "B" if zero is None else zero.dtype.char
@@ -195,7 +198,7 @@ def _quantize(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return curves.fake_quantized(builder, node.value, (low - shift) * step, (high - shift) * step)
 
 
-@CURVES.operation("DequantizeLinear")
+@CLIPS.operation("DequantizeLinear")
 def _dequantize(_: NetworkBuilder, node: OnnxNode) -> Value:
     return node.value
 
@@ -203,11 +206,11 @@ def _dequantize(_: NetworkBuilder, node: OnnxNode) -> Value:
 # Products ----------------------------------------------------------------------------------------
 
 
-@CURVES.operation("Mul", role="affine")
+@CLIPS.operation("Mul", role="affine")
 def _mul(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return curves.product(builder, *node.inputs)
 
 
-@CURVES.operation("Div", role="affine")
+@CLIPS.operation("Div", role="affine")
 def _div(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return curves.quotient(builder, *node.inputs)

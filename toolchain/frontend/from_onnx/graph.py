@@ -9,36 +9,47 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from toolchain.frontend.advice import onnx_advice
+from toolchain.frontend.batch_axis import AnyValue, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
-from toolchain.frontend.expression import Expression, Pooled, Refusal
+from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
+from toolchain.frontend.expression import Refusal
 from toolchain.frontend.from_onnx import quantized
-from toolchain.frontend.from_onnx.curves import CURVES
+from toolchain.frontend.from_onnx.curves import CLIPS, CURVES
 from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
 from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
+from toolchain.frontend.from_onnx.resampling import RESAMPLING
+from toolchain.frontend.from_onnx.tail import cut, is_left, steps_of, tail_of
 from toolchain.frontend.input_shape import settle_input
-from toolchain.frontend.operations import refusals
-from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
+from toolchain.frontend.operations import is_value, refusals
+from toolchain.netlist import AdafireError, FormatError, InputError, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
+from toolchain.tail import HOST_OPERATORS
 
-#: Operators are known as these versions of ONNX define them.
-OPSETS = range(9, 26)
+#: Operator sets that are read.
+OPSETS = range(7, 26)
+#: Operators are known as this version of ONNX and later ones define them; older graphs are lifted to it.
+_OLDEST = 9
 
 #: What is read, by ONNX name.
-ONNX = {**LAYERS, **CURVES, **MOVES}
+ONNX = {**LAYERS, **CLIPS, **CURVES, **RESAMPLING, **MOVES}
+
+#: What a value is that the host computes.
+HOST = object()
 
 #: No constant that a node makes may hold more values (256 MiB as float64).
 _MAX_CONSTANT = 2**25 - 1
@@ -47,19 +58,24 @@ _MAX_CONSTANT = 2**25 - 1
 _REAL = "fV"
 
 #: What leaves whole numbers what they are. A graph that takes some has to cast them before it computes.
-_MOVING = (MOVES.keys() | {"Shape", "MaxPool", "DequantizeLinear"}) - {"Resize", "Upsample"}
+_MOVING = MOVES.keys() | {"Shape", "MaxPool", "DequantizeLinear", "Gather", "Pad", "Tile", "Expand", "SpaceToDepth"}
 
 #: What is computed when all operands are constant.
 FOLDED = frozenset(
     {"Add", "Sub", "Mul", "Div", "Mod", "Neg", "Reciprocal", "Pow", "Exp", "Sqrt", "Ceil", "Floor", "Max", "Min"}
-    | {"QuantizeLinear", "DequantizeLinear", "Clip", "Round", "Abs", "Tanh", "Sigmoid", "Softplus", "Log", "Erf"}
+    | {"QuantizeLinear", "DequantizeLinear", "Softplus", "Erf"}
     | {"And", "Or", "Not", "Equal", "Greater", "Less", "Where", "ReduceL2", "ReduceProd", "ReduceSum"}
     | {"Cast", "Concat", "Constant", "ConstantOfShape", "Expand", "Gather", "Identity", "Range"}
-    | {"Reshape", "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+    | {"Reshape", "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze", "Flatten", "Split", "Tile", "Size"}
+    | {"GatherElements", "GatherND", "ScatterND", "Trilu", "EyeLike", "NonZero", "CumSum", "MatMul", "Sum", "Mean"}
+    | {"ReduceMax", "ReduceMin", "ReduceMean", "LessOrEqual", "GreaterOrEqual", "Xor", "Abs", "Sign", "Round", "Log"}
+    | {"Sin", "Cos", "Tanh", "Sigmoid", "Relu", "Clip"}
 )
 
 
-def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> FloatNetwork:
+def read_onnx(
+    path: str | Path, input_shape: tuple[int, ...] | None = None, outputs: Sequence[str] = ()
+) -> FloatNetwork:
     """Read an ONNX file as units and linear connections.
 
     Parameters
@@ -67,6 +83,8 @@ def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> F
     path : str or Path
     input_shape : tuple of int, optional
         Without the batch axis; needed only where the file leaves axes open.
+    outputs : sequence of str
+        Names of tensors, or of nodes, where the network ends; by default the graph's own outputs.
 
     Returns
     -------
@@ -80,7 +98,7 @@ def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> F
     UnsupportedError
         For a node that cannot be expressed; names the node, the operator and a way out.
     InputError
-        When the file cannot be read or the input shape does not fit.
+        When the file cannot be read, the input shape does not fit, or there is no tensor of such a name.
     """
     path = Path(path)
     try:
@@ -89,7 +107,9 @@ def read_onnx(path: str | Path, input_shape: tuple[int, ...] | None = None) -> F
         raise InputError(str(path), f"cannot read the graph: {error.strerror}") from None
     model = _parsed(str(path), data)
     beside = take_in(path, _tensors(model.graph))
-    _check(str(path), model)
+    model = _checked(str(path), model)
+    if outputs:
+        cut(model, outputs)
     argument, axes = _input_axes(str(path), model.graph)
     shape, batch = settle_input(str(path), axes, input_shape, argument)
     name = f"onnx:{model.graph.name or path.stem}"
@@ -105,12 +125,14 @@ def _parsed(where: str, data: bytes) -> onnx.ModelProto:
         raise FormatError(where, "is no ONNX file", "export it again with torch.onnx.export") from None
 
 
-def _check(where: str, model: onnx.ModelProto) -> None:
-    try:
+def _checked(where: str, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model, its operators as they are known here; raise where it is none, or holds others."""
+    with _invalid(where):
+        if not all(o.type.tensor_type.HasField("shape") for o in model.graph.output):
+            known = {o.name: o for o in onnx.shape_inference.infer_shapes(model).graph.output}
+            for output in model.graph.output:  # some exporters leave it to others
+                output.CopyFrom(known[output.name])
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        lines = str(error).strip().splitlines()
-        raise FormatError(where, f"is no valid ONNX graph: {lines[0] if lines else error}", "export it again") from None
     if any(not isinstance(name, str) for name in _names(model.graph)):
         raise FormatError(where, "has names that are no text", "export it again")
     versions = {o.domain: o.version for o in model.opset_import}
@@ -126,6 +148,20 @@ def _check(where: str, model: onnx.ModelProto) -> None:
             f"is of operator set {version}, expected {OPSETS.start} to {OPSETS.stop - 1}",
             "export it with opset_version=17",
         )
+    if version >= _OLDEST:
+        return model
+    with _invalid(where):
+        return onnx.version_converter.convert_version(model, _OLDEST)
+
+
+@contextmanager
+def _invalid(where: str) -> Iterator[None]:
+    """Turn what onnx says of a damaged graph into one error."""
+    try:
+        yield
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        lines = str(error).strip().splitlines()
+        raise FormatError(where, f"is no valid ONNX graph: {lines[0] if lines else error}", "export it again") from None
 
 
 def _names(graph: onnx.GraphProto) -> Iterator[object]:
@@ -163,6 +199,7 @@ class _Interpreter:
 
     def __init__(self, where: str, model: onnx.ModelProto, shape: tuple[int, ...], batch: int) -> None:
         self.where = where
+        self.model = model
         self.graph = model.graph
         self.opsets = model.opset_import
         self.version = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
@@ -178,18 +215,37 @@ class _Interpreter:
         self.whole = set() if given in FLOATING else {self.input}
 
     def network(self, name: str, weights_sha256: str) -> FloatNetwork:
-        """Interpret every node and close the results into outputs."""
-        for position, proto in enumerate(self.graph.node):
-            self._step(position, proto)
+        """Interpret every node that the results depend on, and close what is read out into outputs."""
+        steps = steps_of(self.graph)
+        results = [output.name for output in self.graph.output]
+        needed = sorted(needed_steps(steps, results))
+        nodes, steps = [self.graph.node[i] for i in needed], [steps[i] for i in needed]
+        inner = inner_steps(steps)
+        host = frozenset(i for i, proto in enumerate(nodes) if not self._step(i, proto, i in inner))
+        taken = tail_steps(steps, host, results, self._is_flat)
         self.builder.path = ""
-        for output in self.graph.output:
-            with self._refusals(f"output {output.name}", "its result"):
-                value = self.values[output.name]
-                if not isinstance(value, Expression | Pooled):
-                    raise Refusal("is a constant that does not depend on the input", "export what is computed")
-                self.builder.output(value)
+        tail = self._read_out([nodes[i] for i in sorted(taken)])
         with self._refusals(self.where, "the network"):
-            return self.builder.network(name, weights_sha256)
+            return self.builder.network(name, weights_sha256, tail)
+
+    def _is_flat(self, name: Any) -> bool | None:
+        value: Any = self.values.get(name)
+        return len(whole_shape(value, self.batch)) == 2 if is_value(value) else None
+
+    def _read_out(self, nodes: list[onnx.NodeProto]) -> Tail | None:
+        """Close what the host reads, and what the network returns, into outputs; return the tail behind them."""
+        made = {name for node in nodes for name in node.output}
+        asked = [name for node in nodes for name in node.input if is_value(self.values[name])]
+        results = [output.name for output in self.graph.output]
+        readouts: dict[str, str] = {}
+        for name in dict.fromkeys([*asked, *results]):
+            if name in made:
+                continue
+            with self._refusals(f"output {name}", "its result"):
+                if not is_value(self.values[name]):
+                    raise Refusal("is a constant that does not depend on the input", "export what is computed")
+                readouts[name] = self.builder.output(self.values[name])
+        return tail_of(self.model, nodes, readouts, self.values, self.batch) if nodes else None
 
     def _array(self, tensor: TensorProto) -> np.ndarray:
         try:
@@ -205,37 +261,67 @@ class _Interpreter:
                 raise InputError(self.where, f"the weights {tensor.name!r} hold NaN or infinite values", "train again")
         return array
 
-    def _step(self, position: int, proto: onnx.NodeProto) -> None:
+    def _step(self, position: int, proto: onnx.NodeProto, inner: bool) -> bool:
+        """Compute a node's results; return False where it is left to the host, at the network's end."""
         self.builder.path = _path(proto)
         with self._refusals(self.builder.path or proto.op_type, proto.op_type):
             if by_product := next((name for name in proto.input if name not in self.values), None):
                 raise Refusal(f"reads {by_product!r}, a mask or statistics of training", "export it in eval mode")
+            inputs = [self.values[name] for name in proto.input]
+            if any(value is HOST for value in inputs):
+                return self._leave(proto)
             if self.whole.intersection(proto.input):
                 if proto.op_type not in _MOVING:
                     raise Refusal("computes with whole numbers", "export a network whose input is float32")
                 self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape", "DequantizeLinear") else ())
             elif proto.op_type == "QuantizeLinear":
                 self.whole.update(proto.output)
-            inputs = [self.values[name] for name in proto.input]
-            depends = any(isinstance(v, Expression | Pooled) for v in inputs)
-            if proto.op_type == "Shape" and depends:
-                results: Any = self._shape(proto, inputs[0])
-            elif not depends:
-                results = self._fold(proto, inputs)
-            else:
-                operation = ONNX.get(proto.op_type)
-                if operation is None:
-                    raise Refusal("is not supported", onnx_advice(proto.op_type))
-                node = OnnxNode(proto, inputs, self.version, self.batch)
-                result = operation.read(self.builder, node)
-                named = _module(proto.input) or self.builder.path or proto.op_type
-                results = operation.label(self.builder, result, position, named)
-            results = results if isinstance(results, tuple) else (results,)
+            depends = any(is_value(v) for v in inputs)
+            if proto.op_type == "If":
+                self._branch(position, proto, inputs[0])
+                return True
+            if depends and not inner and proto.op_type != "Shape" and is_left(proto.op_type):
+                return self._leave(proto)
+            results = self._results(position, proto, inputs, depends)
             self.values.update(zip(proto.output, results, strict=False))
+        return True
 
-    def _shape(self, proto: onnx.NodeProto, value: Expression | Pooled) -> np.ndarray:
+    def _branch(self, position: int, proto: onnx.NodeProto, condition: Any) -> None:
+        """Read the branch that a constant chooses, as if it stood in the graph's place."""
+        if is_value(condition):
+            raise Refusal("chooses by the values of an activation", "let the module treat every sample alike")
+        chosen = "then_branch" if np.all(condition) else "else_branch"
+        (branch,) = (a.g for a in proto.attribute if a.name == chosen)
+        for tensor in branch.initializer:
+            self.values[tensor.name] = self._array(tensor)
+        for node in branch.node:
+            self._step(position, node, inner=True)
+        self.values.update((name, self.values[o.name]) for name, o in zip(proto.output, branch.output, strict=True))
+
+    def _leave(self, proto: onnx.NodeProto) -> bool:
+        if proto.op_type not in HOST_OPERATORS:
+            raise Refusal("is not supported", onnx_advice(proto.op_type))
+        self.values.update((name, HOST) for name in proto.output)
+        return False
+
+    def _results(self, position: int, proto: onnx.NodeProto, inputs: list[Any], depends: bool) -> tuple[Any, ...]:
+        if not depends:
+            return self._fold(proto, inputs)
+        if proto.op_type == "Shape":
+            return (self._shape(proto, inputs[0]),)
+        operation = ONNX.get(proto.op_type)
+        if operation is None:
+            raise Refusal("is not supported", onnx_advice(proto.op_type))
+        node = OnnxNode(proto, inputs, self.version, self.batch)
+        operation.check(inputs)
+        result = operation.read(self.builder, node)
+        named = _module(proto.input) or self.builder.path or proto.op_type
+        results = operation.label(self.builder, result, position, named)
+        return results if isinstance(results, tuple) else (results,)
+
+    def _shape(self, proto: onnx.NodeProto, value: AnyValue) -> np.ndarray:
         bounds = {a.name: a.i for a in proto.attribute}
-        full = np.array((self.batch, *value.shape), dtype=np.int64)
+        full = np.array(whole_shape(value, self.batch), dtype=np.int64)
         return full[bounds.get("start", 0) : bounds.get("end", len(full))]
 
     def _fold(self, proto: onnx.NodeProto, inputs: list[Any]) -> tuple[Any, ...]:
@@ -244,9 +330,10 @@ class _Interpreter:
             raise Refusal("computes with constants alone and is not supported", "export with constant folding")
         if proto.op_type in ("QuantizeLinear", "DequantizeLinear"):
             return (quantized.fold(proto, inputs),)
-        if proto.op_type in ("ConstantOfShape", "Expand"):
+        if proto.op_type in ("ConstantOfShape", "Expand", "Tile"):
             shape = inputs[0] if proto.op_type == "ConstantOfShape" else inputs[1]
-            if math.prod(int(n) for n in np.asarray(shape).ravel()) > _MAX_CONSTANT:
+            each = np.size(inputs[0]) if proto.op_type == "Tile" else 1
+            if each * math.prod(int(n) for n in np.asarray(shape).ravel()) > _MAX_CONSTANT:
                 raise Refusal("makes a constant of too many values", "export with constant folding")
         graph = helper.make_graph(
             [proto],

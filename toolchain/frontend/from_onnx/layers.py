@@ -9,6 +9,7 @@ import numpy as np
 
 from toolchain.frontend import layers
 from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.contractions import einsum
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_onnx.node import OnnxNode
 from toolchain.frontend.operations import (
@@ -54,12 +55,19 @@ def _conv(_: NetworkBuilder, node: OnnxNode) -> Value:
 @LAYERS.operation("ConvTranspose", role="weighted")
 def _conv_transpose(_: NetworkBuilder, node: OnnxNode) -> Value:
     weight = node.required(1)
-    if node.attribute("output_shape") is not None or node.attribute("auto_pad", "NOTSET") != "NOTSET":
-        raise Refusal("derives its padding from the output's shape", "export it with explicit pads")
     n = weight.ndim - 2
     stride, pairs, dilation = _windows(node, node.value.shape[1:], weight.shape[2:])
     extra = node.attribute("output_padding", (0,) * n)
     cut = tuple((before, after - e) for (before, after), e in zip(pairs, extra, strict=True))
+    auto, wanted = node.attribute("auto_pad", "NOTSET"), node.attribute("output_shape")
+    if wanted is None and auto.startswith("SAME"):
+        wanted = tuple(m * s for m, s in zip(node.value.shape[1:], stride, strict=True))
+    if wanted is not None:
+        axes = zip(wanted[-n:], node.value.shape[1:], stride, extra, dilation, weight.shape[2:], strict=True)
+        totals = [s * (m - 1) + e + d * (k - 1) + 1 - size for size, m, s, e, d, k in axes]
+        halves = [(t // 2, t - t // 2) for t in totals]
+        sides = [(b, a) if auto != "SAME_UPPER" else (a, b) for a, b in halves]
+        cut = tuple((before, after - e) for (before, after), e in zip(sides, extra, strict=True))
     return layers.transposed_convolution(
         node.value, weight, node.constant(2), stride, cut, dilation, node.attribute("group", 1)
     )
@@ -76,7 +84,7 @@ def _gemm(_: NetworkBuilder, node: OnnxNode) -> Value:
     return product if bias is None else add(product, bias, node.attribute("beta", 1.0))
 
 
-@LAYERS.operation("MatMul", role="weighted")
+@LAYERS.operation("MatMul", role="weighted", anywhere=True)
 def _matmul(_: NetworkBuilder, node: OnnxNode) -> Value:
     return matrix_product(*node.inputs)
 
@@ -92,6 +100,16 @@ def _batch_norm(_: NetworkBuilder, node: OnnxNode) -> Value:
 @LAYERS.operation("Add", "Sum")
 def _add(_: NetworkBuilder, node: OnnxNode) -> Value:
     return reduce(add, sorted(node.inputs, key=is_value, reverse=True))
+
+
+@LAYERS.operation("Mean")
+def _mean(_: NetworkBuilder, node: OnnxNode) -> Value:
+    return layers.scale(_add(_, node), np.asarray(1 / len(node.inputs)))
+
+
+@LAYERS.operation("Einsum", role="weighted")
+def _einsum(_: NetworkBuilder, node: OnnxNode) -> Value:
+    return einsum(node.attribute("equation"), node.inputs)
 
 
 @LAYERS.operation("Sub")

@@ -16,6 +16,9 @@ from toolchain.frontend.operations import OperationTable, is_value, sample_axis
 from toolchain.netlist import per_channel
 from toolchain.network import Function, X
 
+#: What clipping computes exactly, and products; the network's end reads these too.
+CLIPS = OperationTable()
+#: Other functions: at the network's end, they are left to the host.
 CURVES = OperationTable()
 
 #: ATen operations that `toolchain.network.function` knows by the same name, without parameters.
@@ -36,55 +39,55 @@ for _name in _PLAIN:
 # Clipping ----------------------------------------------------------------------------------------
 
 
-@CURVES.operation("relu")
+@CLIPS.operation("relu")
 def _relu(builder: NetworkBuilder, x: Value) -> Value:
     return builder.clip(x, 0.0, inf)
 
 
-@CURVES.operation("relu6")
+@CLIPS.operation("relu6")
 def _relu6(builder: NetworkBuilder, x: Value) -> Value:
     return builder.clip(x, 0.0, 6.0)
 
 
-@CURVES.operation("hardtanh")
+@CLIPS.operation("hardtanh")
 def _hardtanh(builder: NetworkBuilder, x: Value, low: float = -1, high: float = 1) -> Value:
     return builder.clip(x, low, high)
 
 
-@CURVES.operation("hardsigmoid")
+@CLIPS.operation("hardsigmoid")
 def _hardsigmoid(builder: NetworkBuilder, x: Value) -> Value:
     return builder.clip(layers.shift(layers.scale(x, np.asarray(1 / 6)), np.asarray(0.5)), 0.0, 1.0)
 
 
-@CURVES.operation("clamp", "clip")
+@CLIPS.operation("clamp", "clip")
 def _clamp(builder: NetworkBuilder, x: Value, low: Any = None, high: Any = None) -> Value:
     return curves.bounded(builder, x, low, high)
 
 
-@CURVES.operation("clamp_min", "maximum")
+@CLIPS.operation("clamp_min", "maximum")
 def _clamp_min(builder: NetworkBuilder, x: Any, low: Any) -> Value:
     return curves.bounded(builder, *((x, low) if is_value(x) else (low, x)), None)
 
 
-@CURVES.operation("clamp_max", "minimum")
+@CLIPS.operation("clamp_max", "minimum")
 def _clamp_max(builder: NetworkBuilder, x: Any, high: Any) -> Value:
     value, bound = (x, high) if is_value(x) else (high, x)
     return curves.bounded(builder, value, None, bound)
 
 
-@CURVES.operation("threshold")
+@CLIPS.operation("threshold")
 def _threshold(builder: NetworkBuilder, x: Value, threshold: float, value: float) -> Value:
     if threshold == value == 0:
         return builder.clip(x, 0.0, inf)
     return builder.curve(x, Function("where", (Function("gt", (X, float(threshold))), X, float(value))))
 
 
-@CURVES.operation("leaky_relu")
+@CLIPS.operation("leaky_relu")
 def _leaky_relu(builder: NetworkBuilder, x: Value, slope: float = 0.01) -> Value:
     return curves.leaky_relu(builder, x, slope)
 
 
-@CURVES.operation("rrelu")
+@CLIPS.operation("rrelu")
 def _rrelu(
     builder: NetworkBuilder, x: Value, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
 ) -> Value:
@@ -93,7 +96,7 @@ def _rrelu(
     return curves.leaky_relu(builder, x, (lower + upper) / 2)
 
 
-@CURVES.operation("prelu", "_prelu_kernel")
+@CLIPS.operation("prelu", "_prelu_kernel")
 def _prelu(builder: NetworkBuilder, x: Value, slope: Tensor) -> Value:
     slopes = fixed(slope).ravel()
     return curves.leaky_relu(builder, x, slopes if slopes.size == 1 else per_channel(slopes, x.shape))
@@ -133,7 +136,7 @@ def _hardshrink(builder: NetworkBuilder, x: Value, bound: float = 0.5) -> Value:
     return curves.curve(builder, x, "hardshrink", bound)
 
 
-@CURVES.operation("softshrink")
+@CLIPS.operation("softshrink")
 def _softshrink(builder: NetworkBuilder, x: Value, bound: float = 0.5) -> Value:
     above = builder.clip(x.shift(-float(bound)), 0.0, inf)
     below = builder.clip(layers.scale(x, np.asarray(-1.0)).shift(-float(bound)), 0.0, inf)
@@ -169,12 +172,17 @@ for _name in ("gt", "ge", "lt", "le"):
     CURVES.operation(_name)(_comparison(_name))
 
 
-@CURVES.operation("where")
+@CLIPS.operation("where")
 def _where(builder: NetworkBuilder, condition: Any, x: Any, y: Any) -> Value:
-    return curves.compared(builder, "where", condition, x, y)
+    return curves.chosen(builder, condition, x, y)
 
 
-@CURVES.operation("fake_quantize_per_tensor_affine")
+@CLIPS.operation("masked_fill")
+def _masked_fill(builder: NetworkBuilder, x: Any, mask: Any, fill: Any) -> Value:
+    return curves.chosen(builder, mask, fill, x)
+
+
+@CLIPS.operation("fake_quantize_per_tensor_affine")
 def _fake_quantize(builder: NetworkBuilder, x: Value, scale: Any, zero: Any, least: int, most: int) -> Value:
     step, origin = float(scale), float(zero)
     return curves.fake_quantized(builder, x, (least - origin) * step, (most - origin) * step)
@@ -183,12 +191,12 @@ def _fake_quantize(builder: NetworkBuilder, x: Value, scale: Any, zero: Any, lea
 # Products ----------------------------------------------------------------------------------------
 
 
-@CURVES.operation("mul", role="affine")
+@CLIPS.operation("mul", role="affine")
 def _mul(builder: NetworkBuilder, x: Any, y: Any) -> Value:
     return curves.product(builder, x, y)
 
 
-@CURVES.operation("div", role="affine")
+@CLIPS.operation("div", role="affine")
 def _div(builder: NetworkBuilder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Value:
     quotient = curves.quotient(builder, x, y)
     if rounding_mode is None:
@@ -196,6 +204,6 @@ def _div(builder: NetworkBuilder, x: Any, y: Any, *, rounding_mode: str | None =
     return curves.curve(builder, settled(quotient), {"floor": "floor", "trunc": "trunc"}[rounding_mode])
 
 
-@CURVES.operation("glu")
+@CLIPS.operation("glu")
 def _glu(builder: NetworkBuilder, x: Value, dim: int = -1) -> Value:
     return curves.gated_linear_unit(builder, x, sample_axis(x, dim))

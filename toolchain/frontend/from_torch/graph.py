@@ -12,12 +12,13 @@ The exported graph is then interpreted: tensors that depend on the input are exp
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import logging
 import operator
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -25,25 +26,32 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from toolchain.frontend.advice import UNSUPPORTED_LAYERS, advice
+from toolchain.frontend.advice import LIST, UNSUPPORTED_LAYERS, advice
+from toolchain.frontend.batch_axis import whole_shape
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.construction import BATCH
-from toolchain.frontend.expression import MAX_VALUES, Expression, Pooled, Refusal
-from toolchain.frontend.from_torch.curves import CURVES
+from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
+from toolchain.frontend.expression import MAX_VALUES, Refusal
+from toolchain.frontend.from_torch.curves import CLIPS, CURVES
 from toolchain.frontend.from_torch.fake_quantization import plain_fake_quantization
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
+from toolchain.frontend.from_torch.resampling import RESAMPLING
+from toolchain.frontend.from_torch.tail import is_host, is_left, step_of, tail_of
 from toolchain.frontend.from_torch.weights import check_weights, tensors
-from toolchain.frontend.operations import Operation, refusals
-from toolchain.netlist import InputError, UnsupportedError
+from toolchain.frontend.operations import Operation, is_value, leaves, refusals
+from toolchain.netlist import InputError, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
 
 #: What is read, by ATen name.
-ATEN = {**LAYERS, **CURVES, **POOLING, **MOVES}
+ATEN = {**LAYERS, **CLIPS, **CURVES, **POOLING, **RESAMPLING, **MOVES}
+
+#: What a value is that the host computes.
+HOST = object()
 
 
-def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork:
+def read_module(module: nn.Module, input_shape: tuple[int, ...], outputs: Sequence[str] = ()) -> FloatNetwork:
     """Read a trained module, in eval mode, as units and linear connections.
 
     Parameters
@@ -53,6 +61,8 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
         left as it is.
     input_shape : tuple of int
         (C, H, W), (C, L) or (features,).
+    outputs : sequence of str
+        Paths of modules whose results end the network; by default it returns what forward does.
 
     Returns
     -------
@@ -64,18 +74,14 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
     UnsupportedError
         For a layer that cannot be expressed; names the module's path, the operation and a way out.
     InputError
-        When the module cannot be run on such an input, or a weight is not finite.
+        When the module cannot be run on such an input, a weight is not finite, or there is no module of such a path.
     """
     check_weights(module)
     dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
     example = torch.zeros(BATCH, *input_shape, dtype=dtypes[0] if dtypes else torch.float32)
     where = type(module).__name__
-    with (
-        _eval_mode(module),
-        plain_fake_quantization(module),
-        torch.no_grad(),
-        redirect_stdout(sys.stderr),
-    ):  # results alone belong to stdout
+    quiet = redirect_stdout(sys.stderr)  # results alone belong to stdout
+    with _eval_mode(module), plain_fake_quantization(module), torch.no_grad(), quiet:
         try:
             module(example)
         except (Exception, SystemExit) as error:
@@ -87,7 +93,7 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...]) -> FloatNetwork
                 else "check the input shape, or pass a module that takes one tensor",
             ) from error
         program = export(module, example, where)
-    return interpret(program, input_shape, type(module).__qualname__, state_hash(module))
+    return interpret(program, input_shape, type(module).__qualname__, state_hash(module), outputs=outputs)
 
 
 def state_hash(module: nn.Module) -> str:
@@ -129,6 +135,8 @@ def export(module: nn.Module, example: Tensor, where: str) -> torch.export.Expor
     with torch.no_grad(), _quiet():
         try:
             program: torch.export.ExportedProgram = torch.export.export(module, (example,)).run_decompositions({})
+            while table := _composites(program):  # what an operation comes apart into may come apart, too
+                program = program.run_decompositions(table)
         except Exception as error:
             raise UnsupportedError(
                 where,
@@ -136,6 +144,26 @@ def export(module: nn.Module, example: Tensor, where: str) -> torch.export.Expor
                 "remove control flow that depends on values, and code that leaves PyTorch",
             ) from error
     return program
+
+
+def _composites(program: torch.export.ExportedProgram) -> dict[Any, Callable[..., Any]]:
+    """Return how operations that are not read come apart into others, by PyTorch's own definitions."""
+    inputs = program.graph_signature.user_inputs
+    reached: set[Node] = set()
+    unknown = set()
+    for node in program.graph.nodes:
+        if node.name in inputs or reached.intersection(node.all_input_nodes):
+            reached.add(node)
+            if node.op == "call_function" and not _is_known(node):
+                unknown.add(node.target)
+    known = torch.export.default_decompositions() if unknown else {}
+    return {target: known[target] for target in unknown if target in known}
+
+
+def _is_known(node: Node) -> bool:
+    """Return whether an operation is read, left to the host, or refused with advice."""
+    name = _operation_name(node)
+    return name in ATEN or is_host(name) or name.startswith(("sym_", "_assert")) or advice(name) != LIST
 
 
 def _first_line(error: BaseException) -> str:
@@ -149,24 +177,108 @@ def interpret(
     name: str,
     weights_sha256: str,
     batch: int = BATCH,
+    outputs: Sequence[str] = (),
 ) -> FloatNetwork:
     """Build the float network of an exported, functionalised program, traced with a batch of `batch`."""
     builder = NetworkBuilder(input_shape, batch)
     values = _placeholders(program, builder)
-    for position, node in enumerate(program.graph.nodes):
-        if node.op != "call_function":
-            continue
+    ends = _ends(program, outputs)
+    calls = [n for n in program.graph.nodes if n.op == "call_function"]
+    steps = [step_of(n, _operation_name(n)) for n in calls]
+    needed = sorted(needed_steps(steps, ends))
+    calls, steps = [calls[i] for i in needed], [steps[i] for i in needed]
+    inner = inner_steps(steps)
+    host = set()
+    for position, node in enumerate(calls):
         builder.path = _module_path(node)
         with refusals(builder.path or "forward", _spelling(node)):
-            values[node] = _evaluate(node, position, values, builder)
-    (result,) = (n for n in program.graph.nodes if n.op == "output")
+            if _goes_to_host(node, values, position in inner):
+                values[node] = HOST
+                host.add(position)
+            else:
+                values[node] = _evaluate(node, position, values, builder)
+
+    def is_flat(node: Any) -> bool | None:
+        return len(whole_shape(values[node], batch)) == 2 if is_value(values[node]) else None
+
+    taken = [calls[i] for i in sorted(tail_steps(steps, frozenset(host), ends, is_flat))]
     builder.path = ""
     with refusals("forward", "its result"):
-        for value in _results(result, values):
-            if not isinstance(value, Expression | Pooled):
-                raise Refusal("is a constant that does not depend on the input", "return what the network computes")
-            builder.output(value)
-        return builder.network(name, weights_sha256)
+        tail = _read_out(taken, ends, values, builder)
+        return builder.network(name, weights_sha256, tail)
+
+
+def _goes_to_host(node: Node, values: dict[Node, Any], inner: bool) -> bool:
+    """Return whether the host computes a node: at the end, where no neuron could, or reading what the host computes.
+
+    Raises
+    ------
+    Refusal
+        When it reads what the host computes, and the host does not compute it.
+    """
+    name = _operation_name(node)
+    read = [values[n] for n in node.all_input_nodes]
+    after = any(value is HOST for value in read)
+    left = not inner and is_left(name) and any(map(is_value, leaves(read)))
+    if not after and not (left and not any(layer in UNSUPPORTED_LAYERS for layer in _layers(node))):
+        return False
+    if not is_host(name):
+        raise Refusal("is not supported", advice(name))
+    return True
+
+
+def _read_out(taken: list[Node], ends: list[Node], values: dict[Node, Any], builder: NetworkBuilder) -> Tail | None:
+    """Close what the host reads, and what the network returns, into outputs; return the tail behind them."""
+    asked = [n for node in taken for n in node.all_input_nodes if is_value(values[n]) and n not in taken]
+    readouts: dict[Node, str] = {}
+    for node in dict.fromkeys([*asked, *(n for n in ends if n not in taken)]) if taken else ends:
+        value: Any = values.get(node)
+        if not is_value(value):
+            raise Refusal("is a constant that does not depend on the input", "return what the network computes")
+        readouts[node] = builder.output(value)
+    return tail_of(taken, readouts, ends, values, builder.batch) if taken else None
+
+
+def _ends(program: torch.export.ExportedProgram, outputs: Sequence[str]) -> list[Node]:
+    """Return the nodes that a network returns: its own, or those of the modules and nodes named.
+
+    Raises
+    ------
+    InputError
+        When there is no module or node of such a name.
+    Refusal
+        When a result is no tensor.
+    """
+    (result,) = (n for n in program.graph.nodes if n.op == "output")
+    if not outputs:
+        returned = [a for a in leaves(result.args) if a is not None]
+        if not all(isinstance(a, Node) for a in returned):
+            raise UnsupportedError(
+                "forward",
+                "its result is a constant that does not depend on the input",
+                "return what the network computes",
+            )
+        return returned
+    found: list[Node] = []
+    for name in outputs:
+        calls = [n for n in program.graph.nodes if n.op == "call_function"]
+        ends = [n for n in calls if n.name == name or _leaves_module(n, name)]
+        if not ends:
+            paths = list(dict.fromkeys(map(_module_path, calls)))
+            near = difflib.get_close_matches(name, paths) or paths[-5:]
+            raise InputError("outputs", f"{name!r} found, no module of that path", f"there are {', '.join(near)}")
+        found += ends
+    return list(dict.fromkeys(found))
+
+
+def _leaves_module(node: Node, path: str) -> bool:
+    """Return whether a node's result leaves the module at a path."""
+
+    def inside(n: Node) -> bool:
+        stack = n.meta.get("nn_module_stack") or {}
+        return any(str(place) == path for place, _ in stack.values())
+
+    return inside(node) and not all(inside(user) for user in node.users)
 
 
 def _placeholders(program: torch.export.ExportedProgram, builder: NetworkBuilder) -> dict[Node, Any]:
@@ -200,12 +312,12 @@ def _double(tensor: Tensor) -> Tensor:
 
 
 def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: NetworkBuilder) -> Any:
-    for made in _leaves(node.meta.get("val")):
+    for made in leaves(node.meta.get("val")):
         if isinstance(made, Tensor) and made.numel() > MAX_VALUES * builder.batch:
             raise Refusal(f"makes {tuple(made.shape)}, too many values", "make the network or its input smaller")
     args: Any = torch.fx.node.map_arg(node.args, values.__getitem__)
     kwargs: Any = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
-    if not any(isinstance(a, Expression | Pooled) for a in _leaves((args, kwargs))):
+    if not any(is_value(a) for a in leaves((args, kwargs))):
         return _constant(node, args, kwargs)
     if node.target is operator.getitem:
         return args[0][args[1]]
@@ -215,18 +327,9 @@ def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: Netwo
     operation: Operation | None = ATEN.get(_operation_name(node))
     if operation is None:
         raise Refusal("is not supported", advice(_operation_name(node)))
+    operation.check((args, kwargs))
     result = operation.read(builder, *args, **kwargs)
     return operation.label(builder, result, position, builder.path or node.name)
-
-
-def _leaves(tree: Any) -> Iterator[Any]:
-    if isinstance(tree, tuple | list):
-        for item in tree:
-            yield from _leaves(item)
-    elif isinstance(tree, dict):
-        yield from _leaves(list(tree.values()))
-    else:
-        yield tree
 
 
 def _constant(node: Node, args: Any, kwargs: Any) -> Any:
@@ -238,10 +341,6 @@ def _constant(node: Node, args: Any, kwargs: Any) -> Any:
     with torch.no_grad():
         result = target(*args, **kwargs)
     return _double(result) if isinstance(result, Tensor) else result
-
-
-def _results(node: Node, values: dict[Node, Any]) -> list[Any]:
-    return [values.get(a) if isinstance(a, Node) else a for a in _leaves(node.args) if a is not None]
 
 
 def _operation_name(node: Node) -> str:

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from toolchain.frontend import layers
 from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.contractions import einsum
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_torch.arguments import fixed, optional_fixed, per_axis, per_side
 from toolchain.frontend.operations import (
     OperationTable,
     add,
+    is_value,
     matrix_product,
 )
 from toolchain.netlist import Pairs
@@ -69,7 +71,7 @@ def _linear(_: NetworkBuilder, x: Value, weight: Tensor, bias: Tensor | None = N
     return layers.linear(x, w, b)
 
 
-@LAYERS.operation("matmul", "mm", role="weighted")
+@LAYERS.operation("matmul", "mm", role="weighted", anywhere=True)
 def _matmul(_: NetworkBuilder, x: Any, y: Any) -> Value:
     return matrix_product(x, y)
 
@@ -87,6 +89,16 @@ def _batch_norm(_: NetworkBuilder, x: Value, weight: Any, bias: Any, mean: Any, 
     if len(rest) == 2:  # _native_batch_norm_legit_no_training(momentum, eps) returns three tensors
         return (layers.normalization(x, optional_fixed(weight), optional_fixed(bias), mu, var, rest[1]), None, None)
     return layers.normalization(x, optional_fixed(weight), optional_fixed(bias), mu, var, rest[2])
+
+
+@LAYERS.operation("bmm", role="weighted")
+def _bmm(_: NetworkBuilder, x: Any, y: Any) -> Value:
+    return matrix_product(x, y)
+
+
+@LAYERS.operation("einsum", role="weighted")
+def _einsum(_: NetworkBuilder, equation: str, operands: Any, **options: Any) -> Value:
+    return einsum(equation, [o if is_value(o) else np.asarray(o) for o in operands])
 
 
 # Arithmetic --------------------------------------------------------------------------------------

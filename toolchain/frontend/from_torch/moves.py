@@ -11,10 +11,20 @@ from torch import Tensor
 
 from toolchain.frontend import layers
 from toolchain.frontend.advice import ACTIVE_DROPOUT
+from toolchain.frontend.batch_axis import AnyValue, permute, reshape, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_torch.arguments import stay_floating
-from toolchain.frontend.operations import OperationTable, join, permute, reshape, sample_axis, squeeze, take, unsqueeze
+from toolchain.frontend.operations import (
+    OperationTable,
+    is_value,
+    join,
+    sample_axis,
+    select,
+    squeeze,
+    take,
+    unsqueeze,
+)
 from toolchain.netlist import Permute
 
 MOVES = OperationTable()
@@ -27,8 +37,8 @@ def _dropout(_: NetworkBuilder, x: Value, p: float, train: bool) -> Value:
     return x
 
 
-@MOVES.operation("clone", "contiguous", "alias", "detach", "lift_fresh_copy")
-def _same(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
+@MOVES.operation("clone", "contiguous", "alias", "detach", "lift_fresh_copy", anywhere=True)
+def _same(_: NetworkBuilder, x: AnyValue, *rest: Any, **options: Any) -> AnyValue:
     return x
 
 
@@ -54,14 +64,14 @@ def _nothing(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> None:
     return None
 
 
-@MOVES.operation("_to_copy", "to")
-def _to_copy(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> Value:
+@MOVES.operation("_to_copy", "to", anywhere=True)
+def _to_copy(_: NetworkBuilder, x: AnyValue, *rest: Any, **options: Any) -> AnyValue:
     stay_floating(options.get("dtype") or next((r for r in rest if isinstance(r, torch.dtype)), None))
     return x
 
 
-@MOVES.operation("view", "reshape", "_unsafe_view", "_reshape_copy", "view_copy")
-def _reshape(builder: NetworkBuilder, x: Value, size: Sequence[int]) -> Value:
+@MOVES.operation("view", "reshape", "_unsafe_view", "_reshape_copy", "view_copy", anywhere=True)
+def _reshape(builder: NetworkBuilder, x: AnyValue, size: Sequence[int]) -> AnyValue:
     return reshape(x, size, builder.batch)
 
 
@@ -78,41 +88,38 @@ def _unflatten(_: NetworkBuilder, x: Value, dim: int, sizes: Sequence[int]) -> V
     return layers.reshape(x, (*x.shape[:axis], *inferred, *x.shape[axis + 1 :]))
 
 
-@MOVES.operation("squeeze")
-def _squeeze(builder: NetworkBuilder, x: Value, dim: Any = None) -> Value:
-    rank = len(x.shape) + 1
-    dims = None if dim is None else [d % rank - 1 for d in ([dim] if isinstance(dim, int) else dim)]
-    return squeeze(x, dims, builder.batch)
+@MOVES.operation("squeeze", anywhere=True)
+def _squeeze(builder: NetworkBuilder, x: AnyValue, dim: Any = None) -> AnyValue:
+    return squeeze(x, [dim] if isinstance(dim, int) else dim, builder.batch)
 
 
-@MOVES.operation("unsqueeze")
-def _unsqueeze(_: NetworkBuilder, x: Value, dim: int) -> Value:
-    return unsqueeze(x, [dim])
+@MOVES.operation("unsqueeze", anywhere=True)
+def _unsqueeze(builder: NetworkBuilder, x: AnyValue, dim: int) -> AnyValue:
+    return unsqueeze(x, [dim], builder.batch)
 
 
-@MOVES.operation("permute")
-def _permute(_: NetworkBuilder, x: Value, dims: Sequence[int]) -> Value:
-    return permute(x, dims)
+@MOVES.operation("permute", anywhere=True)
+def _permute(builder: NetworkBuilder, x: AnyValue, dims: Sequence[int]) -> AnyValue:
+    return permute(x, dims, builder.batch)
 
 
-@MOVES.operation("transpose", "swapaxes")
-def _transpose(_: NetworkBuilder, x: Value, first: int, second: int) -> Value:
-    a, b = sample_axis(x, first), sample_axis(x, second)
-    axes = list(range(len(x.shape)))
-    axes[a], axes[b] = b, a
-    return x.through(Permute(tuple(axes)))
+@MOVES.operation("transpose", "swapaxes", anywhere=True)
+def _transpose(builder: NetworkBuilder, x: AnyValue, first: int, second: int) -> AnyValue:
+    dims = list(range(len(whole_shape(x, builder.batch))))
+    dims[first], dims[second] = dims[second], dims[first]
+    return permute(x, dims, builder.batch)
 
 
-@MOVES.operation("slice")
+@MOVES.operation("slice", anywhere=True)
 def _slice(
-    builder: NetworkBuilder, x: Value, dim: int = 0, start: Any = None, stop: Any = None, step: int = 1
-) -> Value:
+    builder: NetworkBuilder, x: AnyValue, dim: int = 0, start: Any = None, stop: Any = None, step: int = 1
+) -> AnyValue:
     return take(x, dim, start, stop, step, builder.batch)
 
 
-@MOVES.operation("select")
-def _select(_: NetworkBuilder, x: Value, dim: int, index: int) -> Value:
-    return layers.select(x, sample_axis(x, dim), index)
+@MOVES.operation("select", anywhere=True)
+def _select(builder: NetworkBuilder, x: AnyValue, dim: int, index: int) -> AnyValue:
+    return select(x, dim, index, builder.batch)
 
 
 @MOVES.operation("split", "split_with_sizes", "chunk")
@@ -124,10 +131,9 @@ def _split(_: NetworkBuilder, x: Value, sizes: Any, dim: int = 0) -> tuple[Value
     return layers.split(x, axis, sizes)
 
 
-@MOVES.operation("unbind")
-def _unbind(_: NetworkBuilder, x: Value, dim: int = 0) -> tuple[Value, ...]:
-    axis = sample_axis(x, dim)
-    return tuple(layers.select(x, axis, i) for i in range(x.shape[axis]))
+@MOVES.operation("unbind", anywhere=True)
+def _unbind(builder: NetworkBuilder, x: AnyValue, dim: int = 0) -> tuple[AnyValue, ...]:
+    return tuple(select(x, dim, i, builder.batch) for i in range(whole_shape(x, builder.batch)[dim]))
 
 
 @MOVES.operation("cat", "concat", "concatenate")
@@ -135,19 +141,14 @@ def _cat(_: NetworkBuilder, parts: Sequence[Any], dim: int = 0) -> Value:
     return join(parts, dim)
 
 
-@MOVES.operation("pad", "constant_pad_nd")
-def _pad(_: NetworkBuilder, x: Value, pad: Sequence[int], mode: Any = "constant", value: Any = None) -> Value:
-    fill = mode if isinstance(mode, int | float) else value
-    if isinstance(mode, str) and mode != "constant":
-        raise Refusal(f"pads by {mode!r}", "pad with zeros")
-    if fill:
-        raise Refusal(f"pads with {fill}", "pad with zeros")
-    around = [(0, 0)] * (len(x.shape) + 1)
-    for i in range(len(pad) // 2):
-        around[-1 - i] = (pad[2 * i], pad[2 * i + 1])
-    if around[0] != (0, 0):
-        sample_axis(x, 0)
-    return layers.pad(x, tuple(around[1:]))
+@MOVES.operation("stack")
+def _stack(builder: NetworkBuilder, parts: Sequence[Any], dim: int = 0) -> Value:
+    rank = next(len(whole_shape(p, builder.batch)) for p in parts if is_value(p))
+    at = dim % (rank + 1)
+    if at == 0:
+        raise Refusal("adds an axis before the batch", "keep the batch axis first")
+    lifted = [unsqueeze(p, [at], builder.batch) if is_value(p) else np.expand_dims(p, at) for p in parts]
+    return join(lifted, at)
 
 
 @MOVES.operation("pixel_shuffle")

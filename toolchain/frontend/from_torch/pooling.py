@@ -6,7 +6,7 @@ from typing import Any
 
 from toolchain.frontend import curves, layers
 from toolchain.frontend.builder import NetworkBuilder
-from toolchain.frontend.expression import Refusal, Value
+from toolchain.frontend.expression import Value
 from toolchain.frontend.from_torch.arguments import per_axis, per_side, stay_floating
 from toolchain.frontend.operations import OperationTable, is_value, sample_axes
 from toolchain.netlist import Pairs
@@ -87,24 +87,3 @@ def _max(builder: NetworkBuilder, x: Value, dim: Any = None, keepdim: bool = Fal
     if is_value(dim):
         return curves.greatest(builder, x, dim)
     return (layers.reduce_axes(builder, x, sample_axes(x, dim), "max", keepdim), None)
-
-
-@POOLING.operation("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")
-def _nearest(_: NetworkBuilder, x: Value, output: Any, *factors: Any) -> Value:
-    return layers.upsample_nearest(x, _upsampled(x, output, factors))
-
-
-@POOLING.operation("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
-def _linear_upsampling(_: NetworkBuilder, x: Value, output: Any, align_corners: bool, *factors: Any) -> Value:
-    if align_corners:
-        raise Refusal("has align_corners=True", "use align_corners=False")
-    return layers.upsample_linear(x, _upsampled(x, output, factors))
-
-
-def _upsampled(x: Value, output: Any, factors: Any) -> tuple[int, ...]:
-    scales = next((f for f in factors if f is not None), None)
-    if output is not None:
-        return tuple(output)
-    if scales is None or any(f != int(f) for f in scales):
-        raise Refusal(f"resamples by {scales}", "use a whole-number scale factor")
-    return tuple(n * int(f) for n, f in zip(x.shape[1:], scales, strict=True))

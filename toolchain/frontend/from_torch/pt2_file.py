@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from toolchain.frontend.advice import advice
 from toolchain.frontend.from_torch.graph import ATEN, export, interpret, state_hash
+from toolchain.frontend.from_torch.tail import HOST
 from toolchain.frontend.from_torch.weights import check_weights
 from toolchain.frontend.input_shape import settle_input
 from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
@@ -55,7 +56,7 @@ _DAMAGE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError
 _SAVE = "save it with torch.export.save(torch.export.export(model.eval(), (x,)), path), PyTorch 2.8 or newer"
 
 
-def read_pt2(path: str | Path, input_shape: tuple[int, ...] | None = None) -> FloatNetwork:
+def read_pt2(path: str | Path, input_shape: tuple[int, ...] | None = None, outputs: Sequence[str] = ()) -> FloatNetwork:
     """Read a file of torch.export.save.
 
     Parameters
@@ -63,6 +64,8 @@ def read_pt2(path: str | Path, input_shape: tuple[int, ...] | None = None) -> Fl
     path : str or Path
     input_shape : tuple of int, optional
         Without the batch axis; needed only where the file leaves axes open.
+    outputs : sequence of str
+        As `read_module` takes them.
 
     Raises
     ------
@@ -86,7 +89,7 @@ def read_pt2(path: str | Path, input_shape: tuple[int, ...] | None = None) -> Fl
     network.eval()
     check_weights(network)
     exported = export(network, example, where)
-    return interpret(exported, shape, f"pt2:{Path(path).stem}", state_hash(network), batch)
+    return interpret(exported, shape, f"pt2:{Path(path).stem}", state_hash(network), batch, outputs)
 
 
 @contextmanager
@@ -209,7 +212,8 @@ class _Program(nn.Module):
         if path.startswith("_empty_nn_module_stack"):
             path = ""
         base = match[1] if match else node["target"]
-        if match is None or (base not in _HELPERS and base not in ATEN and base.rstrip("_") not in ATEN):
+        known = _HELPERS | ATEN.keys() | HOST
+        if match is None or (base not in known and base.rstrip("_") not in known):
             raise UnsupportedError(path or "forward", f"{base} is not supported", advice(base.rstrip("_")))
         target = getattr(getattr(torch.ops.aten, match[1]), match[2])
         given = {a["name"]: a["arg"] for a in node["inputs"]}

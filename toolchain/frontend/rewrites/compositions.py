@@ -22,6 +22,7 @@ from toolchain.netlist import (
     Operator,
     Pairs,
     Reshape,
+    Scale,
     Shape,
     Weighted,
     adjoint,
@@ -32,6 +33,8 @@ from toolchain.netlist import (
 #: 3 x 3 behind another between 16 channels has 6,400, a matrix from 16 x 32 x 32 values to 10 classes 163,840.
 _SMALL_KERNEL, _SMALL_MATRIX = 2**14, 2**18
 _GROWTH = 2
+#: Inputs of a composed matrix, at most: the work of fitting it in calibration grows with their square.
+_INPUTS = 2**12
 
 
 @neighbours
@@ -43,7 +46,7 @@ def matrix_of_a_matrix(first: Linear, second: Linear, shape: Shape) -> Chain:
 @rule
 def matrix_behind_a_weight(chain: Chain, position: int, shapes: tuple[Shape, ...]) -> Rewritten:
     """``W -> M -> Linear = Reshape -> Linear``: the matrix of all of them, where that is small."""
-    if not isinstance(chain[position], Conv | ConvTranspose):
+    if not isinstance(chain[position], Conv | ConvTranspose | Scale):
         return None
     end = next((i for i in range(position + 1, len(chain)) if isinstance(chain[i], Weighted)), position)
     last = chain[end]
@@ -51,7 +54,8 @@ def matrix_behind_a_weight(chain: Chain, position: int, shapes: tuple[Shape, ...
         return None
     shape, between = shapes[position], chain[position : end + 1]
     numbers = last.weight.shape[0] * prod(shape)
-    if not _is_worth_it(numbers, between, _SMALL_MATRIX) or numbers > fan_out(between, shape).sum():
+    small = _is_worth_it(numbers, between, _SMALL_MATRIX) and prod(shape) <= _INPUTS
+    if not small or numbers > fan_out(between, shape).sum():
         return None
     rows = last.weight
     for operator, before in zip(reversed(chain[position:end]), reversed(shapes[position:end]), strict=True):
