@@ -66,7 +66,7 @@ def leaky_fields(netlist: Netlist, target: Target) -> Iterator[Violation]:
 
 
 def leaky_currents(netlist: Netlist, target: Target) -> Iterator[Violation]:
-    """Require that the sum of one timestep's synapses into a leaky neuron fits the accumulator, in units of a weight."""
+    """Require that a timestep's synapses into a leaky neuron fit the accumulator, in units of a weight."""
     if target.accumulator_bits is None:
         return
     unit = 0 if target.unit_exponents is None else target.unit_exponents[1]
