@@ -282,7 +282,7 @@ def test_modules_of_quantisation_aware_training(backend):
     torch.manual_seed(0)
     module = nn.Sequential(quantization.QuantStub(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
     module.qconfig = quantization.get_default_qat_qconfig(backend)
-    quantization.prepare_qat(quantization.fuse_modules_qat(module.train(), [["1", "2"]]), inplace=True)
+    module = quantization.prepare_qat(quantization.fuse_modules_qat(module.train(), [["1", "2"]]))
     for _ in range(4):
         module(torch.randn(32, *SHAPE))
     before = {k: v.clone() for k, v in module.state_dict().items()}

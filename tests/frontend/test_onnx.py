@@ -63,6 +63,9 @@ def convert_model(proto, tmp_path, shape=None):
 W, B = array(4, 3, 3, 3), array(4)
 CONV = ("Conv", "x w b", "c", {})
 RELU = ("Relu", "c", "r", {})
+#: Weights behind an activation, which the host would compute at the network's end.
+AFTER = ("Conv", "a k", "y", {})
+K = array(2, 4, 1, 1)
 
 
 def i64(*values):
@@ -85,21 +88,21 @@ SPELLINGS = {
     "max_of_three": ([CONV, RELU, ("Neg", "c", "n", {}), ("Max", "c r n", "y", {})], {}, {}),
     "min_of_two_layers": ([CONV, ("Conv", "x v b", "d", {}), ("Min", "c d", "y", {})], {"v": array(4, 3, 3, 3)}, {}),
     "min_without_floor": ([CONV, ("Min", "c one", "y", {})], {"one": np.float32(1)}, {}),
-    "leaky_relu": ([CONV, ("LeakyRelu", "c", "y", {"alpha": 0.2})], {}, {}),
-    "prelu": ([CONV, ("PRelu", "c a", "y", {})], {"a": array(4, 1, 1)}, {}),
-    "abs": ([CONV, ("Abs", "c", "y", {})], {}, {}),
-    "hard_sigmoid": ([CONV, ("HardSigmoid", "c", "y", {"alpha": 0.3})], {}, {}),
-    "elu": ([CONV, ("Elu", "c", "y", {"alpha": 0.7})], {}, {}),
-    "celu": ([CONV, ("Celu", "c", "y", {"alpha": 0.7})], {}, {}),
-    "selu": ([CONV, ("Selu", "c", "y", {"alpha": 1.5, "gamma": 1.2})], {}, {}),
-    "gelu": ([CONV, ("Gelu", "c", "y", {"approximate": "tanh"})], {}, {"version": 20}),
-    "softplus": ([CONV, ("Softplus", "c", "y", {})], {}, {}),
-    "softsign": ([CONV, ("Softsign", "c", "y", {})], {}, {}),
-    "shrink": ([CONV, ("Shrink", "c", "y", {"lambd": 0.4, "bias": 0.2})], {}, {}),
-    "thresholded_relu": ([CONV, ("ThresholdedRelu", "c", "y", {"alpha": 0.4})], {}, {}),
-    "silu_as_product": ([CONV, ("Sigmoid", "c", "s", {}), ("Mul", "s c", "y", {})], {}, {}),
+    "leaky_relu": ([CONV, ("LeakyRelu", "c", "a", {"alpha": 0.2}), AFTER], {}, {}),
+    "prelu": ([CONV, ("PRelu", "c p", "a", {}), AFTER], {"p": array(4, 1, 1)}, {}),
+    "abs": ([CONV, ("Abs", "c", "a", {}), AFTER], {}, {}),
+    "hard_sigmoid": ([CONV, ("HardSigmoid", "c", "a", {"alpha": 0.3}), AFTER], {}, {}),
+    "elu": ([CONV, ("Elu", "c", "a", {"alpha": 0.7}), AFTER], {}, {}),
+    "celu": ([CONV, ("Celu", "c", "a", {"alpha": 0.7}), AFTER], {}, {}),
+    "selu": ([CONV, ("Selu", "c", "a", {"alpha": 1.5, "gamma": 1.2}), AFTER], {}, {}),
+    "gelu": ([CONV, ("Gelu", "c", "a", {"approximate": "tanh"}), AFTER], {}, {"version": 20}),
+    "softplus": ([CONV, ("Softplus", "c", "a", {}), AFTER], {}, {}),
+    "softsign": ([CONV, ("Softsign", "c", "a", {}), AFTER], {}, {}),
+    "shrink": ([CONV, ("Shrink", "c", "a", {"lambd": 0.4, "bias": 0.2}), AFTER], {}, {}),
+    "thresholded_relu": ([CONV, ("ThresholdedRelu", "c", "a", {"alpha": 0.4}), AFTER], {}, {}),
+    "silu_as_product": ([CONV, ("Sigmoid", "c", "s", {}), ("Mul", "s c", "a", {}), AFTER], {}, {}),
     "silu_as_quotient": (
-        [CONV, ("Neg", "c", "n", {}), ("Exp", "n", "e", {}), ("Add", "e one", "d", {}), ("Div", "c d", "y", {})],
+        [CONV, ("Neg", "c", "n", {}), ("Exp", "n", "e", {}), ("Add", "e one", "d", {}), ("Div", "c d", "a", {}), AFTER],
         {"one": np.float32(1)},
         {},
     ),
@@ -115,12 +118,19 @@ SPELLINGS = {
         {},
     ),
     "leaky_as_choice": (
-        [CONV, ("Greater", "c zero", "g", {}), ("Mul", "c tenth", "t", {}), ("Where", "g c t", "y", {})],
+        [CONV, ("Greater", "c zero", "g", {}), ("Mul", "c tenth", "t", {}), ("Where", "g c t", "a", {}), AFTER],
         {"zero": np.float32(0), "tenth": np.float32(0.1)},
         {},
     ),
     "squeeze_and_excitation": (
-        [CONV, RELU, ("GlobalAveragePool", "r", "g", {}), ("HardSigmoid", "g", "s", {}), ("Mul", "r s", "y", {})],
+        [
+            CONV,
+            RELU,
+            ("GlobalAveragePool", "r", "g", {}),
+            ("HardSigmoid", "g", "s", {}),
+            ("Mul", "r s", "a", {}),
+            AFTER,
+        ],
         {},
         {},
     ),
@@ -312,6 +322,7 @@ SPELLINGS = {
 def test_spelling(name, tmp_path):
     nodes, weights, options = SPELLINGS[name]
     used = {"w": W, "b": B} if any("w" in n[1].split() for n in nodes) else {}
+    used |= {"k": K} if AFTER in nodes else {}
     proto = model(nodes, **options, **used, **weights)
     network = convert_model(proto, tmp_path)
     x = RNG.standard_normal((2, *network.source.shape)).astype(np.float32)
@@ -346,7 +357,7 @@ REFUSED = {
         ["node1", "QuantizeLinear", "per tensor"],
     ),
     "quantised_result": (
-        [CONV, ("QuantizeLinear", "c s z", "q", {}), ("Add", "q q", "y", {})],
+        [CONV, ("QuantizeLinear", "c s z", "q", {}), ("Add", "q q", "t", {}), ("Cast", "t", "y", {"to": 1})],
         {"s": np.float32(0.1), "z": np.uint8(0)},
         {},
         ["node2", "Add", "whole numbers"],

@@ -83,13 +83,15 @@ REFUSED = {
         ["mul", "shapes (1, 6, 6) and (4, 1, 1)"],
     ),
     "exponent": (
-        lambda: functional(lambda x: 2.0 ** x.relu()),
+        lambda: before_conv(lambda x: 2.0 ** x.relu()),
         IMAGE,
         "forward",
         ["pow", "exponent"],
     ),
     "comparison": (
-        lambda: Function(lambda m, x: torch.where(m.a(x) > 0, m.b(x), 0), a=C(3, 4, 3), b=C(3, 4, 3)),
+        lambda: Function(
+            lambda m, x: m.c(torch.where(m.a(x) > 0, m.b(x), 0)), a=C(3, 4, 3), b=C(3, 4, 3), c=C(4, 2, 1)
+        ),
         IMAGE,
         "forward",
         ["where", "depends on the values of another activation"],
