@@ -142,10 +142,14 @@ def stored_weight_bits(netlist: Netlist, target: Target) -> int:
 
 
 def state_bits(netlist: Netlist, target: Target) -> int:
-    """Return the state that one AdaFire neuron cannot do without: potential, bias and threshold."""
+    """Return the state that one AdaFire neuron cannot do without: potential, bias and threshold.
+
+    In radix code the number that it is sending too.
+    """
     bias = (target.bias_mantissa_bits or 0) + _field(target.bias_exponent)
     threshold = (target.threshold_mantissa_bits or 0) + _field(target.threshold_exponent)
-    return (target.membrane_bits or netlist.membrane_bits) + bias + threshold
+    number = 0 if netlist.radix is None else netlist.radix.greatest.bit_length()
+    return (target.membrane_bits or netlist.membrane_bits) + bias + threshold + number
 
 
 def _field(exponent: tuple[int, ...] | None) -> int:

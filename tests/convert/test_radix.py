@@ -11,8 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from sim import golden, simulate
+from toolchain.calibrate import CalibrationData
 from toolchain.cli import run
 from toolchain.convert import Recipe, convert_network
+from toolchain.convert.agreement import measure_agreement
 from toolchain.data import Dataset
 from toolchain.evaluate import evaluate
 from toolchain.frontend import read_module
@@ -67,6 +69,15 @@ def test_more_levels_come_nearer_to_the_ann(network, data, calibrate, digits, ph
     wanted = reference_outputs(network, x)[0].numpy()
     error = np.abs(got - wanted).max() / np.abs(wanted).max()
     assert error < (0.2 if phi == 1 else 0.06)
+
+
+def test_agreement_is_that_of_the_numbers(network, data):
+    """Sums of digits would agree with nothing: 4 is as many spikes as 1."""
+    netlist = convert_network(network, data, replace(RADIX, digits=6, calibrate="light"))
+    x = torch.from_numpy(data.normalized(netlist.input.mean, netlist.input.std)).float()
+    pictures = CalibrationData(x, torch.from_numpy(data.payloads(netlist.input))[None])
+    found = measure_agreement(network, netlist, pictures)
+    assert min([*found.layers.values(), *found.outputs.values()]) > 0.95
 
 
 def test_provenance_says_it_and_the_same_inputs_give_the_same_netlist(network, data):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_netlists import radix_netlist
 
 from hw_targets.placement import RESOURCES, core_limits, draw, place
 from hw_targets.placement.boxes import index, receptive_box, volume, whole
-from hw_targets.placement.footprint import footprint
+from hw_targets.placement.footprint import footprint, state_bits
 from hw_targets.placement.placement import HOST
 from hw_targets.placement.split import CapacityError, _blocks
 from hw_targets.target import Target, load_target
@@ -520,3 +521,9 @@ def test_a_capacity_error_survives_being_sent_between_processes():
     error = CapacityError("conv", "kernels", 2, 1, "a chip", "use one", whole=True)
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
     assert (str(again), again.resource, again.whole) == (str(error), "kernels", True)
+
+
+def test_a_neuron_of_digits_holds_its_number_too():
+    chip, digits = load_target("loihi2"), radix_netlist("residual", digits=5)
+    assert state_bits(digits, chip) == state_bits(digits.numbers, chip) + 5
+    assert len(place(digits, chip).tiles) == len(place(digits.numbers, chip).tiles)

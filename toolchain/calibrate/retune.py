@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 
 import numpy as np
 import torch
@@ -31,8 +32,13 @@ from toolchain.quantize import QuantizedUnit
 RATIOS = (0.7, 0.8, 0.9, 1.0, 1.12, 1.25, 1.45)
 #: Initial potentials that are tried, in thresholds: the less a neuron starts with, the later and safer its first spike.
 INITIALS = (0.15, 0.35, 0.5)
-#: Samples that the candidates run on, and how many of them a thread takes.
-SAMPLES, _PART = 64, 8
+#: Samples that the candidates run on, and more of a unit with few positions, until there are as many of these: the
+#: best of many candidates on few numbers is the luckiest.
+SAMPLES, POSITIONS = 64, 8192
+#: Numbers of currents in memory at once; of big maps some samples say enough.
+_NUMBERS = 2**26
+#: How many parts they are cut into, always as many: sums depend on it.
+_PARTS = 8
 #: Runs of a candidate: its bias is shifted after each but the last. One shift is enough to compare candidates fairly;
 #: the bias of the one that is kept is calibrated afterwards on all samples.
 _RUNS = 2
@@ -67,6 +73,7 @@ def _run_candidate(
     amplitude: np.ndarray,
     phi: int,
     timesteps: int,
+    digits: np.ndarray,
     totals: np.ndarray,
 ) -> None:
     """Fire on given currents and add up errors per channel.
@@ -82,6 +89,8 @@ def _run_candidate(
     amplitude : ndarray (C,), float32
         What one spike adds to the average activation: Vth / T.
     phi, timesteps : int
+    digits : ndarray (phi + 1,) or (0,), int64
+        Spikes that say a number; empty for rates, of which every spike counts.
     totals : ndarray (3, C), float64
         Row 0: error, row 1: squared error, row 2: spikes; sums over samples and positions.
     """
@@ -109,7 +118,7 @@ def _run_candidate(
                 error = wanted[n, s, c] - emitted[c] * amplitude[c]
                 totals[0, c] += error
                 totals[1, c] += error * error
-                totals[2, c] += emitted[c]
+                totals[2, c] += emitted[c] if digits.shape[0] == 0 else digits[np.int64(emitted[c])]
 
 
 class _Arriving:
@@ -128,9 +137,13 @@ class _Arriving:
         assert isinstance(population, AdaFire)
         self.population = population
         self.timesteps = walk.spiking.timesteps
+        self.digits = np.zeros(0, np.int64) if walk.spiking.radix is None else walk.spiking.radix.digit_sums
         wanted, channels = walk.wanted(population.name), population.shape[0]
-        self.samples = min(SAMPLES, wanted.shape[0])
-        self.parts = [slice(i, min(i + _PART, self.samples)) for i in range(0, self.samples, _PART)]
+        positions = prod(wanted.shape[2:])
+        most = max(1, _NUMBERS // (self.timesteps * channels * positions))
+        self.samples = min(max(SAMPLES, POSITIONS // positions), most, wanted.shape[0])
+        size = -(-self.samples // _PARTS)
+        self.parts = [slice(i, min(i + size, self.samples)) for i in range(0, self.samples, size)]
         self.wanted = wanted[: self.samples].movedim(1, -1).reshape(self.samples, -1, channels).contiguous().numpy()
         # Where all sources are held, so is the current: it is computed and kept once, not T times.
         held = all(walk.spikes(c.source).shape[0] == 1 for c in unit.connections)
@@ -161,8 +174,8 @@ class _Arriving:
 
         def work(index: int) -> None:
             part = self.parts[index]
-            phi, total = self.population.phi, totals[index]
-            _run_candidate(self.current[part], self.wanted[part], *numbers, amplitude, phi, self.timesteps, total)
+            limits = self.population.phi, self.timesteps, self.digits
+            _run_candidate(self.current[part], self.wanted[part], *numbers, amplitude, *limits, totals[index])
 
         for_each(work, range(len(self.parts)))
         return np.asarray(totals.sum(0) / self.samples)
@@ -191,7 +204,8 @@ def retune(walk: CalibrationWalk, name: str, goals: Mapping[str, Goal]) -> Spiki
     arriving, population = _Arriving(walk, quantized), quantized.population
     assert isinstance(population, AdaFire)
     positions = arriving.wanted.shape[1]
-    initials = sorted({*INITIALS, float(firing.initial[0])})
+    # A number fires once, when all has arrived: there is no first spike to put off.
+    initials = sorted({*(INITIALS if spiking.radix is None else ()), float(firing.initial[0])})
     sums, thetas, starts, biases = [], [], [], []
     for ratio, initial in product(RATIOS, initials):
         theta = np.maximum(np.rint(ratio * population.threshold), 1.0)

@@ -24,7 +24,8 @@ def estimates(run: BatchRun) -> ByName[list[np.ndarray]]:
     """Return what every readout says of the ANN's value at the last timestep, [(N, *shape)] float32 by name."""
     found = {}
     for readout in run.netlist.readouts:
-        steps = run.netlist.timesteps if isinstance(readout, Readout) else 1  # a leaky one's value is no sum
+        # A leaky one's value is no sum, nor is that of a window of digits.
+        steps = run.netlist.numbers.timesteps if isinstance(readout, Readout) else 1
         scale = per_channel(readout.scale, readout.shape) / steps
         found[readout.name] = [(run.readouts[readout.name][-1] * scale).astype(np.float32)]
     return ByName(found)

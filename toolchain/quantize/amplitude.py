@@ -30,7 +30,7 @@ from toolchain.netlist import (
 def channelwise(where: str, amplitude: np.ndarray) -> np.ndarray:
     """Reduce an amplitude per neuron (C, ...) to one per channel (C,).
 
-    Neurons that never emit (zero padding) carry amplitude 0 and do not count.
+    Neurons that never emit (zero padding) carry amplitude 0 and do not count; a channel of nothing else is 0.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def channelwise(where: str, amplitude: np.ndarray) -> np.ndarray:
             "neurons with different thresholds meet in one channel of a shared weight",
             "use one threshold per layer (`threshold_per_layer`)",
         )
-    return np.where(top > 0, top, 1.0)
+    return np.asarray(top)
 
 
 def through_structure(where: str, operator: Operator, amplitude: np.ndarray, shape: Shape) -> np.ndarray:
@@ -89,7 +89,7 @@ def fold(where: str, operator: Weighted, amplitude: np.ndarray) -> Weighted:
         What an error calls it: the connection.
     operator : Weighted
     amplitude : ndarray (C_in, ...), float64
-        0 for neurons that never emit; their weights stay as they are.
+        0 for neurons that never emit: so are their weights, which would otherwise set the scale of those that matter.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def fold(where: str, operator: Weighted, amplitude: np.ndarray) -> Weighted:
             c_in = channelwise(where, amplitude)
             return replace(operator, weight=weight * c_in.reshape(-1, *(1 for _ in weight.shape[1:])))
         case Linear():
-            return replace(operator, weight=weight * np.where(amplitude > 0, amplitude, 1.0))
+            return replace(operator, weight=weight * amplitude)
         case Scale():
             return replace(operator, weight=weight * channelwise(where, amplitude))
 
