@@ -13,7 +13,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 #: Those that stand alone; the modules that they share are not among them.
-BENCHMARKS = ("simulator", "limits", "memory", "lava", "workers", "search")
+BENCHMARKS = ("simulator", "limits", "memory", "conversion", "lava", "workers", "search")
 
 
 def main() -> None:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from networks import random_pictures, scale_to_unit_variance
 from torch import Tensor, nn
 
 from toolchain.convert import Recipe, convert_network
-from toolchain.data import Dataset, parse_normalization, read_data
+from toolchain.data import parse_normalization, read_data
 from toolchain.frontend import load_module, load_weights, read_module
 from toolchain.netlist import Netlist
 
@@ -25,23 +26,6 @@ class Benchmark(NamedTuple):
     pictures: Tensor
     payloads: np.ndarray
     weights: str
-
-
-def _random_pictures(samples: int) -> Dataset:
-    """Return seeded pictures with large smooth areas, as photographs have."""
-    small = np.random.default_rng(0).uniform(0, 255, (samples, 3, 8, 8))
-    return Dataset("random", np.kron(small, np.ones((1, 1, 4, 4))).astype(np.uint8), None)
-
-
-def _scale_to_unit_variance(module: nn.Module, x: Tensor) -> None:
-    """Set the statistics of every BatchNorm to those of `x`, so that random weights keep activations alive."""
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = None
-    module.train()
-    with torch.no_grad():
-        module(x)
-    module.eval()
 
 
 def vgg16(samples: int, *, timesteps: int = 8, phi: int = 4) -> Benchmark:
@@ -62,10 +46,10 @@ def vgg16(samples: int, *, timesteps: int = 8, phi: int = 4) -> Benchmark:
         calibration = read_data(Path(folder) / "cifar10" / "train_10k.npz", limit=64)
         data = read_data(Path(folder) / "cifar10" / "val_5k.npz", limit=samples)
     else:
-        everything = _random_pictures(samples + 64)
+        everything = random_pictures(samples + 64, 32)
         calibration, data = everything.select(np.arange(64)), everything.select(np.arange(64, 64 + samples))
         x = calibration.normalized(normalization.mean, normalization.std)
-        _scale_to_unit_variance(module, torch.from_numpy(x.astype(np.float32)))
+        scale_to_unit_variance(module, torch.from_numpy(x.astype(np.float32)))
     print("converting VGG16", file=sys.stderr)
     recipe = Recipe(timesteps=timesteps, phi=phi, samples=64, normalize="cifar10")
     netlist = convert_network(read_module(module, data.shape), calibration, recipe)

@@ -12,7 +12,14 @@ from toolchain import cli
 #: Pages in reading order; files that are not named here come last, under Reference.
 NAVIGATION = {
     "Start": ["index.md", "tutorial.md"],
-    "How to": ["howto/export.md", "howto/validate.md", "howto/energy.md", "howto/notebook.md", "howto/migrate.md"],
+    "How to": [
+        "howto/export.md",
+        "howto/validate.md",
+        "howto/energy.md",
+        "howto/notebook.md",
+        "howto/spiking.md",
+        "howto/migrate.md",
+    ],
     "Explanation": ["neuron.md", "semantics.md", "energy.md", "performance.md"],
     "Reference": ["reference/commands.md", "reference/python.md", "formats.md", "layers.md", "targets.md", "lava.md"],
 }

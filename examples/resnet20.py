@@ -37,20 +37,21 @@ class BasicBlock(nn.Module):
 
 
 class ResNet20(nn.Module):
-    """Three stages of three blocks, 16, 32 and 64 channels."""
+    """Three stages of as many blocks, 16, 32 and 64 channels; a deeper one has more of them."""
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int = 10, blocks: int = 3) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, 1)
-        self.layer2 = self._stage(16, 32, 2)
-        self.layer3 = self._stage(32, 64, 2)
+        self.layer1 = self._stage(16, 16, 1, blocks)
+        self.layer2 = self._stage(16, 32, 2, blocks)
+        self.layer3 = self._stage(32, 64, 2, blocks)
         self.fc = nn.Linear(64, classes)
 
     @staticmethod
-    def _stage(c_in: int, c_out: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(BasicBlock(c_in, c_out, stride), BasicBlock(c_out, c_out, 1), BasicBlock(c_out, c_out, 1))
+    def _stage(c_in: int, c_out: int, stride: int, blocks: int) -> nn.Sequential:
+        others = (BasicBlock(c_out, c_out, 1) for _ in range(blocks - 1))
+        return nn.Sequential(BasicBlock(c_in, c_out, stride), *others)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
@@ -62,3 +63,13 @@ class ResNet20(nn.Module):
 def resnet20() -> nn.Module:
     """ResNet-20 with 10 classes."""
     return ResNet20()
+
+
+def resnet32() -> nn.Module:
+    """ResNet-32: five blocks a stage."""
+    return ResNet20(blocks=5)
+
+
+def resnet44() -> nn.Module:
+    """ResNet-44: seven blocks a stage."""
+    return ResNet20(blocks=7)

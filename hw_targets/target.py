@@ -129,6 +129,14 @@ class Target(Displayed):
         Channels in and out of the chip.
     timesteps : bool
         Whether neurons update once per timestep; without, they fire as inputs arrive.
+    weight_exponent : bool
+        Whether a connection's stored weights share a power of two.
+    leaky : bool
+        Whether neurons exist whose current and potential decay.
+    decay_shifts : bool
+        Whether a decay is a shift: a power of two of the state.
+    reset_to_zero, reset_by_subtraction : bool
+        How leaky neurons can forget a spike.
     facts : mapping of str to Fact
         Every field above as stored, with its source.
     """
@@ -179,6 +187,11 @@ class Target(Displayed):
     inputs: int | None = None
     outputs: int | None = None
     timesteps: bool | None = None
+    weight_exponent: bool | None = None
+    leaky: bool | None = None
+    decay_shifts: bool | None = None
+    reset_to_zero: bool | None = None
+    reset_by_subtraction: bool | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict, repr=False)
 
     @property

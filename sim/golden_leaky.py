@@ -1,4 +1,4 @@
-"""The golden step of leaky populations: the arithmetic of semantics.md (leaky neurons) in plain numpy, int64.
+"""The golden step of leaky populations: the arithmetic of semantics.md, section 11 in plain numpy, int64.
 
 Lava computes in 32 bits. Where a sum leaves them (far beyond the 24 bits of a state) it wraps there as well, and
 so it does here.

@@ -41,7 +41,7 @@ def apply(operator: Operator, x: Tensor) -> Tensor:
     raise TypeError(f"no kernel for {type(operator).__name__}")
 
 
-def _pad(x: Tensor, padding: tuple[tuple[int, int], ...]) -> Tensor:
+def pad(x: Tensor, padding: tuple[tuple[int, int], ...]) -> Tensor:
     """Zero-pad the trailing axes; F.pad lists the last axis first."""
     flat = [n for pair in reversed(padding) for n in pair]
     return F.pad(x, flat) if any(flat) else x
@@ -55,7 +55,7 @@ def _symmetric(padding: tuple[tuple[int, int], ...]) -> bool:
 def _(operator: Conv, x: Tensor) -> Tensor:
     padding: tuple[int, ...] = tuple(before for before, _ in operator.padding)
     if not _symmetric(operator.padding):
-        x, padding = _pad(x, operator.padding), (0,) * len(padding)
+        x, padding = pad(x, operator.padding), (0,) * len(padding)
     conv = _CONV[len(padding)]
     weight = tensor_like(operator.weight, x)
     return conv(x, weight, None, operator.stride, padding, operator.dilation, operator.groups)
@@ -65,7 +65,7 @@ def _(operator: Conv, x: Tensor) -> Tensor:
 def _(operator: ConvTranspose, x: Tensor) -> Tensor:
     conv = _CONV_TRANSPOSE[len(operator.stride)]
     full = conv(x, tensor_like(operator.weight, x), None, operator.stride, 0, 0, operator.groups)
-    return _pad(full, tuple((-before, -after) for before, after in operator.padding))
+    return pad(full, tuple((-before, -after) for before, after in operator.padding))
 
 
 @apply.register
@@ -80,7 +80,7 @@ def _(operator: Scale, x: Tensor) -> Tensor:
 
 @apply.register
 def _(operator: SumPoolOperator, x: Tensor) -> Tensor:
-    x = _pad(x, operator.padding)
+    x = pad(x, operator.padding)
     for axis, (kernel, stride) in enumerate(zip(operator.kernel, operator.stride, strict=True), start=2):
         x = x.unfold(axis, kernel, stride).sum(-1)
     return x
@@ -110,7 +110,7 @@ def _(operator: Slice, x: Tensor) -> Tensor:
 
 @apply.register
 def _(operator: Pad, x: Tensor) -> Tensor:
-    return _pad(x, operator.padding)
+    return pad(x, operator.padding)
 
 
 def apply_chain(operators: tuple[Operator, ...], x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Leaky populations over time: a compiled loop for a CPU, and the same in plain torch for any device and shape.
 
-Arithmetic is that of semantics.md, leaky neurons: integers throughout, sums in 32 bits as Lava has them.
+Arithmetic is that of semantics.md, section 11: integers throughout, sums in 32 bits as Lava has them.
 """
 
 from __future__ import annotations

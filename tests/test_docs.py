@@ -20,7 +20,16 @@ from toolchain.cli import run
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: In the order that they build on one another's files.
-PAGES = ("tutorial", "howto/export", "howto/validate", "howto/energy", "howto/notebook", "howto/migrate", "neuron")
+PAGES = (
+    "tutorial",
+    "howto/export",
+    "howto/validate",
+    "howto/energy",
+    "howto/notebook",
+    "howto/spiking",
+    "howto/migrate",
+    "neuron",
+)
 
 
 def blocks(page: str) -> list[tuple[str, str, str]]:

@@ -457,8 +457,22 @@ def export(netlist: Netlist, path: str | Path, to: Format = "nir") -> LossReport
     return export_netlist(netlist, Path(path), to)
 
 
-def read(path: str | Path) -> Netlist:
+def read(
+    path: str | Path,
+    *,
+    timesteps: int | None = None,
+    weight_bits: int = 8,
+    dt: float | None = None,
+    reset: Literal["zero", "subtract"] | None = None,
+    input_bits: int = 8,
+) -> Netlist:
     """Read a netlist: adafire's own (.h5), or one that ``adafire import`` takes (.nir, .net).
+
+    Parameters
+    ----------
+    path : path
+    timesteps, weight_bits, dt, reset, input_bits
+        For files of other tools, what they do not say; as `import_netlist` takes them.
 
     Raises
     ------
@@ -466,7 +480,12 @@ def read(path: str | Path) -> Netlist:
         When there is no such file, it is damaged, or says what a netlist cannot.
     """
     path = Path(path)
-    return read_netlist(path) if path.suffix == ".h5" else import_netlist(path).netlist
+    if path.suffix == ".h5":
+        return read_netlist(path)
+    imported = import_netlist(
+        path, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset, input_bits=input_bits
+    )
+    return imported.netlist
 
 
 def write(netlist: Netlist, path: str | Path) -> None:

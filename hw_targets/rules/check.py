@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from hw_targets.fields import membrane_bits
 from hw_targets.rules.capacity import core_resources, neuron_state, neurons_per_chip, placed, totals
+from hw_targets.rules.leaky import leaky_fields, leaky_neurons
 from hw_targets.rules.numbers import (
     LEAST_WEIGHT_BITS,
     accumulator_range,
@@ -34,14 +35,15 @@ from hw_targets.rules.structure import (
     fan_out_limit,
     greatest_fan_in,
     kernel_shape,
+    loops,
     max_pooling,
     skip_delay,
+    steps_to_wait,
 )
-from hw_targets.schedule import schedule
 from hw_targets.target import Target
-from hw_targets.unroll import gate_heights, gate_overflows, refuse_digits
+from hw_targets.unroll import gate_heights, gate_overflows, not_unrollable, refuse_digits
 from hw_targets.unroll import unroll as unroll_bursts
-from toolchain.netlist import AdaFire, Input, MaxPool, Netlist, Weighted
+from toolchain.netlist import AdaFire, CubaLif, Input, LeakyReadout, MaxPool, Netlist, Weighted
 
 Rule = Callable[[Netlist, Target], Iterator[Violation]]
 
@@ -60,8 +62,11 @@ RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (accumulator_range, ("accumulator_bits",)),
     (digits, ("multiplies_potential",)),
     (max_pooling, ("max_pool",)),
+    (leaky_neurons, ("leaky", "decay_shifts", "reset_to_zero", "reset_by_subtraction")),
+    (leaky_fields, ("threshold_mantissa_bits", "bias_mantissa_bits", "bias_exponent", "weight_exponent")),
     (kernel_shape, ("kernel_sizes", "strides", "square_kernels", "dilated_kernels", "grouped_kernels")),
     (skip_delay, ("delay",)),
+    (loops, ("timesteps",)),
     (destinations, ("destinations",)),
     (fan_in, ("fan_in",)),
     (fan_out_limit, ("fan_out",)),
@@ -84,6 +89,8 @@ RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
 )
 
 
+#: Rules on neurons that leak: where there are none, what is not known of the target is of no interest.
+_LEAKY = frozenset({leaky_neurons, leaky_fields})
 #: Rules that unrolling answers in its own way: it proves that no potential leaves the membrane.
 _UNROLLED = frozenset({membrane_range})
 #: Rules that cannot be judged on the original when bursts are to be unrolled.
@@ -130,7 +137,9 @@ def check(netlist: Netlist, target: Target, *, unroll: bool = False) -> CheckRep
 
 
 def unroll_room(netlist: Netlist, target: Target) -> Iterator[Violation]:
-    """Require that potentials and gates of the unrolled network fit the membrane together."""
+    """Require that potentials and gates of the unrolled network fit the membrane together, and that nothing leaks."""
+    for where in not_unrollable(netlist):
+        yield Violation("unroll_room", where, "no leak or delay", "a leak or delay", "leave bursts as they are")
     gates = gate_heights(netlist)
     for error in gate_overflows(netlist, gates, membrane_bits(netlist, target)):
         population = netlist[error.where]
@@ -168,11 +177,7 @@ def _utilization(
         needed = [v.actual for v in violations if v.rule == "core_cores" and isinstance(v.actual, int)]
         cores = {"cores": (needed[0], target.cores)} if needed else {}
     weights = [o.weight for c in netlist.connections for o in c.operators if isinstance(o, Weighted)]
-    waits = [
-        delay - 1
-        for c, delay in zip(netlist.connections, schedule(netlist).delays, strict=True)
-        if not isinstance(netlist[c.source], Input)
-    ]
+    waits = [wait for c, wait in steps_to_wait(netlist) if not isinstance(netlist[c.source], Input)]
     return {
         **cores,
         **totals(netlist, target),
@@ -183,7 +188,10 @@ def _utilization(
         ),
         "membrane_bits": membrane,
         "delay": (max(waits, default=0), target.delay),
-        "fan_in": (max(greatest_fan_in(netlist, p.name) for p in netlist.populations[1:]), target.fan_in),
+        "fan_in": (
+            max(greatest_fan_in(netlist, p.name) for p in netlist.populations[1:] if netlist.inputs(p.name)),
+            target.fan_in,
+        ),
     }
 
 
@@ -192,7 +200,10 @@ def _notes(netlist: Netlist, target: Target) -> Iterator[str]:
         yield "the chip has no timesteps: neurons fire as inputs arrive, and spikes differ from the reference"
     if target.max_pool is None and any(isinstance(p, MaxPool) for p in netlist.populations):
         yield "max_pooling: whether the chip can max-pool spikes is not known"
+    leaks = any(isinstance(p, CubaLif | LeakyReadout) for p in netlist.populations)
     for rule, names in RULES:
+        if rule in _LEAKY and not leaks:
+            continue
         unknown = [name for name in names if getattr(target, name) is None]
         for name in unknown:
             reason = target.facts[name].source if name in target.facts else "not in the target's file"

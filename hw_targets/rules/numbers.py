@@ -13,6 +13,8 @@ from hw_targets.target import Target
 from toolchain.netlist import (
     AdaFire,
     ConvTranspose,
+    CubaLif,
+    LeakyReadout,
     Netlist,
     Operator,
     Readout,
@@ -87,9 +89,12 @@ def weight_width(netlist: Netlist, target: Target) -> Iterator[Violation]:
         return
     limit = max(target.weight_bits)
     for connection in netlist.connections:
+        # The unit of leaky neurons is fixed: their weights may use the exponent that stored weights have.
+        scaled = target.weight_exponent and isinstance(netlist[connection.target], CubaLif | LeakyReadout)
         for operator in connection.operators:
             if isinstance(operator, Weighted):
-                bits = signed_bits(int(operator.weight.min()), int(operator.weight.max()))
+                weight = operator.weight >> common_shift(operator.weight) if scaled else operator.weight
+                bits = signed_bits(int(weight.min()), int(weight.max()))
                 if bits > limit:
                     yield Violation(
                         "weight_width",
@@ -98,6 +103,12 @@ def weight_width(netlist: Netlist, target: Target) -> Iterator[Violation]:
                         bits,
                         f"use `weight_bits` of {limit}",
                     )
+
+
+def common_shift(weight: np.ndarray) -> int:
+    """Return how many bits at the bottom no weight uses."""
+    every = int(np.bitwise_or.reduce(np.abs(weight.astype(np.int64)), axis=None))
+    return (every & -every).bit_length() - 1 if every else 0
 
 
 def weight_products(netlist: Netlist, target: Target) -> Iterator[Violation]:

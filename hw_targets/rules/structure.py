@@ -10,7 +10,17 @@ from hw_targets.placement.footprint import connection_footprints
 from hw_targets.rules.report import Violation
 from hw_targets.schedule import schedule
 from hw_targets.target import Target
-from toolchain.netlist import AdaFire, Conv, ConvTranspose, Input, MaxPool, Netlist, Readout, SumPool, fan_outs
+from toolchain.netlist import (
+    Connection,
+    Conv,
+    ConvTranspose,
+    Input,
+    MaxPool,
+    Netlist,
+    SumPool,
+    UnsupportedError,
+    fan_outs,
+)
 from toolchain.netlist.shapes import size
 
 
@@ -71,11 +81,32 @@ def skip_delay(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """
     if target.delay is None:
         return
-    for connection, delay in zip(netlist.connections, schedule(netlist).delays, strict=True):
-        waits = delay - 1
+    for connection, waits in steps_to_wait(netlist):
         if waits > target.delay and not isinstance(netlist[connection.source], Input):
             fix = "relay the spikes through populations with threshold 1, or shorten what is skipped"
             yield Violation("skip_delay", connection.name, target.delay, waits, fix)
+
+
+def loops(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that a loop's delays are as many timesteps as it has hops, where neurons update once per timestep."""
+    try:
+        _ = netlist.depths
+    except UnsupportedError as error:
+        if target.timesteps is not False:
+            yield Violation("loops", error.where, "a hop per timestep", error.problem, error.fix or "")
+
+
+def steps_to_wait(netlist: Netlist) -> list[tuple[Connection, int]]:
+    """Return each connection with the longest delay beyond its hop; nothing where a loop is not balanced."""
+    try:
+        delays = schedule(netlist).delays
+    except UnsupportedError:
+        return []
+    # A schedule waits as the shortest synapse asks: the longest takes the difference on top.
+    return [
+        (c, delay - 1 + int(np.max(c.delay)) - c.least_delay)
+        for c, delay in zip(netlist.connections, delays, strict=True)
+    ]
 
 
 def destinations(netlist: Netlist, target: Target) -> Iterator[Violation]:
@@ -94,7 +125,7 @@ def fan_in(netlist: Netlist, target: Target) -> Iterator[Violation]:
     if target.fan_in is None:
         return
     for population in netlist.populations[1:]:
-        most = greatest_fan_in(netlist, population.name)
+        most = greatest_fan_in(netlist, population.name) if netlist.inputs(population.name) else 0
         if most > target.fan_in:
             yield Violation(
                 "fan_in", population.name, target.fan_in, most, "split the layer's inputs over several populations"
@@ -132,6 +163,8 @@ def channels_in_and_out(netlist: Netlist, target: Target) -> Iterator[Violation]
 def biases(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that biases exist where they are used."""
     for population in netlist.populations:
-        if target.biases is False and isinstance(population, AdaFire | Readout) and np.any(population.bias):
+        if isinstance(population, Input | MaxPool):
+            continue
+        if target.biases is False and np.any(population.bias):
             most = int(np.abs(population.bias).max())
             yield Violation("biases", population.name, 0, most, "train and convert without biases")

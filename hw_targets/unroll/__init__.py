@@ -21,6 +21,6 @@ and gates pass through narrow weights.
 """
 
 from hw_targets.unroll.gates import Gate, gate_heights, gate_overflows
-from hw_targets.unroll.network import Unrolled, refuse_digits, unroll
+from hw_targets.unroll.network import Unrolled, not_unrollable, refuse_digits, unroll
 
-__all__ = ["Gate", "Unrolled", "gate_heights", "gate_overflows", "refuse_digits", "unroll"]
+__all__ = ["Gate", "Unrolled", "gate_heights", "gate_overflows", "not_unrollable", "refuse_digits", "unroll"]

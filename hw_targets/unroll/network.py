@@ -33,7 +33,9 @@ from hw_targets.unroll.bits import bit_shape, from_bits, to_bits, weigh_bits
 from hw_targets.unroll.gates import Gate, gate_connection, gate_count, gate_heights, gate_overflows
 from toolchain.netlist import (
     AdaFire,
+    CubaLif,
     Input,
+    LeakyReadout,
     MaxPool,
     Netlist,
     NetlistError,
@@ -163,11 +165,16 @@ def unroll(netlist: Netlist, membrane_bits: Mapping[str, int] | None = None) -> 
     ------
     TargetError
         When bursts are digits, or the potentials and the gates together do not fit the membrane: they then could
-        saturate where the original does not.
+        saturate where the original does not. When potentials leak, or connections have a delay: sub-steps are no
+        timesteps to them.
     NetlistError
         When max-pooling could emit more than one spike per sub-step, or weights are too narrow for gates.
     """
     refuse_digits(netlist)
+    for where in not_unrollable(netlist):
+        raise TargetError(
+            where, "leaks or has a delay, which counts sub-steps and not timesteps", "leave bursts as they are"
+        )
     windows = _windows(netlist)
     spans = [windows[c.target].stop - windows[c.source].start for c in netlist.connections]
     # Windows are within the spans, but for a population that nothing feeds and that feeds nothing.
@@ -203,6 +210,12 @@ def unroll(netlist: Netlist, membrane_bits: Mapping[str, int] | None = None) -> 
         windows=windows,
         gates=gates,
     )
+
+
+def not_unrollable(netlist: Netlist) -> tuple[str, ...]:
+    """Return what stands in the way of sub-steps: populations that leak, connections with a delay."""
+    leaky = tuple(p.name for p in netlist.populations if isinstance(p, CubaLif | LeakyReadout))
+    return leaky + tuple(c.name for c in netlist.connections if np.any(c.delay))
 
 
 def _windows(netlist: Netlist) -> dict[str, range]:

@@ -40,7 +40,7 @@ def test_alpha_asks_for_most_where_the_entropy_is_least():
     np.testing.assert_allclose(alpha, 0.6 + 0.4 * np.exp(-(entropy - entropy.min())))
 
 
-@pytest.mark.parametrize("architecture", ["residual", "frames", "maxpool", "saturating"])
+@pytest.mark.parametrize("architecture", ["residual", "frames", "maxpool", "saturating", "leaky", "recurrent"])
 @pytest.mark.parametrize("block", [1, 2, 3, 6])
 def test_equals_the_complete_run_cut_short(architecture, block, make_netlist, make_payloads):
     netlist = make_netlist(architecture, timesteps=6)

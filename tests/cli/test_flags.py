@@ -89,3 +89,25 @@ def test_a_flag_in_a_message_is_seen():
         '"""Docs may say --limit."""\n\ndef f(x):\n    """Or --batch."""\n    raise ValueError(f"use --limit {x}")\n'
     )
     assert texts(source) == ["use --limit "]
+
+
+def test_a_collapse_has_a_status_of_its_own_and_writes_nothing_unless_accepted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep.py").write_text(
+        "import torch\nfrom torch import nn\n\ndef net():\n    torch.manual_seed(0)\n"
+        "    layers = [m for _ in range(4) for m in (nn.Linear(12, 12), nn.ReLU())]\n"
+        "    return nn.Sequential(*layers, nn.Linear(12, 4))\n"
+    )
+    x = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
+    np.savez("x.npz", images=x)
+    coarse = ["--timesteps", "1", "--phi", "1", "--weight-bits", "2", "--calibrate", "none", "--threshold", "max"]
+    command = ["convert", "deep.py:net", "--calibration", "x.npz", *coarse, "-o", "net.h5"]
+    assert cli.run(command) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the netlist does not compute what the ANN does" in said
+    assert "it breaks at" in said
+    assert "--accept-collapse" in said
+    assert not Path("net.h5").exists()
+    assert cli.run([*command, "--accept-collapse"]) == 0
+    assert "note: collapse accepted" in " ".join(capsys.readouterr().out.split())
+    assert Path("net.h5").exists()

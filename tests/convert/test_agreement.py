@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from toolchain.calibrate import CalibrationData
-from toolchain.convert import Recipe, convert_network, measure_agreement
+from toolchain.convert import Agreement, Recipe, convert_network, measure_agreement
 from toolchain.data import Dataset
 from toolchain.frontend import read_module
 from toolchain.netlist import AdaFire, CollapseError
@@ -73,6 +73,16 @@ def test_readouts_that_are_no_classes_are_judged_by_correlation(data):
     assert found.decisions is None
     assert not found.collapsed
     assert measure_agreement(network, _muted(netlist, netlist.spiking[0].name), _calibration(netlist, data)).collapsed
+
+
+@pytest.mark.parametrize(
+    ("decisions", "correlation", "collapsed"),
+    [(1.0, 0.4, True), (0.4, 0.8, True), (0.4, 0.95, False), (0.6, 0.6, False), (None, 0.6, False), (None, 0.4, True)],
+)
+def test_what_a_collapse_is(decisions, correlation, collapsed):
+    """Close calls that go the other way are none, as long as the outputs follow the ANN's."""
+    assert Agreement(128, decisions, {"out": correlation}, {}).collapsed == collapsed
+    assert not Agreement(7, decisions, {"out": correlation}, {}).collapsed
 
 
 def test_a_network_that_never_changes_and_samples_too_few_decide_nothing(data):

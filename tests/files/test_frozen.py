@@ -36,6 +36,10 @@ EXPORTS = {
 DIGITS = FOLDER.with_name("schema2")
 RADIX = "37a9ed7b00aebd5c1e2a63b1004def5d6e91e5876e941cfc3e84910cbf4e931f"
 RADIX_TRACE = "992528ac94019ebfd8ba82090a2500c1ab8d48f04f8b3569b4e4b785fe22a0f8"
+#: What schema 3 added: leaky populations, loops and delays.
+LOOPS = FOLDER.with_name("schema3")
+RECURRENT = "506bfb59ad542e49b311cad6c81f7134a6715cf42fb7ead0e03846157e729782"
+RECURRENT_TRACE = "f939b301bd913ef19e7dd81386157516c778b277a3ccbde08060e9349ccc5c56"
 #: SHA-256 over names, types, shapes and values of a trace's arrays.
 TRACES = {
     "compact_trace.h5": "cc692e3ce5e4da961717c39712cd8230af72c3dfcfcad0c7ecd90a36d2316107",
@@ -106,6 +110,14 @@ def test_digits_are_read_and_run_to_the_same_payloads():
     assert sha256(trace) == RADIX_TRACE
     # The input sends its payload with the last digit.
     assert sha256(simulate(netlist, trace.spikes["input"][-1])) == RADIX_TRACE
+
+
+def test_loops_are_read_and_run_to_the_same_spikes():
+    assert {path.name for path in LOOPS.iterdir()} == {"recurrent.h5", "recurrent_trace.h5"}
+    netlist, trace = read_netlist(LOOPS / "recurrent.h5"), read_trace(LOOPS / "recurrent_trace.h5")
+    assert (netlist.content_hash, trace.netlist_hash) == (RECURRENT, RECURRENT)
+    assert sha256(trace) == RECURRENT_TRACE
+    assert sha256(simulate(netlist, trace.spikes["input"])) == RECURRENT_TRACE
 
 
 @pytest.mark.parametrize("name", ["compact", "explicit"])

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -351,6 +352,14 @@ def test_folders_that_a_file_adds_are_forgotten_too(tmp_path):
         write(tmp_path / folder, net=source + MAKE, lib__widths=f"WIDTH = {width}\n")
         assert load_module(f"{tmp_path}/{folder}/net.py:make").in_features == width
     assert "widths" not in sys.modules
+
+
+def test_a_file_that_changes_the_folder_leaves_ours(tmp_path):
+    """Paths of data and results are relative to the folder that the user is in."""
+    here = Path.cwd()
+    write(tmp_path, net="import os\nos.chdir('/')\nWIDTH = 4\n" + MAKE)
+    assert load_module(f"{tmp_path}/net.py:make").in_features == 4
+    assert Path.cwd() == here
 
 
 @pytest.mark.parametrize(

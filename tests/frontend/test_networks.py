@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from toolchain.frontend import read_module, read_onnx, read_pt2
+from toolchain.netlist import Conv, ConvTranspose, Linear
 from toolchain.netlist.checks import NAME
 from toolchain.netlist.operators import Weighted
 from toolchain.network import MaxUnit, Output, outputs
@@ -163,10 +164,57 @@ def concat_with_zeros():
     return Function(forward, conv=nn.Conv2d(3, 4, 3), head=nn.Conv2d(12, 2, 3, padding=1))
 
 
+class PreActivation(nn.Module):
+    """Residual blocks whose ReLUs read the sum of all convolutions before; a shortcut of 3x3 reads it as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.short, self.head = C(3, 4, 3, padding=1), C(4, 6, 3, 2, 1), nn.Linear(6, 3)
+        self.convs = nn.ModuleList([C(4, 4, 3, padding=1), C(4, 6, 3, 2, 1), C(6, 6, 3, padding=1)])
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.BatchNorm2d(6), nn.BatchNorm2d(6)])
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = x + self.convs[0](F.relu(self.norms[0](x)))
+        x = self.short(x) + self.convs[1](F.relu(self.norms[1](x)))
+        x = x + self.convs[2](F.relu(self.norms[2](x)))
+        return self.head(F.relu(self.norms[3](x)).mean((2, 3)))
+
+
+class Masked(nn.Module):
+    """Factors of 0, 0.5 and 1 for every pixel, behind a ReLU and behind a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, padding=1)
+        self.register_buffer("mask", torch.arange(64.0).reshape(8, 8) % 3 / 2)
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(x)) * self.mask) * self.mask
+
+
 C = nn.Conv2d
 IMAGE = (3, 8, 8)
 NETWORKS = {
     "linear": (lambda: nn.Linear(5, 3), (5,)),
+    "padded_convolutions_in_a_row": (
+        lambda: sequential(C(3, 4, 3, padding=1), C(4, 4, 3, padding=1), C(4, 5, 3, padding=1), nn.ReLU(), C(5, 2, 1)),
+        IMAGE,
+    ),
+    "wide_pointwise_behind_depthwise": (
+        lambda: sequential(C(3, 64, 1), nn.ReLU(), C(64, 64, 3, padding=1, groups=64), C(64, 256, 1), nn.ReLU()),
+        IMAGE,
+    ),
+    "convolution_pooling_linear": (
+        lambda: sequential(C(3, 4, 3, padding=1), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(64, 5)),
+        IMAGE,
+    ),
+    "cropped_transposed_then_convolution": (
+        lambda: sequential(nn.ConvTranspose2d(3, 4, 4, 2, 1), C(4, 3, 3, padding=1), nn.ReLU()),
+        IMAGE,
+    ),
+    "residual_sums_before_activation": (PreActivation, IMAGE),
+    "masked": (Masked, IMAGE),
     "mlp": (lambda: sequential(nn.Linear(5, 7), nn.ReLU(), nn.Dropout(), nn.Linear(7, 3)), (5,)),
     "cnn": (
         lambda: sequential(C(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)),
@@ -554,6 +602,9 @@ def assert_well_formed(network):
             assert bool(weighted) != isinstance(unit, MaxUnit)
     read = {c.source for c in network.connections}
     assert all(u.name in read or isinstance(u, Output) for u in network.units)
+    # One set of synapses holds one weight: no chip has room for a product.
+    for connection in network.connections:
+        assert sum(isinstance(o, Conv | ConvTranspose | Linear) for o in connection.operators) <= 1
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -391,6 +391,24 @@ REFUSED = {
         {},
         ["node0", "too many values"],
     ),
+    "range_bomb": (
+        [("Range", "a b d", "z", {}), ("ReduceSum", "z", "t", {"keepdims": 0}), ("Add", "x t", "y", {})],
+        {"a": np.float32(0), "b": np.float32(2**40), "d": np.float32(1)},
+        {},
+        ["node0", "too many values"],
+    ),
+    "broadcast_bomb": (
+        [("Add", "a b", "z", {}), ("ReduceSum", "z", "t", {"keepdims": 0}), ("Add", "x t", "y", {})],
+        {"a": np.zeros((2**15, 1), np.float32), "b": np.zeros((1, 2**15), np.float32)},
+        {},
+        ["node0", "too many values"],
+    ),
+    "outer_bomb": (
+        [("MatMul", "a b", "z", {}), ("ReduceSum", "z", "t", {"keepdims": 0}), ("Add", "x t", "y", {})],
+        {"a": np.zeros((2**15, 1), np.float32), "b": np.zeros((1, 2**15), np.float32)},
+        {},
+        ["node0", "too many values"],
+    ),
     "pad_bomb": ([CONV, ("Pad", "c p", "y", {})], {"p": i64(0, 0, 2**30, 2**30, 0, 0, 0, 0)}, {}, ["Pad", "more than"]),
 }
 

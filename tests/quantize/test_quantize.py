@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hw_targets.fields import largest_threshold
 from hw_targets.target import load_target
 from toolchain.netlist import (
     AdaFire,
@@ -25,8 +26,18 @@ from toolchain.netlist import (
     TargetError,
     Weighted,
     apply,
+    apply_chain,
 )
-from toolchain.network import Activation, Firing, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork
+from toolchain.network import (
+    Activation,
+    Firing,
+    FloatNetwork,
+    MaxUnit,
+    Output,
+    Source,
+    SpikingNetwork,
+    shared_amplitudes,
+)
 from toolchain.quantize import Precision, quantize
 from toolchain.quantize.scales import steady
 
@@ -234,3 +245,132 @@ def test_rho_scales_threshold_and_outgoing_weights_alike(residual):
     # All weights into b come from a: its unit of membrane potential takes the factor, up to rounding of a's thresholds.
     assert np.all(np.abs(two["b"].scale / one["b"].scale - 2) < 0.1)
     assert np.all(np.abs(2 * two["b"].threshold - one["b"].threshold) <= 0.06 * one["b"].threshold + 1)
+
+
+def masked(seed: int) -> Scale:
+    """A mask of 0 and 1 for 4 x 6 x 6 values, without rows of zeros alone."""
+    return Scale((np.random.default_rng(seed).random(144) < 0.7).astype(np.float64))
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("kind", ["depthwise, pointwise", "three in a row", "beside an identity"])
+def test_weights_in_a_row_share_the_levels(bits, kind):
+    """With full width in the first, the last ones had none: all of their integers were 0, the more bits the surer."""
+    rng = np.random.default_rng(3)
+    one, two = conv(rng.normal(size=(4, 1, 3, 3)), groups=4), conv(rng.normal(size=(5, 4, 1, 1)))
+    three = (
+        conv(rng.normal(size=(4, 4, 3, 3))),
+        conv(rng.normal(size=(4, 4, 3, 3))),
+        conv(rng.normal(size=(4, 4, 3, 3))),
+    )
+    chain = three if kind == "three in a row" else (one, replace(two, weight=two.weight[:4]))
+    beside = (Connection("a", "b", (Scale(np.ones(4)),)),) if kind == "beside an identity" else ()
+    network = FloatNetwork(
+        (
+            Source("input", (4, 6, 6)),
+            Activation("a", (4, 6, 6), np.zeros(4)),
+            Activation("b", (4, 6, 6), rng.normal(size=4)),
+            Output("out", (1,), np.zeros(1)),
+        ),
+        (
+            Connection("input", "a", (Scale(np.ones(4)),)),
+            Connection("a", "b", chain),
+            *beside,
+            Connection("b", "out", (Reshape((144,)), Linear(np.ones((1, 144))))),
+        ),
+    )
+    netlist = quantize(spiking(network), Precision(bits))
+    a, b = netlist["a"], netlist["b"]
+    assert np.all(b.threshold <= 2**16)
+    burst = rng.integers(0, 5, (200, 4, 6, 6))
+    amplitude = (a.threshold * a.scale)[:, None, None]
+    real = apply_chain(chain, burst * amplitude, (4, 6, 6))
+    integer = apply_chain(netlist.inputs("b")[0].operators, burst, (4, 6, 6)) * b.scale[:, None, None]
+    least = {"depthwise, pointwise": 0.999, "three in a row": 0.97, "beside an identity": 0.97}[kind]
+    assert np.corrcoef(real.ravel(), integer.ravel())[0, 1] > least
+
+
+def test_a_mask_takes_no_levels_and_channels_behind_it_share_a_unit():
+    rng = np.random.default_rng(0)
+    weight = conv(rng.normal(size=(5, 4, 3, 3)))
+    chain = (Reshape((144,)), masked(1), Reshape((4, 6, 6)), weight)
+    network = FloatNetwork(
+        (
+            Source("input", (4, 6, 6)),
+            Activation("a", (4, 6, 6), np.zeros(4)),
+            Activation("b", (5, 6, 6), np.zeros(5)),
+            Output("out", (1,), np.zeros(1)),
+        ),
+        (
+            Connection("input", "a", (Scale(np.ones(4)),)),
+            Connection("a", "b", chain),
+            Connection("b", "out", (Reshape((180,)), Linear(np.ones((1, 180))))),
+        ),
+    )
+    netlist = quantize(spiking(network))
+    _, mask, _, last = netlist.inputs("b")[0].operators
+    assert np.array_equal(mask.weight, masked(1).weight)
+    assert np.array_equal(np.abs(last.weight).max(axis=(1, 2, 3)), np.full(5, 127))
+
+
+def test_channels_that_share_a_threshold_stand_for_exactly_the_same():
+    rng = np.random.default_rng(0)
+    network = FloatNetwork(
+        (
+            Source("input", (2, 4, 4)),
+            Activation("a", (4, 4, 4), rng.normal(size=4)),
+            Output("out", (2,), np.zeros(2)),
+        ),
+        (
+            Connection(
+                "input", "a", (conv(rng.normal(size=(4, 2, 3, 3)) * np.array([1, 0.1, 3, 1])[:, None, None, None]),)
+            ),
+            Connection(
+                "a",
+                "out",
+                (
+                    Reshape((2, 2, 16)),
+                    SumPool((2, 1), (2, 1), ((0, 0), (0, 0))),
+                    Reshape((32,)),
+                    Linear(np.ones((2, 32))),
+                ),
+            ),
+        ),
+    )
+    with pytest.raises(NetlistError, match="neurons with different thresholds meet"):
+        quantize(spiking(network))
+    alike = spiking(network, threshold=[0.3, 0.3, 0.7, 0.7])
+    shared = shared_amplitudes(network)["a"]
+    firing = {"a": replace(alike.firing["a"], shared=shared)}
+    a = quantize(replace(alike, firing=firing))["a"]
+    assert a.threshold[0] == a.threshold[1]
+    assert a.scale[0] == a.scale[1]
+    assert a.scale[1] != a.scale[2]
+
+
+@pytest.mark.parametrize("target", ["speck", "xylo_audio2", "loihi1", "loihi2"])
+@pytest.mark.parametrize("bias", [0.0, -3.0, 3.0])
+def test_a_channel_without_weights_fits_every_target(target, bias):
+    """Its threshold was 65,536 units, whatever the target's field."""
+    weight = np.random.default_rng(0).normal(size=(3, 2, 3, 3))
+    weight[1] = 0
+    network = FloatNetwork(
+        (
+            Source("input", (2, 4, 4)),
+            Activation("a", (3, 4, 4), np.array([0.1, bias, 0.0])),
+            Output("out", (3,), np.zeros(3)),
+        ),
+        (
+            Connection("input", "a", (conv(weight),)),
+            Connection("a", "out", (Reshape((48,)), Linear(np.ones((3, 48))))),
+        ),
+    )
+    chip = load_target(target)
+    a = quantize(spiking(network, phi=1), Precision(8, chip))["a"]
+    limit = largest_threshold(chip)
+    assert limit is not None
+    assert 1 <= a.threshold.min() <= a.threshold.max() <= limit
+    assert np.sign(a.bias[1]) == np.sign(bias)
+    tiny = replace(network, connections=(Connection("input", "a", (conv(weight * 1e-6),)), network.connections[1]))
+    precision = Precision(8, chip)
+    assert quantize(spiking(tiny, phi=1), precision)["a"].threshold.max() <= min(limit, precision.membrane_limit // 8)

@@ -37,6 +37,7 @@ from toolchain.search import (
     pareto_frontier,
 )
 from toolchain.search import executor as executor_module
+from toolchain.search.measure import same_decisions
 
 NORMALIZATION = parse_normalization("0.5/0.25", 2)
 
@@ -319,3 +320,10 @@ def _no_stray_workers():
 
     if multiprocessing.active_children():
         get_reusable_executor().shutdown(wait=True)
+
+
+def test_a_single_logit_decides_by_its_sign():
+    """The largest of one is always the first: decisions that differ agreed by 100 %."""
+    one, other = torch.tensor([[1.0], [-2.0], [0.5], [-0.1]]), torch.tensor([[2.0], [1.0], [0.1], [0.0]])
+    assert same_decisions(one, other) == 0.75
+    assert same_decisions(torch.eye(3), torch.eye(3)) == 1

@@ -178,7 +178,7 @@ class Builder:
 
         def logits(shape: Shape) -> LeakyReadout:
             decays, threshold, bias = self._leaky(shape[:1], self._incoming(name))
-            return LeakyReadout(name, shape, *decays, bias, 1 / threshold)
+            return LeakyReadout(name, shape, *decays, bias, 1 / (256 * threshold))
 
         return self._leak(name, operators, logits, **options)
 

@@ -5,6 +5,7 @@ from toolchain.calibrate.calibrator import CalibrationMethod, Calibrator
 from toolchain.calibrate.costs import UnitCosts, fire_at_cost, unit_costs
 from toolchain.calibrate.early_exit import EarlyExitCalibration
 from toolchain.calibrate.influence import influences
+from toolchain.calibrate.levels import Levels
 from toolchain.calibrate.light import calibrate_biases, shift_bias
 from toolchain.calibrate.retune import Goal
 from toolchain.calibrate.thresholds import (
@@ -28,6 +29,7 @@ __all__ = [
     "Goal",
     "Histogram",
     "Init",
+    "Levels",
     "Step",
     "ThresholdMethod",
     "Thresholds",

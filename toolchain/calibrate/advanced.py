@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import torch
 
 from toolchain.calibrate.light import calibrate_bias
 from toolchain.calibrate.retune import Goal, retune
-from toolchain.calibrate.walk import CalibrationData, CalibrationWalk, Step, calibrate_units
+from toolchain.calibrate.walk import CalibrationData, CalibrationWalk, Step, calibrate_units, run_total, sample_mean
 from toolchain.calibrate.weights import fit_weights
 from toolchain.display import Progress, silent
 from toolchain.netlist import AdaFire, per_channel
@@ -91,8 +90,8 @@ def shift_potentials(walk: CalibrationWalk, name: str) -> SpikingNetwork:
         return walk.spiking
     unit, firing, timesteps = walk.quantized(name), walk.spiking.firing[name], walk.spiking.timesteps
     assert isinstance(unit.population, AdaFire)
-    emitted = walk.run(unit).sum(0, dtype=torch.float32).mean(0).double().numpy() / timesteps
-    error = walk.wanted(name).double().mean(0).numpy() - emitted * unit.amplitude
+    emitted = sample_mean(run_total(walk.run(unit))) / timesteps
+    error = sample_mean(walk.wanted(name)) - emitted * unit.amplitude
     shift = np.clip(timesteps * error / unit.amplitude, -0.5, 0.5)
     shifted = replace(firing, initial=per_channel(firing.initial, unit.population.shape) + shift)
     return replace(walk.spiking, firing={**walk.spiking.firing, name: shifted})

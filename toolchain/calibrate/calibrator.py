@@ -94,6 +94,9 @@ class Calibrator:
             case "advanced":
                 goals = {
                     u.name: Goal(self.influence[u.name], self.fan_out[u.name], operation_cost)
+                    if operation_cost > 0
+                    # Where operations are free, each channel takes its least error, whatever that does to the outputs.
+                    else Goal(np.ones(u.shape[0]), self.fan_out[u.name], 0.0)
                     for u in self.network.activations
                     if u.name in self.fan_out
                 }

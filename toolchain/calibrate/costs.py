@@ -20,9 +20,10 @@ from toolchain.calibrate.thresholds import (
     Histogram,
     Thresholds,
     active_or_greatest,
-    clip_floor,
     initial_and_drift,
+    level_tables,
     on_shared_axis,
+    sum_bins,
     sum_shared,
 )
 from toolchain.network import Firing
@@ -93,18 +94,13 @@ def unit_costs(
     data = on_shared_axis(data, shared)
     initial, drift = initial_and_drift(options.init, timesteps)
     offset = initial + drift * timesteps
-    x, counts = data.values, data.counts / samples
-    thresholds, errors, operations = [], [], []
-    for level in LEVELS:
-        threshold = level * timesteps * data.top
-        # A channel that is never active has candidates of 0; it counts nothing, whatever the divisor.
-        safe = np.where(threshold > 0, threshold, 1.0)[:, None]
-        emitted = clip_floor(x, safe, phi, timesteps, offset)
-        spikes = options.spikes(emitted / safe * timesteps)
-        thresholds.append(threshold)
-        errors.append(((emitted - x) ** 2 * counts).sum(axis=1) * influence)
-        operations.append((spikes * counts).sum(axis=1) * fan_out)
-    return UnitCosts(np.array(thresholds), np.array(errors), np.array(operations), shared)
+    errors, count = level_tables(LEVELS * timesteps, phi, timesteps, offset)
+    return UnitCosts(
+        LEVELS[:, None] * timesteps * data.top,
+        sum_bins(data, errors).T * data.top**2 * influence / samples,
+        sum_bins(data, options.spikes(count)).T * fan_out / samples,
+        shared,
+    )
 
 
 def fire_at_cost(

@@ -6,6 +6,8 @@ reach the outputs.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,8 +15,8 @@ from torch import Tensor
 from sim.threads import one_thread
 from toolchain.network import FloatNetwork, Output, iterate
 
-#: Samples whose gradients are computed at once.
-_BATCH = 64
+#: Samples whose gradients are computed at once, fewer where that would keep more activations than this in memory.
+_BATCH, _NUMBERS = 64, 2**26
 
 
 @one_thread()
@@ -44,9 +46,10 @@ def influences(network: FloatNetwork, x: Tensor, *, probes: int = 2, seed: int =
     generator = torch.Generator().manual_seed(seed)
     names = [u.name for u in network.activations]
     total = {u.name: np.zeros(u.shape[0]) for u in network.activations}
-    for start in range(0, x.shape[0], _BATCH):
+    batch = max(1, min(_BATCH, _NUMBERS // sum(prod(u.shape) for u in network.units)))
+    for start in range(0, x.shape[0], batch):
         with torch.enable_grad():
-            values = dict(iterate(network, x[start : start + _BATCH].clone().requires_grad_(True), keep=True))
+            values = dict(iterate(network, x[start : start + batch].clone().requires_grad_(True), keep=True))
             # One backward pass per draw and not per output: its expectation is the sum over all outputs.
             outputs = [v for n, v in values.items() if isinstance(network[n], Output)]
             for _ in range(probes):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 
 import numpy as np
 import torch
@@ -31,8 +32,13 @@ from toolchain.quantize import QuantizedUnit
 RATIOS = (0.7, 0.8, 0.9, 1.0, 1.12, 1.25, 1.45)
 #: Initial potentials that are tried, in thresholds: the less a neuron starts with, the later and safer its first spike.
 INITIALS = (0.15, 0.35, 0.5)
-#: Samples that the candidates run on, and how many of them a thread takes.
-SAMPLES, _PART = 64, 8
+#: Samples that the candidates run on, and more of a unit with few positions, until there are as many of these: the
+#: best of many candidates on few numbers is the luckiest.
+SAMPLES, POSITIONS = 64, 8192
+#: Numbers of currents in memory at once; of big maps some samples say enough.
+_NUMBERS = 2**26
+#: How many parts they are cut into, always as many: sums depend on it.
+_PARTS = 8
 #: Runs of a candidate: its bias is shifted after each but the last. One shift is enough to compare candidates fairly;
 #: the bias of the one that is kept is calibrated afterwards on all samples.
 _RUNS = 2
@@ -133,8 +139,11 @@ class _Arriving:
         self.timesteps = walk.spiking.timesteps
         self.digits = np.zeros(0, np.int64) if walk.spiking.radix is None else walk.spiking.radix.digit_sums
         wanted, channels = walk.wanted(population.name), population.shape[0]
-        self.samples = min(SAMPLES, wanted.shape[0])
-        self.parts = [slice(i, min(i + _PART, self.samples)) for i in range(0, self.samples, _PART)]
+        positions = prod(wanted.shape[2:])
+        most = max(1, _NUMBERS // (self.timesteps * channels * positions))
+        self.samples = min(max(SAMPLES, POSITIONS // positions), most, wanted.shape[0])
+        size = -(-self.samples // _PARTS)
+        self.parts = [slice(i, min(i + size, self.samples)) for i in range(0, self.samples, size)]
         self.wanted = wanted[: self.samples].movedim(1, -1).reshape(self.samples, -1, channels).contiguous().numpy()
         # Where all sources are held, so is the current: it is computed and kept once, not T times.
         held = all(walk.spikes(c.source).shape[0] == 1 for c in unit.connections)

@@ -118,14 +118,37 @@ def search_threshold(data: Histogram, phi: int, timesteps: int, offset: float) -
     ndarray (C,), float64
         0 for a channel that is never active.
     """
-    x, best, least = data.values, np.zeros_like(data.top), np.full(data.top.shape, np.inf)
-    for ratio in GRID:
-        threshold = ratio * data.top / phi
-        safe = np.where(threshold > 0, threshold, 1.0)[:, None]
-        error = ((clip_floor(x, safe, phi, timesteps, offset) - x) ** 2 * data.counts).sum(axis=1)
-        better = error < least
-        best, least = np.where(better, threshold, best), np.where(better, error, least)
-    return best
+    errors = sum_bins(data, level_tables(GRID / phi, phi, timesteps, offset)[0])
+    return np.asarray(GRID[np.argmin(errors, axis=1)] * data.top / phi)
+
+
+def level_tables(thresholds: np.ndarray, phi: int, timesteps: int, offset: float) -> tuple[np.ndarray, np.ndarray]:
+    """Say what ClipFloor makes of every bin of a histogram at every candidate threshold.
+
+    Both are relative to the largest activation of a channel, and so the same for all channels.
+
+    Parameters
+    ----------
+    thresholds : ndarray (M,), float64
+        Candidates for Vth.
+    phi, timesteps : int
+    offset : float
+        What the membrane potential starts with, or drifts by over the run, in thresholds.
+
+    Returns
+    -------
+    errors, count : ndarray (BINS, M), float64
+        Squared errors; how often the neuron fires over a run.
+    """
+    x = (np.arange(BINS) + 0.5)[:, None] / BINS
+    emitted = clip_floor(x, thresholds, phi, timesteps, offset)
+    return (emitted - x) ** 2, emitted / thresholds * timesteps
+
+
+@one_thread()
+def sum_bins(data: Histogram, table: np.ndarray) -> np.ndarray:
+    """Sum up over a histogram's bins what a table (BINS, M) says of each of them, (C, M) float64."""
+    return (torch.from_numpy(data.counts) @ torch.from_numpy(np.ascontiguousarray(table, np.float64))).numpy()
 
 
 def percentile_threshold(data: Histogram, phi: int, percentile: float) -> np.ndarray:

@@ -15,13 +15,24 @@ import torch
 from torch import Tensor
 
 from sim import compile_layer
-from sim.threads import one_thread
+from sim.threads import for_each
 from toolchain.display import Progress, silent
 from toolchain.netlist import AdaFire, InputError, Population, Readout, last_reads, per_channel
-from toolchain.network import Activation, FloatNetwork, MaxUnit, Output, Source, SpikingNetwork, current, value_of
+from toolchain.network import (
+    Activation,
+    FloatNetwork,
+    MaxUnit,
+    Output,
+    Source,
+    SpikingNetwork,
+    Unit,
+    current,
+    value_of,
+)
 from toolchain.quantize import Precision, QuantizedUnit, quantize_source, quantize_unit
 
-#: Samples that one call of a layer takes; bounds the memory of its currents.
+#: Samples that one call of a layer takes; bounds the memory of its currents. Always the same, for float sums depend on
+#: how they are cut, and never on how many threads there are.
 CHUNK = 32
 
 
@@ -54,10 +65,31 @@ class CalibrationData:
         return CalibrationData(self.x[start:stop], self.payload[:, start:stop])
 
 
-@one_thread()
+def parts(samples: int) -> list[slice]:
+    """Return the chunks that samples are worked off in."""
+    return [slice(start, min(start + CHUNK, samples)) for start in range(0, samples, CHUNK)]
+
+
+def run_total(spikes: Tensor) -> Tensor:
+    """Sum payloads (T, N, ...) over a run: (N, ...) float32, whose 24 bits hold any such sum."""
+    # Addition by addition: torch's own sum over the first axis is ten times as slow.
+    total = torch.zeros(spikes.shape[1:])
+    for payload in spikes:
+        total += payload
+    return total
+
+
 def channel_mean(values: Tensor) -> Tensor:
     """Mean over all axes but the channels: (N, C, ...) -> (C,), float64."""
-    return values.double().transpose(0, 1).flatten(1).mean(1)
+    rows = values.reshape(*values.shape[:2], -1)
+    sums = for_each(lambda part: rows[part].sum(2, dtype=torch.float64).sum(0), parts(len(rows)))
+    return torch.stack(sums).sum(0) / (rows.shape[0] * rows.shape[2])
+
+
+def sample_mean(values: Tensor) -> np.ndarray:
+    """Mean over samples: (N, ...) -> (...), float64."""
+    sums = for_each(lambda part: values[part].sum(0, dtype=torch.float64), parts(len(values)))
+    return np.asarray(torch.stack(sums).sum(0).numpy() / len(values))
 
 
 class CalibrationWalk:
@@ -86,6 +118,9 @@ class CalibrationWalk:
         self._spikes: dict[str, Tensor] = {name: data.payload}
         self._values: dict[str, Tensor] = {name: data.x}
 
+    def __len__(self) -> int:
+        return self._samples
+
     def fork(self, spiking: SpikingNetwork) -> CalibrationWalk:
         """Return a walk that goes on from here with another network, and leaves this one as it is."""
         other = copy(self)
@@ -102,8 +137,7 @@ class CalibrationWalk:
         """
         done = last_reads((unit.name for unit in self._ann.units), self._ann.connections)
         for unit in self._ann.units[1:]:
-            with one_thread():
-                self._values[unit.name] = value_of(self._ann, unit, self._values)
+            self._values[unit.name] = self._value(unit)
             yield unit.name
             if unit.name not in done[unit.name]:
                 self.keep(unit.name)
@@ -115,11 +149,20 @@ class CalibrationWalk:
         """Return the ANN's activation of the unit where `units` stands, or of one that it reads, (N, *shape)."""
         return self._values[name]
 
-    @one_thread()
-    def current(self, name: str) -> Tensor:
-        """Return the ANN's current into a unit, bias included, (N, *current shape): before the activation function."""
+    def _value(self, unit: Unit) -> Tensor:
+        """Return what a unit is in the ANN, (N, *shape)."""
+        read = {c.source: self._values[c.source] for c in self._ann.inputs(unit.name)} or self._values
+
+        def work(part: slice) -> Tensor:
+            return value_of(self._ann, unit, {name: value[part] for name, value in read.items()})
+
+        return torch.cat(for_each(work, parts(self._samples)))
+
+    def current(self, name: str, part: slice) -> Tensor:
+        """Return the ANN's current into a unit, bias included, of some samples: before the activation function."""
         unit = self._ann[name]
-        total = current(self._ann, unit, self._values)
+        read = {c.source: self._values[c.source][part] for c in self._ann.inputs(name)}
+        total = current(self._ann, unit, read)
         if isinstance(unit, MaxUnit | Source):
             return total
         return total + torch.from_numpy(per_channel(unit.bias, unit.shape)).to(total)
@@ -142,11 +185,11 @@ class CalibrationWalk:
         """Return what a unit that the walk has passed emits, (T or 1, N, *shape)."""
         return self._spikes[name]
 
-    def average(self, name: str) -> Tensor:
-        """Return what such a unit stands for on average over a run, in real numbers, (N, *shape) float32."""
-        spikes = self._spikes[name]
+    def average(self, name: str, part: slice) -> Tensor:
+        """Return what such a unit stands for on average over a run, for some samples, in real numbers, float32."""
+        spikes = self._spikes[name][:, part]
         amplitude = torch.from_numpy(np.ascontiguousarray(self._amplitudes[name], dtype=np.float32))
-        return spikes.sum(0, dtype=torch.float32) / spikes.shape[0] * amplitude
+        return run_total(spikes) / spikes.shape[0] * amplitude
 
     def run(self, unit: QuantizedUnit) -> Tensor:
         """Run one quantised unit on the spikes of its sources.
@@ -159,11 +202,16 @@ class CalibrationWalk:
         layer = compile_layer(
             unit.population, unit.connections, self._populations, self._precision.membrane_limit, self.spiking.timesteps
         )
-        parts = []
-        for start in range(0, self._samples, CHUNK):
-            output = layer.run({name: self._spikes[name][:, start : start + CHUNK] for name in layer.sources}).output
-            parts.append(output[-1:] if isinstance(unit.population, Readout) else output)
-        return torch.cat(parts, dim=1)
+        emitted: Tensor | None = None
+        for part in parts(self._samples):
+            output = layer.run({name: self._spikes[name][:, part] for name in layer.sources}).output
+            if isinstance(unit.population, Readout):
+                output = output[-1:]
+            if emitted is None:
+                emitted = output.new_empty((output.shape[0], self._samples, *output.shape[2:]))
+            emitted[:, part] = output
+        assert emitted is not None
+        return emitted
 
     def mean_output(self, unit: QuantizedUnit) -> Tensor:
         """Average real output per channel over time, samples and space, (C,) float64."""
@@ -172,7 +220,7 @@ class CalibrationWalk:
             return channel_mean(output[-1]) / self.spiking.timesteps * torch.from_numpy(population.scale)
         assert isinstance(population, AdaFire)
         amplitude = torch.from_numpy(population.threshold * population.scale)
-        return channel_mean(output.sum(0, dtype=torch.int64)) / self.spiking.timesteps * amplitude
+        return channel_mean(run_total(output)) / self.spiking.timesteps * amplitude
 
 
 #: What calibration does with a unit where a walk stands: it returns the walk's network with that unit changed.

@@ -24,6 +24,9 @@ def import_file(
         Literal["zero", "subtract"] | None,
         typer.Option(help="How neurons of a NIR file forget a spike.  [default: as NIR says where they leak]"),
     ] = None,
+    input_bits: Annotated[
+        int, typer.Option(min=1, max=8, help="Width of a NIR file's input: 1 for events (0 or 1), else signed.")
+    ] = 8,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -43,7 +46,9 @@ def import_file(
     from toolchain.files import check_writable, write_netlist
 
     check_writable(output)
-    imported = import_netlist(file, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset)
+    imported = import_netlist(
+        file, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset, input_bits=input_bits
+    )
     payloads = None
     if data is not None:
         samples, source = read_data(data, limit=limit), imported.netlist.input

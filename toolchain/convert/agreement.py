@@ -7,7 +7,7 @@ arrives. It shows where the netlist's values stop following the ANN's from sampl
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,13 +21,22 @@ from toolchain.netlist import AdaFire, CollapseError, Netlist, Readout, per_chan
 from toolchain.netlist.shapes import size
 from toolchain.network import FloatNetwork, iterate
 
-#: Samples that it is measured on: enough to tell a half from what a conversion that works reaches.
-SAMPLES = 128
+#: Samples that it is measured on: enough to tell a half from what a conversion that works reaches, and more of networks
+#: that run so many payloads at little cost.
+SAMPLES, PAYLOADS = 128, 2**27
 #: Fewer samples than this decide nothing: two or three values follow any others by chance.
 LEAST_SAMPLES = 8
-#: Less than this share of the ANN's decisions, or of a correlation with its values, is a collapse: half of the
-#: decisions are others, or three quarters of the variance is something else.
+#: Outputs that correlate by less with the ANN's are a collapse: three quarters of their variance is something else. So
+#: is less than this share of its decisions.
 LEAST_AGREEMENT = 0.5
+#: But where outputs correlate by this much, other decisions are close calls: a network that was never trained, say.
+SURE_CORRELATION = 0.9
+#: From this share of the ANN's decisions, or correlation with its values, on, a netlist holds as a conversion.
+HOLDS = 0.95
+#: Fewer samples than this do not tell a netlist that holds from one that nearly does.
+TELLING_SAMPLES = 32
+#: Smallest share of an error that is considered.
+_LEAST_SHARE = 1e-3
 #: Bytes of payloads in memory at a time.
 _MEMORY = 2**27
 
@@ -48,20 +57,55 @@ class Agreement:
         Correlation of every readout at the last timestep.
     layers : mapping of str to float
         Correlation of every spiking population's average over the run with the ANN's activation, in forward order.
+    logits : tuple of ndarray (N, classes), float64, or None
+        The classifier's outputs: the ANN's, and the netlist's average.
     """
 
     samples: int
     decisions: float | None
     outputs: Mapping[str, float]
     layers: Mapping[str, float]
+    logits: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
+
+    @property
+    def measure(self) -> float:
+        """Share of decisions that are alike; where there are none, the least correlation of an output."""
+        return self.estimated(1.0)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the netlist decides nearly as the ANN does; samples too few to tell count as if it did."""
+        return self.samples < TELLING_SAMPLES or self.measure >= HOLDS
+
+    def estimated(self, share: float) -> float:
+        """Return what `measure` would be if the outputs' errors were this share of what they are."""
+        if self.logits is not None:
+            ann, netlist = self.logits
+            return float((decide(ann + share * (netlist - ann)) == decide(ann)).mean())
+        # A correlation r is 1 / sqrt(1 + v), v the variance of an error beside that of the values.
+        least = min(self.outputs.values(), default=1.0)
+        return float(1 / np.sqrt(1 + share**2 * (1 / least**2 - 1))) if least > 0 else 0.0
+
+    def needed_share(self) -> float:
+        """Return the greatest share of the outputs' errors, in steps of 5 %, with which the netlist would hold."""
+        share = 1.0
+        while share > _LEAST_SHARE and self.estimated(share) < HOLDS:
+            share *= 0.95
+        return share
+
+    def short(self) -> str:
+        """Say what `measure` is."""
+        what = "correlation with the ANN's outputs" if self.logits is None else "of the ANN's decisions"
+        return f"{self.measure:.0%} {what}"
 
     @property
     def collapsed(self) -> bool:
         """Whether the netlist is no conversion of the ANN."""
         if self.samples < LEAST_SAMPLES or not self.outputs:
             return False
-        decisions = 1.0 if self.decisions is None else self.decisions
-        return min(decisions, *self.outputs.values()) < LEAST_AGREEMENT
+        correlation = min(self.outputs.values())
+        undecided = self.decisions is not None and self.decisions < LEAST_AGREEMENT
+        return correlation < LEAST_AGREEMENT or (undecided and correlation < SURE_CORRELATION)
 
     @property
     def broken_layer(self) -> str | None:
@@ -92,7 +136,7 @@ class Agreement:
 def measure_agreement(
     network: FloatNetwork, netlist: Netlist, data: CalibrationData, *, progress: Progress = silent
 ) -> Agreement:
-    """Run ANN and netlist side by side on the first `SAMPLES` samples.
+    """Run ANN and netlist side by side on the first samples, at least `SAMPLES` of them where there are.
 
     Parameters
     ----------
@@ -107,10 +151,10 @@ def measure_agreement(
     -------
     Agreement
     """
-    samples = min(SAMPLES, len(data))
-    found = {p.name: _Correlation(p.shape) for p in netlist.populations if isinstance(p, AdaFire | Readout)}
-    same = 0
     per_sample = netlist.timesteps * sum(size(p.shape) for p in netlist.populations)
+    samples = min(max(SAMPLES, PAYLOADS // per_sample), len(data))
+    found = {p.name: _Correlation(p.shape) for p in netlist.populations if isinstance(p, AdaFire | Readout)}
+    logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     batch = max(1, min(32, _MEMORY // per_sample))
     with progress("agreement with the ANN", -(-samples // batch)) as advance:
         for start in range(0, samples, batch):
@@ -121,14 +165,17 @@ def measure_agreement(
                     if name in found:
                         found[name].add(value.double().numpy(), averages[name])
                         if netlist.classifier is not None and name == netlist.classifier.name:
-                            same += int((decide(value.numpy()) == decide(averages[name])).sum())
+                            logits[0].append(value.double().numpy())
+                            logits[1].append(averages[name])
             advance()
     correlations = {name: c for name, sums in found.items() if (c := sums.value()) is not None}
+    both = (np.concatenate(logits[0]), np.concatenate(logits[1])) if netlist.classifier is not None else None
     return Agreement(
         samples,
-        None if netlist.classifier is None else same / samples,
+        None if both is None else float((decide(both[0]) == decide(both[1])).mean()),
         {r.name: correlations[r.name] for r in netlist.readouts if r.name in correlations},
         {p.name: correlations[p.name] for p in netlist.spiking if p.name in correlations},
+        both,
     )
 
 

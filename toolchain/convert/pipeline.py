@@ -7,26 +7,37 @@ silent channels -> thresholds -> calibration -> firing-pattern search -> spike c
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
 import torch
 
-from toolchain.calibrate import CalibrationData, Calibrator, EarlyExitCalibration, Thresholds, collect_histograms
-from toolchain.convert.agreement import check_agreement, measure_agreement
+from toolchain.calibrate import (
+    CalibrationData,
+    Calibrator,
+    EarlyExitCalibration,
+    Levels,
+    Thresholds,
+    collect_histograms,
+)
+from toolchain.convert.agreement import TELLING_SAMPLES, check_agreement, measure_agreement
+from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
 from toolchain.convert.recipe import Recipe
 from toolchain.convert.silence import silence
 from toolchain.convert.stages import check_labelled, guess_note, measure_stages
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
-from toolchain.network import FloatNetwork
+from toolchain.network import FloatNetwork, SpikingNetwork
 from toolchain.quantize import Precision, check_precision, quantize, whole_resamplings
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
 
 #: Samples that a search needs besides those it calibrates on, to measure what it promises.
 LEAST_HELD_OUT = 64
+#: Samples beside those that a conversion calibrates on, to measure the agreement on.
+UNSEEN = 256
 #: What to do where digits do not serve.
 _RATES = "use `spike_code` rate"
 
@@ -35,8 +46,11 @@ def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
     """Draw the calibration set: `samples` of the data without repetition, in their order in the file."""
     if len(data) <= samples:
         return data
-    chosen = np.random.default_rng(seed).choice(len(data), samples, replace=False)
-    return data.select(np.sort(chosen))
+    return data.select(_drawn(len(data), samples, seed))
+
+
+def _drawn(count: int, samples: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).choice(count, samples, replace=False))
 
 
 def convert_network(
@@ -84,13 +98,14 @@ def convert_network(
     search = search_pass(recipe) if recipe.searches else None
     calibration, held_out = _split(data, recipe)
     x = calibration.normalized(normalization.mean, normalization.std)
-    if not np.all(np.isfinite(x)):
-        raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
+    _check_finite(data, x)
     source = choose_input(network.source.name, calibration, x, normalization)
     if evaluate is not None:
         check_labelled(network, evaluate, source, recipe.steps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
+    others = held_out if held_out is not None else _unseen(data, recipe)
+    unseen = _prepare(others, source, recipe) if others is not None else prepared
     histograms = collect_histograms(network, prepared.x, progress=progress)
     live, silenced = silence(network, histograms, len(prepared))
     calibrator = Calibrator(
@@ -112,18 +127,31 @@ def convert_network(
         adafire=version("adafire"),
         tail=network.tail,
     )
+
+    def finish(phi: Mapping[str, int], spiking: SpikingNetwork) -> Converted:
+        netlist = quantize(spiking, precision, provenance)
+        return Converted(phi, spiking, netlist, measure_agreement(original, netlist, unseen, progress=progress))
+
+    def fire(phi: Mapping[str, int]) -> Converted:
+        return finish(phi, calibrator.calibrate(calibrator.fire(phi)))
+
+    levels = Levels(calibrator)
     if search is not None:
         found = search(calibrator, Judge(original, judged, precision))
-        spiking, provenance = found.spiking, replace(provenance, search=found.record)
+        provenance = replace(provenance, search=found.record)
+        first = done = finish({name: f.phi for name, f in found.spiking.firing.items()}, found.spiking)
     else:
-        spiking = calibrator.calibrate(calibrator.fire({u.name: recipe.most for u in network.activations}))
-    netlist = quantize(spiking, precision, provenance)
-    agreement = measure_agreement(original, netlist, prepared, progress=progress)
+        first = done = fire({u.name: recipe.most for u in network.activations})
+        if recipe.phi is None and recipe.radix is None:
+            done = lengthen(first, levels, min(LONGEST, recipe.payload_limit), fire)
+    spiking, netlist = done.spiking, done.netlist
     notes = (
         *rounded,
         *silenced,
         *(netlist.provenance.notes or ()),
-        *check_agreement(agreement, accept=recipe.accept_collapse),
+        *lengthened_note(first, done),
+        *(advice(done, levels, recipe.payload_limit) if recipe.radix is None else ()),
+        *check_agreement(done.agreement, accept=recipe.accept_collapse),
     )
     netlist = replace(netlist, provenance=replace(netlist.provenance, notes=notes))
     if evaluate is not None:
@@ -132,6 +160,11 @@ def convert_network(
         notes = (*(netlist.provenance.notes or ()), *([guess] if guess else ()))
         netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies, notes=notes))
     return EarlyExitCalibration(recipe.alpha_base)(netlist, original, judged.x) if recipe.early_exit else netlist
+
+
+def _check_finite(data: Dataset, x: np.ndarray) -> None:
+    if not np.all(np.isfinite(x)):
+        raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
 
 
 def _check_fits(network: FloatNetwork, data: Dataset, recipe: Recipe) -> None:
@@ -173,9 +206,18 @@ def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     return drawn.select(np.sort(order[:calibrated])), drawn.select(np.sort(order[calibrated:]))
 
 
+def _unseen(data: Dataset, recipe: Recipe) -> Dataset | None:
+    """Draw samples to measure the agreement on from those that calibration leaves; None where they are too few."""
+    if len(data) - recipe.samples < TELLING_SAMPLES:
+        return None
+    left = np.setdiff1d(np.arange(len(data)), _drawn(len(data), recipe.samples, recipe.seed))
+    return choose_samples(data.select(left), UNSEEN, recipe.seed)
+
+
 def _prepare(data: Dataset, source: Input, recipe: Recipe) -> CalibrationData:
     """Return what ANN and SNN see of samples; of frames, the ANN sees their mean."""
     x = data.normalized(source.mean, source.std)
+    _check_finite(data, x)
     payload = torch.from_numpy(data.payloads(source))
     if data.is_frames:
         return CalibrationData(torch.from_numpy(x[:, : recipe.steps].mean(axis=1)).float(), payload[: recipe.steps])

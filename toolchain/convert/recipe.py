@@ -37,7 +37,9 @@ class Recipe:
     digits : int, optional
         K, in radix code only.
     phi : int, optional
-        Longest burst of every population; 4 by default, and 1 in radix code, whose digits are in base phi + 1.
+        Longest burst of every population. By default 4, and longer in those layers where the netlist's agreement with
+        the ANN demands it (`toolchain.convert.bursts`), unless a search chooses; 1 in radix code, whose digits are in
+        base phi + 1.
     init : {"half", "zero", "spread"}
         Initial membrane potential (semantics, section 2).
     threshold : {"mse", "max", "percentile"}
@@ -101,7 +103,12 @@ class Recipe:
         default=None, metadata=_about("Digits of a number, of `spike_code` radix: the length of its window.", 1, 8)
     )
     phi: int | None = field(
-        default=None, metadata=_about("Longest burst; digits are in base phi + 1.  [default: 4, of digits 1]", 1, 255)
+        default=None,
+        metadata=_about(
+            "Longest burst; digits are in base phi + 1.  [default: 4, and longer in layers that need it; of digits 1]",
+            1,
+            255,
+        ),
     )
     init: Literal["half", "zero", "spread"] = field(default="half", metadata=_about("Initial membrane potential."))
     threshold: Literal["mse", "max", "percentile"] = field(
@@ -224,6 +231,14 @@ class Recipe:
         return load_target(self.target) if isinstance(self.target, str) else self.target
 
     @property
+    def payload_limit(self) -> int:
+        """Longest burst that a spike carries; on a target of binary spikes, which take a step each, `longest`."""
+        target = self.hardware
+        if target is not None and target.binary:
+            return self.longest
+        return (target.max_payload if target else None) or 255
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """Where the network ends, one name each; none for its own outputs."""
         return split_names(self.outputs)
@@ -235,8 +250,7 @@ class Recipe:
             return self.phi_max
         if self.radix is not None:
             return self.most
-        limit = self.hardware.max_payload if self.hardware else None
-        return max(self.longest, min(2 * self.longest, limit or 255))
+        return max(self.longest, min(2 * self.longest, self.payload_limit))
 
     @property
     def searches(self) -> bool:

@@ -209,7 +209,7 @@ def weigh(netlist: Netlist) -> Weights:
     for population in netlist.populations:
         if isinstance(population, Input | MaxPool):
             continue
-        for field in ("threshold", "bias", "initial"):
+        for field in ("threshold", "bias", "initial", "current_decay", "voltage_decay"):
             parameters += int(getattr(population, field, np.empty(0)).size)
     return Weights(
         total=sum(int(a.size) for a in arrays),

@@ -73,7 +73,7 @@ class PopulationCounts:
     ----------
     name : str
     kind : str
-        "Input", "AdaFire", "MaxPool" or "Readout".
+        The population's type, "Input" or "AdaFire" or another.
     neurons : int
     spikes : int
         Sum over samples, timesteps and neurons of |payload|; 0 for a readout.

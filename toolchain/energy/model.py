@@ -63,7 +63,7 @@ def _population(counts: Counts, population: PopulationCounts, prices: Prices) ->
     mac = prices["fp32_mac"].value
     return PopulationEnergy(
         name=population.name,
-        kind="MaxPool" if population.kind == "MaxPool" or largest is None else largest.kind,
+        kind=population.kind if population.kind == "MaxPool" or largest is None else largest.kind,
         macs=macs,
         first_layer_macs=first,
         sops=sops,

@@ -24,7 +24,7 @@ def neurobench(counts: Counts) -> dict[str, Any]:
         `Effective_ACs` (synapses whose weight and payload are not zero; accumulates where no
         payload can exceed 1, multiply-accumulates elsewhere).
     """
-    spiking = [p for p in counts.populations if p.kind in ("AdaFire", "MaxPool")]
+    spiking = [p for p in counts.populations if p.kind in ("AdaFire", "CubaLif", "MaxPool")]
     payloads = counts.steps * sum(p.neurons for p in spiking)
     zeros = payloads - sum(p.active for p in spiking)
     macs = sum(c.effective for c in counts.connections if c.payload_max > 1)

@@ -28,7 +28,7 @@ class PopulationEnergy:
     name : str
         The population.
     kind : str
-        The operator of its largest connection, or "MaxPool".
+        The operator of its largest connection; "MaxPool", or its own type where nothing reaches it.
     macs : int
         Dense multiply-accumulates of the ANN (one per inference and synapse).
     first_layer_macs : int

@@ -14,7 +14,17 @@ import numpy as np
 from toolchain.equivalence.compare import compare
 from toolchain.equivalence.faults import Fault, Isolated, Replay, faults
 from toolchain.equivalence.result import Candidate, Contribution, Divergence, EquivalenceReport, Explanation, Membrane
-from toolchain.netlist import AdaFire, Input, Netlist, Readout, Trace, adjoint, chain_shapes, per_channel
+from toolchain.netlist import (
+    AdaFire,
+    CubaLif,
+    Input,
+    MaxPool,
+    Netlist,
+    Trace,
+    adjoint,
+    chain_shapes,
+    per_channel,
+)
 
 #: Samples that a fault is tried on: the diverging one and those right before it.
 WINDOW = 4
@@ -94,11 +104,12 @@ def _explain(netlist: Netlist, expected: Trace, actual: Trace, first: Divergence
     reference = Isolated(netlist, name, _window(expected, sources, samples))
     contributions = _contributions(netlist, expected, first)
     neuron = population if isinstance(population, AdaFire) else None
-    theta = None if neuron is None else _at(neuron.threshold, neuron.shape, first.index)
+    fires = population if isinstance(population, AdaFire | CubaLif) else None
+    theta = None if fires is None else _at(fires.threshold, fires.shape, first.index)
     return Explanation(
         divergence=replace(first, cause=_cause(best, got.size, name)),
         current=sum(c.payload * c.weight for c in contributions),
-        bias=_at(population.bias, population.shape, first.index) if isinstance(population, AdaFire | Readout) else 0,
+        bias=0 if isinstance(population, Input | MaxPool) else _at(population.bias, population.shape, first.index),
         threshold=theta,
         phi=None if neuron is None else neuron.phi,
         contributions=contributions,
@@ -138,16 +149,17 @@ def _needed(payload: int, theta: int, phi: int, limit: int) -> tuple[int, int] |
 def _contributions(netlist: Netlist, trace: Trace, first: Divergence) -> tuple[Contribution, ...]:
     """Weights of the neuron's synapses: the transposed connection applied to its unit vector."""
     population = netlist[first.population]
-    if not isinstance(population, AdaFire | Readout):
+    if isinstance(population, Input | MaxPool):
         return ()
     found = []
-    for connection in netlist.inputs(first.population):
-        shapes = chain_shapes(connection.operators, netlist[connection.source].shape)
+    arrived = [(c, *part) for c in netlist.inputs(first.population) for part in c.parts if part[0] <= first.timestep]
+    for connection, delay, operators in arrived:
+        shapes = chain_shapes(operators, netlist[connection.source].shape)
         weights = np.zeros(shapes[-1], np.int64)
         weights[first.index] = 1
-        for operator, before in zip(reversed(connection.operators), reversed(shapes[:-1]), strict=True):
+        for operator, before in zip(reversed(operators), reversed(shapes[:-1]), strict=True):
             weights = adjoint(operator, weights, before)
-        payloads = trace.spikes[connection.source][first.timestep, first.sample].astype(np.int64)
+        payloads = trace.spikes[connection.source][first.timestep - delay, first.sample].astype(np.int64)
         for position in np.argwhere(weights * payloads):
             index = tuple(int(i) for i in position)
             found.append(Contribution(connection.source, index, int(payloads[index]), int(weights[index])))

@@ -12,10 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from toolchain.equivalence.leaky_faults import RIGHT, LeakyStep, leaky_faults, run_leaky
 from toolchain.netlist import (
     AdaFire,
     Connection,
     Conv,
+    CubaLif,
+    LeakyReadout,
     MaxPool,
     Netlist,
     Operator,
@@ -70,6 +73,8 @@ class Fault:
         Timesteps by which the population's own payloads come late.
     momentary : bool
         Max-pooling of each timestep's payloads instead of their sums.
+    leak : LeakyStep
+        How leaky neurons are updated.
     """
 
     cause: str
@@ -86,6 +91,7 @@ class Fault:
     carried: bool = False
     output_delay: int = 0
     momentary: bool = False
+    leak: LeakyStep = RIGHT
 
     def concerns(self, connection: Connection) -> bool:
         """Return whether the currents of a connection differ."""
@@ -154,13 +160,15 @@ def faults(netlist: Netlist, name: str, *, largest: int) -> list[Fault]:
     """
     population = netlist[name]
     found = _current_faults(netlist.inputs(name))
+    if isinstance(population, CubaLif | LeakyReadout):
+        found += [Fault(cause, leak=leak) for cause, leak in leaky_faults(population).items()]
     if isinstance(population, MaxPool):
         found.append(Fault("max-pooling: the maximum of each timestep instead of the sums'", momentary=True))
     if isinstance(population, AdaFire):
         found += _neuron_faults(population.phi, largest, netlist.membrane_bits)
     if isinstance(population, AdaFire | Readout):
         found.append(Fault("bias: not added", bias=0))
-    if not isinstance(population, Readout):
+    if not isinstance(population, Readout | LeakyReadout):
         found.append(Fault("delay off by one: payloads leave one timestep late", output_delay=1))
         found.append(Fault("delay off by one: payloads leave one timestep early", output_delay=-1))
     found.append(Fault("reset: state kept from the previous sample", carried=True))
@@ -257,13 +265,19 @@ class Isolated:
         self._clean = {c.name: self._current(c, NONE) for c in netlist.inputs(name)}
 
     def _current(self, connection: Connection, fault: Fault) -> np.ndarray:
-        operators = connection.operators
-        if fault.weight is not None or fault.flipped:
-            operators = tuple(_altered(o, fault) for o in operators)
         payload = self._payloads[connection.source]
         if fault.payload is not None:
             payload = fault.payload(payload)
-        return apply_chain(operators, payload, self._netlist[connection.source].shape)
+        total: np.ndarray | None = None
+        for delay, operators in connection.parts:
+            altered = tuple(_altered(o, fault) for o in operators) if fault.weight or fault.flipped else operators
+            # Of each sample by itself: what is under way at its end reaches nothing.
+            arriving = np.zeros_like(payload)
+            arriving[delay:] = payload[: len(payload) - delay]
+            part = apply_chain(altered, arriving, self._netlist[connection.source].shape)
+            total = part if total is None else total + part
+        assert total is not None
+        return total
 
     def current(self, fault: Fault = NONE) -> np.ndarray:
         """Return the sum of all connections' currents, (T, N, *current shape) int64."""
@@ -286,6 +300,8 @@ class Isolated:
         match self._population:
             case AdaFire() as neurons:
                 replayed = _run_neurons(neurons, current, fault, self._netlist.membrane_limit)
+            case CubaLif() | LeakyReadout() as neurons:
+                replayed = Replay(run_leaky(neurons, current, fault.leak, carried=fault.carried))
             case MaxPool() as pool:
                 replayed = Replay(_run_pool(pool, current, fault))
             case Readout() as readout:

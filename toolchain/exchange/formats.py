@@ -55,6 +55,7 @@ def import_netlist(
     weight_bits: int = 8,
     dt: float | None = None,
     reset: Literal["zero", "subtract"] | None = None,
+    input_bits: int = 8,
 ) -> Imported:
     """Read a NIR or netx file.
 
@@ -68,6 +69,8 @@ def import_netlist(
     reset : {"zero", "subtract"}, optional
         How the neurons of a NIR file forget a spike; by default to zero where they leak, as NIR says, and by
         subtraction where they do not, as AdaFire neurons do.
+    input_bits : int
+        Width of the input's payload of a NIR file, 1 to 8: one bit for events, which are 0 or 1; else signed.
 
     Returns
     -------
@@ -87,7 +90,9 @@ def import_netlist(
         kinds = {"node": "nir", "layer": "netx", "format": "netlist"}
         found = {kind for entry, kind in kinds.items() if entry in root or entry in root.attribute_names()}
     if "nir" in found:
-        return import_nir(path, timesteps=timesteps or 16, weight_bits=weight_bits, dt=dt, reset=reset)
+        return import_nir(
+            path, timesteps=timesteps or 16, weight_bits=weight_bits, dt=dt, reset=reset, input_bits=input_bits
+        )
     if "netx" in found:
         return read_netx(path, timesteps=timesteps)
     fix = "it is a netlist already: use it as it is" if "netlist" in found else None

@@ -21,6 +21,7 @@ from toolchain.files.hdf5_new import create_hdf5
 from toolchain.files.json_text import canonical_json, parse_json
 from toolchain.netlist.errors import FormatError
 from toolchain.netlist.graph import Connection, Netlist
+from toolchain.netlist.leaky import CubaLif, LeakyReadout
 from toolchain.netlist.operators import OPERATOR_KINDS
 from toolchain.netlist.populations import POPULATION_KINDS
 from toolchain.netlist.provenance import Provenance
@@ -29,7 +30,7 @@ from toolchain.netlist.records import from_record, smallest_integer, to_record
 
 FORMAT = "adafire-netlist"
 #: Newest version of the schema. Every version is read.
-SCHEMA = 2
+SCHEMA = 3
 
 #: More operators than this in one connection, or entries in the graph, are refused.
 MAX_OPERATORS = 64
@@ -55,8 +56,11 @@ def write_netlist(netlist: Netlist, path: Path | str) -> None:
 def schema_of(netlist: Netlist) -> int:
     """Return the oldest version of the schema that says all of a netlist, so that older readers take what they can.
 
-    2 added the spike code: a file without it holds rates.
+    2 added the spike code: a file without it holds rates. 3 added leaky populations, and delays of connections.
     """
+    leaky = any(isinstance(p, CubaLif | LeakyReadout) for p in netlist.populations)
+    if leaky or any(np.any(c.delay) for c in netlist.connections):
+        return 3
     return 1 if netlist.spike_code == "rate" else 2
 
 
@@ -69,7 +73,7 @@ def netlist_bytes(netlist: Netlist) -> bytes:
         file.attrs["content_hash"] = np.bytes_(netlist.content_hash)
         for name in ("timesteps", "weight_bits", "membrane_bits"):
             file.attrs[name] = np.int64(getattr(netlist, name))
-        if netlist.spike_code != "rate":
+        if schema_of(netlist) > 1:
             file.attrs["spike_code"] = np.bytes_(netlist.spike_code)
         file.create_dataset("alpha", data=np.array(netlist.alpha, dtype="<f8"))
         provenance = canonical_json(netlist.provenance.to_json()).encode("ascii")

@@ -139,6 +139,8 @@ class Netlist:
                     check_windows(population, [(c.name, c.operators) for c in inputs])
             if isinstance(population, AdaFire):
                 self._check_membrane(population)
+            if isinstance(population, CubaLif | LeakyReadout) and self.radix is not None:
+                raise NetlistError(population.name, "leaks, and a number in digits must not", "use spike_code 'rate'")
             if isinstance(population, CubaLif | LeakyReadout) and self.membrane_bits != LEAKY_BITS:
                 raise NetlistError(
                     population.name, f"leaky neurons have {LEAKY_BITS} bits, but membrane_bits is {self.membrane_bits}"

@@ -1,6 +1,6 @@
 """Leaky populations: current-based integrate-and-fire neurons as Loihi has them, and a readout of the same kind.
 
-The arithmetic is that of Lava's `PyLifModelBitAcc` (semantics, leaky neurons): its widths and shifts are the
+The arithmetic is that of Lava's `PyLifModelBitAcc` (semantics, section 11): its widths and shifts are the
 constants here.
 """
 
@@ -45,7 +45,7 @@ def _check_bias(where: str, bias: np.ndarray, shape: Shape) -> None:
 class CubaLif:
     """Current-based leaky integrate-and-fire neurons, bit for bit those of Loihi and of Lava's LIF.
 
-    At every timestep, in integers (semantics, leaky neurons)::
+    At every timestep, in integers (semantics, section 11)::
 
         u <- wrap(trunc(u * (4096 - current_decay) / 4096) + 64 * I)
         v <- clip(trunc(v * (4096 - voltage_decay) / 4096) + u + bias)

@@ -65,7 +65,7 @@ def channel_scales(
     np.maximum.at(scale, component, largest / top)
     # A channel without weights asks for nothing, and the finest unit would make numbers that a target cannot hold.
     idle = scale[component[:channels]] == 0
-    np.maximum.at(scale, component[:channels], np.where(idle, greatest / _UNWEIGHED, least))
+    np.maximum.at(scale, component[:channels], np.where(idle, np.maximum(greatest / _UNWEIGHED, least), least))
     scale = steady(scale[component])
     return scale[:channels], [scale[o : o + c.shape[0]] for c, o in zip(chains, offsets[:-1], strict=True)]
 

@@ -33,10 +33,11 @@ from toolchain.quantize.scales import channel_scales, steady
 
 #: No threshold or bias needs more units of membrane potential than this. Weights that are tiny beside their threshold
 #: would ask for a finer unit, and the membrane would run out of bits: 16 of the usual 24 leave room for 127 thresholds.
-#: A target's field may hold less.
+#: A target's field may hold less, and of a narrower membrane a threshold takes this share at most.
 _FINEST = 2**16
+_SHARE_OF_MEMBRANE = 1 / 8
 #: Numbers of many levels have small thresholds beside the range that they cover, and beside biases: of the 24 bits, the
-#: whole range gets 22 and a bias 19, which the fields of the Loihis still hold.
+#: whole range gets 22 and a bias 19, which the fields of the Loihis still hold; a narrower membrane gives these shares.
 _FINEST_RANGE, _FINEST_BIAS = 2**22, 2**19
 
 
@@ -96,7 +97,7 @@ def quantize_unit(
     assert isinstance(unit, Activation | Output)
     firing = spiking.firing[name] if isinstance(unit, Activation) else None
     inputs = spiking.network.inputs(name)
-    finest, greatest = _finest_scale(unit, firing, precision.target, numbers=spiking.radix is not None)
+    finest, greatest = _finest_scale(unit, firing, precision, numbers=spiking.radix is not None)
     chains = [fold_chain(c, amplitudes[c.source], finest, precision.top) for c in inputs]
 
     # Scale: the largest weight of a channel just fits, unless threshold or bias would need too many units.
@@ -135,7 +136,7 @@ def quantize_unit(
 
 
 def _finest_scale(
-    unit: Activation | Output, firing: Firing | None, target: Target | None, *, numbers: bool
+    unit: Activation | Output, firing: Firing | None, precision: Precision, *, numbers: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the least scale of every channel, at which its threshold or bias fits, and the greater of the two.
 
@@ -150,16 +151,16 @@ def _finest_scale(
     if firing is not None:
         bias = bias + firing.drift * amplitude
     greatest = np.maximum(amplitude, bias)
-    finest_bias, finest_threshold = _FINEST, _FINEST
+    target, membrane = precision.target, precision.membrane_limit
+    finest_bias = finest_threshold = min(_FINEST, int(membrane * _SHARE_OF_MEMBRANE))
     if numbers:
-        finest_bias, finest_threshold = _FINEST_BIAS, _FINEST_RANGE // (1 if firing is None else firing.phi)
+        finest_bias = min(_FINEST_BIAS, membrane // 16)
+        finest_threshold = min(_FINEST_RANGE, membrane // 2) // (1 if firing is None else firing.phi)
     # One unit less than the field holds, for a scale is rounded itself.
+    fields = [None if target is None else largest(target) for largest in (largest_bias, largest_threshold)]
     most_bias, most_threshold = (
-        min(finest, limit - 1) if limit is not None else finest
-        for finest, limit in (
-            (finest_bias, None if target is None else largest_bias(target)),
-            (finest_threshold, None if target is None else largest_threshold(target)),
-        )
+        room if field is None else min(room, field - 1)
+        for room, field in zip((finest_bias, finest_threshold), fields, strict=True)
     )
     least = np.maximum(amplitude / most_threshold, bias / most_bias)
     silent = greatest == 0

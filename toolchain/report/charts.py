@@ -286,9 +286,11 @@ def population_energy_chart(rows: Sequence[Row]) -> str:
         )
 
 
-def fidelity_chart(rows: Sequence[Row]) -> str:
+def fidelity_chart(rows: Sequence[Row]) -> str | None:
     """Signal to noise and cosine of each population, against the network without spikes and the ANN."""
     shown = [r for r in rows if r.cosine is not None]
+    if not shown:
+        return None
     with _styled():
         chart = Chart(10.4, 0.3 * len(shown) + 1.1, panels=2, share=True)
         positions = np.arange(len(shown))[::-1]

@@ -160,7 +160,7 @@ def _sections(m: Measurement, drawn: dict[str, str | None], search: Search | Non
         ("time", "Timesteps"),
         ("layers", "Populations"),
         ("activity", "Activity"),
-        ("fidelity", "Error"),
+        *([("fidelity", "Error")] if drawn["fidelity"] else []),
     ]
     if drawn["headroom"]:
         found.append(("headroom", "Headroom"))

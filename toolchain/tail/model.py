@@ -55,7 +55,8 @@ def make_tail(
     """
     graph = onnx.helper.make_graph(list(nodes), "tail", [i for _, i in readouts], list(outputs), list(constants))
     _complete(graph, opsets, batch)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(o.domain, o.version) for o in opsets])
+    standard = next(o.version for o in opsets if o.domain in ("", "ai.onnx"))
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", standard)])
     model.ir_version = min(model.ir_version, 10)
     return Tail(
         tuple(name for name, _ in readouts),
@@ -75,7 +76,9 @@ def _complete(graph: onnx.GraphProto, opsets: Sequence[onnx.OperatorSetIdProto],
         for i in graph.input
     }
     with np.errstate(all="ignore"):
-        results = ReferenceEvaluator(graph, opsets={o.domain: o.version for o in opsets}).run(None, feeds)
+        results = ReferenceEvaluator(graph, opsets={o.domain.removeprefix("ai.onnx"): o.version for o in opsets}).run(
+            None, feeds
+        )
     for output, result in zip(graph.output, map(np.asarray, results), strict=True):
         axes = [batch if a == 0 and n == batch else None for a, n in enumerate(result.shape)]
         kind = onnx.helper.np_dtype_to_tensor_dtype(result.dtype)

@@ -84,7 +84,7 @@ def payloads(netlist, samples=2):
 def main(folder: Path) -> None:
     """Write every file of the schema that `folder` is named after."""
     folder.mkdir()
-    {"schema1": rates, "schema2": digits}[folder.name](folder)
+    {"schema1": rates, "schema2": digits, "schema3": loops}[folder.name](folder)
 
 
 def digits(folder: Path) -> None:
@@ -92,6 +92,14 @@ def digits(folder: Path) -> None:
     netlist = random_netlists.radix_netlist("residual", digits=5)
     write_netlist(netlist, folder / "radix.h5")
     write_trace(simulate(netlist, payloads(netlist, 1)), folder / "radix_trace.h5")
+
+
+def loops(folder: Path) -> None:
+    """Write what schema 3 added: leaky populations, and delays, of single synapses too."""
+    netlist = random_netlists.ARCHITECTURES["recurrent"](0, 8, 1)
+    write_netlist(netlist, folder / "recurrent.h5")
+    frames = np.random.default_rng(0).integers(0, 2, (8, 2, *netlist.input.shape)).astype(np.uint8)
+    write_trace(simulate(netlist, frames), folder / "recurrent_trace.h5")
 
 
 def rates(folder: Path) -> None:

@@ -18,8 +18,9 @@ from toolchain.exchange.nir.growing import GrowingGraph, exact_float32, grow, in
 from toolchain.exchange.nir.leaky import Reset
 from toolchain.exchange.nir.standard import import_graph
 from toolchain.exchange.nir.structure import check_version, first_difference, restore
+from toolchain.exchange.nir.write_leaky import add_leaky, leaky_notes
 from toolchain.files import whole
-from toolchain.netlist import AdaFire, FormatError, Netlist, Readout
+from toolchain.netlist import AdaFire, CubaLif, FormatError, LeakyReadout, Netlist, Readout
 
 
 def write_nir(netlist: Netlist, path: Path | str) -> LossReport:
@@ -69,6 +70,7 @@ def import_nir(
     weight_bits: int = 8,
     dt: float | None = None,
     reset: Reset | None = None,
+    input_bits: int = 8,
 ) -> Imported:
     """Read a NIR file and report what was assumed; see `read_nir`.
 
@@ -77,7 +79,7 @@ def import_nir(
     path : path
     timesteps, weight_bits : int
         For files that do not say.
-    dt, reset
+    dt, reset, input_bits
         As `import_graph` takes them.
     """
     graph, file = read_graph(path), Path(path).name
@@ -86,7 +88,9 @@ def import_nir(
         if entries is not None:
             check_version(file, entries)
         if entries is None or "structure" not in entries:
-            return import_graph(graph, file, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset)
+            return import_graph(
+                graph, file, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset, input_bits=input_bits
+            )
         netlist = restore(file, graph)
         again = to_nir_explicit(netlist) if entries.get("profile") == EXPLICIT else to_nir(netlist)
         difference = first_difference(again.to_dict(), graph.to_dict())
@@ -107,7 +111,7 @@ def to_nir(netlist: Netlist) -> nir.NIRGraph:
     UnsupportedError
         When NIR has no node for a part of the network; names it.
     """
-    return grow(netlist, _add_neurons, _add_readout).finish()
+    return grow(netlist, _add_neurons, add_leaky, _add_readout).finish()
 
 
 def _add_neurons(growing: GrowingGraph, population: AdaFire) -> int:
@@ -145,6 +149,12 @@ def losses(netlist: Netlist) -> LossReport:
             Loss("IF", "sinabs", "fires without limit to a burst and holds the potential above -threshold"),
             Loss("IF", "snntorch", "leaks by a factor 0.9 per timestep"),
         ]
+    found += [
+        Loss(p.name, "NIR", note)
+        for p in netlist.populations
+        if isinstance(p, CubaLif | LeakyReadout)
+        for note in leaky_notes(p)
+    ]
     if longest > 1:
         found.append(Loss("IF", "NIR", f"bursts of up to {longest} need a reader that knows 'phi'"))
     if netlist.alpha:

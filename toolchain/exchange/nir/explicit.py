@@ -23,8 +23,11 @@ import numpy as np
 from toolchain.exchange.loss_report import Loss, LossReport
 from toolchain.exchange.nir.file import write_graph
 from toolchain.exchange.nir.growing import GrowingGraph, exact_float32, grow, in_full, metadata
+from toolchain.exchange.nir.write_leaky import add_leaky, leaky_notes
 from toolchain.netlist import (
     AdaFire,
+    CubaLif,
+    LeakyReadout,
     Netlist,
     Readout,
     UnsupportedError,
@@ -68,6 +71,9 @@ def write_nir_explicit(netlist: Netlist, path: Path | str) -> LossReport:
             found.append(
                 Loss(readout.name, "float32", f"its sum can reach {reach}, which float32 does not hold exactly")
             )
+    for population in netlist.populations:
+        if isinstance(population, CubaLif | LeakyReadout):
+            found += [Loss(population.name, "NIR", note) for note in leaky_notes(population)]
     if netlist.alpha:
         found.append(Loss("graph", "NIR", "early exit (alpha) is metadata"))
     write_graph(graph, path)
@@ -84,7 +90,7 @@ def to_nir_explicit(netlist: Netlist) -> nir.NIRGraph:
     UnsupportedError
         When NIR has no node for a part of the network, or its potential could saturate; names it.
     """
-    return grow(netlist, _add_neurons, _add_readout).finish(profile=EXPLICIT)
+    return grow(netlist, _add_neurons, add_leaky, _add_readout).finish(profile=EXPLICIT)
 
 
 def _add_neurons(growing: GrowingGraph, population: AdaFire) -> int:

@@ -16,7 +16,10 @@ from toolchain.netlist import (
     AdaFire,
     Connection,
     Conv,
+    CubaLif,
     Input,
+    Leaky,
+    LeakyReadout,
     Linear,
     MaxPool,
     Netlist,
@@ -27,6 +30,9 @@ from toolchain.netlist import (
     UnsupportedError,
     per_channel,
 )
+
+#: Seconds that a timestep is written as, where nodes have times.
+DT = 1e-3
 
 
 class GrowingGraph:
@@ -39,6 +45,8 @@ class GrowingGraph:
         #: Node of each population; nodes of each connection, by its position.
         self.place: dict[str, int] = {}
         self.chains: dict[int, list[int]] = {}
+        #: Sources that come later, with the nodes that they lead to: loops.
+        self.pending: list[tuple[str, int]] = []
 
     def add(self, kind: str, node: nir.NIRNode, *sources: int) -> int:
         """Add a node with edges from others; return its number."""
@@ -53,9 +61,12 @@ class GrowingGraph:
         digits = max(3, len(str(len(self.nodes))))
         return [f"n{i:0{digits}d}_{kind}" for i, (kind, _) in enumerate(self.nodes)]
 
-    def deliver(self, population: AdaFire | Readout) -> list[int]:
-        """Add the synapses of all connections into a population; return the nodes that reach it."""
-        netlist, bias = self.netlist, _bias(population)
+    def deliver(self, population: AdaFire | Readout | Leaky) -> list[int]:
+        """Add the synapses of all connections into a population; return the nodes that reach it.
+
+        They carry its bias, but for leaky populations, whose nodes have it themselves.
+        """
+        netlist, bias = self.netlist, None if isinstance(population, CubaLif | LeakyReadout) else _bias(population)
         arriving = [(i, c) for i, c in enumerate(netlist.connections) if c.target == population.name]
         chains = [lower(c.name, c.operators, netlist[c.source].shape) for _, c in arriving]
         if not arriving:
@@ -63,25 +74,49 @@ class GrowingGraph:
             arriving = [(-1, Connection(source.name, population.name, ()))]
             chains = [zeros(population.name, source.shape, population.shape)]
         carrier = next((i for i, chain in enumerate(chains) if carries_bias(chain)), 0)
-        if not carries_bias(chains[carrier]):
+        if bias is not None and not carries_bias(chains[carrier]):
             chains[carrier] = (*chains[carrier], identity(population.name, population.shape))
         ends: list[int] = []
         for i, ((position, connection), chain) in enumerate(zip(arriving, chains, strict=True)):
-            if not chain and self.place[connection.source] in ends:
+            waits = np.any(connection.delay) or connection.source not in self.place
+            if not chain and (waits or self.place[connection.source] in ends):
                 chain = (identity(population.name, population.shape),)  # NIR has no two edges between the same nodes
             ends.append(self._add_chain(position, connection.source, chain, bias if i == carrier else None))
         return ends
 
     def _add_chain(self, position: int, source: str, chain: tuple[Lowered, ...], bias: np.ndarray | None) -> int:
-        shape, previous = self.netlist[source].shape, self.place[source]
+        shape, previous = self.netlist[source].shape, self.place.get(source)
         self.chains[position] = []
+        delay = self.netlist.connections[position].delay if position >= 0 else 0
+        if isinstance(delay, np.ndarray):
+            raise UnsupportedError(
+                self.netlist.connections[position].name, "delays of single synapses, of which NIR has none", KEEP
+            )
+        # A loop takes a timestep in NIR as it is.
+        if delay > (1 if previous is None else 0):
+            wait = nir.Delay(np.full(shape, delay * DT))
+            previous = self._follow("delay", wait, source, previous)
         for i, piece in enumerate(chain):
             where = f"{source} -> {self.netlist.connections[position].target if position >= 0 else 'bias'}"
             kind, node = _synapse(where, piece.operator, shape, bias if i == len(chain) - 1 else None)
-            previous = self.add(kind, node, previous)
+            previous = self._follow(kind, node, source, previous)
             self.chains[position].append(previous)
             shape = piece.operator.output_shape(shape)
+        assert previous is not None
         return previous
+
+    def _follow(self, kind: str, node: nir.NIRNode, source: str, previous: int | None) -> int:
+        """Add a node behind another, or behind a source that is yet to come."""
+        if previous is not None:
+            return self.add(kind, node, previous)
+        index = self.add(kind, node)
+        self.pending.append((source, index))
+        return index
+
+    def close_loops(self) -> None:
+        """Add the edges from sources that have come since."""
+        self.edges += [(self.place[source], index) for source, index in self.pending]
+        self.pending = []
 
     def finish(self, **entries: Any) -> nir.NIRGraph:
         """Return the graph, with the metadata of the profile's page, our structure, and `entries`."""
@@ -97,6 +132,7 @@ class GrowingGraph:
 def grow(
     netlist: Netlist,
     add_neurons: Callable[[GrowingGraph, AdaFire], int],
+    add_leaky: Callable[[GrowingGraph, Leaky], int],
     add_readout: Callable[[GrowingGraph, Readout], int],
 ) -> GrowingGraph:
     """Turn a netlist into nodes, population by population.
@@ -104,7 +140,7 @@ def grow(
     Parameters
     ----------
     netlist : Netlist
-    add_neurons, add_readout : callable
+    add_neurons, add_leaky, add_readout : callable
         How the profile writes a population: adds its nodes, returns the one that stands for what it emits.
 
     Raises
@@ -123,9 +159,12 @@ def grow(
                 raise UnsupportedError(name, "NIR has no max-pooling", f"use average pooling, or {KEEP}")
             case AdaFire():
                 place = add_neurons(growing, population)
+            case CubaLif() | LeakyReadout():
+                place = add_leaky(growing, population)
             case Readout():
                 place = add_readout(growing, population)
         growing.place[name] = place
+    growing.close_loops()
     for readout in netlist.readouts:
         growing.add("output", nir.Output(output_type=np.array(readout.shape)), growing.place[readout.name])
     return growing
@@ -158,6 +197,10 @@ def profile(netlist: Netlist) -> dict[str, Any]:
         "netlist_hash": netlist.content_hash,
         "provenance": canonical_json(netlist.provenance.to_json()),
     }
+    if any(isinstance(p, CubaLif | LeakyReadout) for p in netlist.populations) or any(
+        np.any(c.delay) for c in netlist.connections
+    ):
+        entries["dt"] = DT
     if netlist.alpha:
         entries["alpha"] = np.array(netlist.alpha)
     return entries

@@ -81,6 +81,8 @@ def leaky_node(where: str, node: Any, shape: Shape, dt: float) -> LeakyNode:
     if cuba:
         current = _decay(f"{where}/tau_syn", node.tau_syn, shape, dt)
         gain = gain * current * every_neuron(f"{where}/w_in", node.w_in, shape)
+    # r = tau / dt and w_in = tau / dt are a gain of one, but for the last digit.
+    gain[np.isclose(gain, 1, rtol=1e-6, atol=0)] = 1
     threshold = None
     if not isinstance(node, READ):
         start = every_neuron(f"{where}/v_reset", node.v_reset, shape)

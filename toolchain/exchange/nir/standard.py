@@ -57,6 +57,7 @@ def import_graph(
     weight_bits: int = 8,
     dt: float | None = None,
     reset: Reset | None = None,
+    input_bits: int = 8,
 ) -> Imported:
     """Make a netlist of a NIR graph.
 
@@ -72,6 +73,8 @@ def import_graph(
         Length of a timestep in seconds: leaky neurons and delays need it.
     reset : {"zero", "subtract"}, optional
         How neurons forget a spike: by default leaky ones as NIR says (to zero), others as AdaFire (by subtraction).
+    input_bits : int
+        Width of the input's payload, 1 to 8: one bit for events, which are 0 or 1; else signed.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def import_graph(
     flat, profile = flatten_graph(file, graph), profile_of(graph)
     # More than 8 bits only as far as no spikes make a current wrap around in its 24. A potential is clipped, far away.
     for bits in range(weight_bits, min(weight_bits, 8) - 1, -1):
-        imported = _GraphReader(file, flat, profile, bits, dt, reset).read(timesteps)
+        imported = _GraphReader(file, flat, profile, bits, dt, reset, input_bits).read(timesteps)
         if bits <= 8 or not can_wrap(imported.netlist):
             break
     if bits == weight_bits:
@@ -105,10 +108,14 @@ class _GraphReader:
         weight_bits: int,
         dt: float | None,
         reset: Reset | None,
+        input_bits: int,
     ) -> None:
         self.file, self.flat, self.profile, self.reset = file, flat, profile, reset
+        self.input_bits = input_bits
         self.weight_bits = weight_bits if profile is None else self._number("weight_bits", int)
-        self.dt = dt if not self._needs_dt() else check_dt(file, flat.nodes, dt)
+        if dt is None and profile is not None and "dt" in profile:
+            dt = self._number("dt", float)
+        self.dt = check_dt(file, flat.nodes, dt) if self._needs_dt() else dt
         self.shapes: dict[str, Shape] = {}
         self.linear: dict[str, LinearNode] = {}
         self.names: dict[str, str] = {}
@@ -270,11 +277,14 @@ class _GraphReader:
             # Networks that were trained as spiking ones are fed with events.
             trained = bool(self.flat.delayed) or self._needs_dt() or self.reset == "zero"
             frames = ", one frame per timestep" if trained else ""
-            self.losses.append(
-                Loss(self.names[name], "adafire", f"data are rounded to the integers -127 .. 127{frames}")
-            )
             coding: Literal["direct", "frames"] = "frames" if trained else "direct"
-            return Input(self.names[name], shape, 8, True, 1.0, np.zeros(shape[0]), np.ones(shape[0]), coding)
+            bits, signed = self.input_bits, self.input_bits > 1
+            source = Input(self.names[name], shape, bits, signed, 1.0, np.zeros(shape[0]), np.ones(shape[0]), coding)
+            low, high = source.payload_range
+            self.losses.append(
+                Loss(source.name, "adafire", f"data are rounded to the integers {low} .. {high}{frames}")
+            )
+            return source
         return Input(
             self.names[name],
             shape,
@@ -358,7 +368,9 @@ class _GraphReader:
             self._check_is_read(name)
         self.losses += [Loss(self.names[name], "adafire", note) for note in found.notes]
         current, delays = self._current(name, shape, found.threshold, None)
-        made = quantize_leaky(where, found, current, self._constant_name, self.weight_bits, self.reset or "zero")
+        own = (profile_of(node) or {}).get("reset")
+        reset = self.reset or ("subtract" if own == "subtract" else "zero")
+        made = quantize_leaky(where, found, current, self._constant_name, self.weight_bits, reset)
         self.constant = self.constant or made.constant
         self.losses += made.losses
         self.real.append(made.real(delays))

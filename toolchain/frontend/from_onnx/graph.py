@@ -70,6 +70,13 @@ FOLDED = frozenset(
 )
 
 
+#: Those of them whose operands grow to a common shape.
+_BROADCASTING = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Mod", "Pow", "Max", "Min", "And", "Or", "Xor", "Equal", "Greater", "Less"}
+    | {"LessOrEqual", "GreaterOrEqual", "Where", "Sum", "Mean"}
+)
+
+
 def read_onnx(
     path: str | Path, input_shape: tuple[int, ...] | None = None, outputs: Sequence[str] = ()
 ) -> FloatNetwork:
@@ -198,7 +205,6 @@ class _Interpreter:
         self.where = where
         self.model = model
         self.graph = model.graph
-        self.opsets = model.opset_import
         self.version = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         self.batch = batch
         self.builder = NetworkBuilder(shape, batch)
@@ -323,18 +329,15 @@ class _Interpreter:
         """Compute a node whose operands are constants."""
         if proto.op_type not in FOLDED:
             raise Refusal("computes with constants alone and is not supported", "export with constant folding")
-        if proto.op_type in ("ConstantOfShape", "Expand", "Tile"):
-            shape = inputs[0] if proto.op_type == "ConstantOfShape" else inputs[1]
-            each = np.size(inputs[0]) if proto.op_type == "Tile" else 1
-            if each * math.prod(int(n) for n in np.asarray(shape).ravel()) > _MAX_CONSTANT:
-                raise Refusal("makes a constant of too many values", "export with constant folding")
+        if _values_made(proto.op_type, inputs) > _MAX_CONSTANT:
+            raise Refusal("makes a constant of too many values", "export with constant folding")
         graph = helper.make_graph(
             [proto],
             "constant",
             [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in dict.fromkeys(proto.input) if n],
             [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in proto.output],
         )
-        model = helper.make_model(graph, opset_imports=self.opsets)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.version)])
         feeds = {n: v for n, v in zip(proto.input, inputs, strict=True) if n}
         results = [np.asarray(r) for r in ReferenceEvaluator(model).run(None, feeds)]
         return tuple(r.astype(np.float64) if r.dtype.kind in _REAL else r for r in results)
@@ -366,3 +369,26 @@ def _path(proto: onnx.NodeProto) -> str:
 def _module(inputs: Any) -> str:
     """Return the module that owns a node's weight, from the name of its initializer: conv1.weight."""
     return next((n.removesuffix(".weight") for n in inputs if n.endswith(".weight")), "")
+
+
+def _values_made(operator: str, inputs: Sequence[Any]) -> float:
+    """Return how many values a folded operator may make of constants: more than it is given, for some.
+
+    What the operands do not allow at all is left to the operator itself.
+    """
+    given = [np.asarray(x) for x in inputs if x is not None]
+    match operator, given:
+        case "ConstantOfShape", [shape, *_]:
+            return math.prod(int(n) for n in shape.ravel())
+        case "Expand" | "Tile", [values, shape, *_]:
+            return values.size * math.prod(int(n) for n in shape.ravel())
+        case "Range", [start, limit, delta] if delta.size == 1 and delta.item() != 0:
+            return float((limit.item() - start.item()) / delta.item())
+        case "MatMul", [a, b] if a.ndim and b.ndim:
+            return a.size * b.size / max(1, a.shape[-1]) ** 2
+        case _ if operator in _BROADCASTING and given:
+            try:
+                return math.prod(np.broadcast_shapes(*(x.shape for x in given)))
+            except ValueError:
+                return 0
+    return 0

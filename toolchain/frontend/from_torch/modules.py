@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -97,7 +98,7 @@ def _as_program(name: str, folders: list[Path]) -> Iterator[None]:
     Modules of these folders go before others of the same name, which are set aside meanwhile; afterwards they are
     forgotten, so that the next network finds its own neighbours. Results alone belong to stdout.
     """
-    before, path, arguments = set(sys.modules), list(sys.path), sys.argv
+    before, path, arguments, here = set(sys.modules), list(sys.path), sys.argv, Path.cwd()
     names = {m.name for m in iter_modules(map(str, folders))} - sys.stdlib_module_names
     others = {n for n in names & before if not _lies_in(n, folders)}
     aside = {n: sys.modules.pop(n) for n in before if n.partition(".")[0] in others}
@@ -114,6 +115,7 @@ def _as_program(name: str, folders: list[Path]) -> Iterator[None]:
             sys.modules.pop(neighbour, None)
         sys.modules.update(aside)
         sys.path[:], sys.argv = path, arguments
+        os.chdir(here)
 
 
 def _lies_in(name: str, folders: list[Path]) -> bool:
