@@ -1,6 +1,7 @@
 """From a float network and calibration data to a netlist: the passes in order.
 
-silent channels -> thresholds -> calibration -> firing-pattern search -> spike compression -> quantise -> early exit
+gates and curves -> silent channels -> thresholds -> calibration -> firing-pattern search -> spike compression ->
+quantise -> early exit
 (semantics, section 7; every network that a search weighs is calibrated first).
 """
 
@@ -26,11 +27,12 @@ from toolchain.convert.agreement import TELLING_SAMPLES, check_agreement, measur
 from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
 from toolchain.convert.recipe import Recipe
 from toolchain.convert.silence import silence
-from toolchain.convert.stages import check_labelled, guess_note, measure_stages
+from toolchain.convert.stages import check_labelled, guess_note, measure_stages, measure_substituted
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, InputError, Netlist, Provenance
-from toolchain.network import FloatNetwork, SpikingNetwork
+from toolchain.network import Activation, Curve, FloatNetwork, SpikingNetwork
+from toolchain.pieces import measure_curves, substitute
 from toolchain.quantize import Precision, check_precision, quantize, whole_resamplings
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
 
@@ -85,6 +87,8 @@ def convert_network(
         labels.
     TargetError
         When a number does not fit the target's fields.
+    UnsupportedError
+        When the network has gates and `freeze_gates` is false.
     CollapseError
         When the netlist does not compute what the ANN does, unless the recipe accepts that; the layer where it breaks
         is named.
@@ -92,8 +96,8 @@ def convert_network(
     precision = Precision(recipe.weight_bits, recipe.hardware)
     # Whatever can be refused is refused now, not after minutes of calibration.
     _check_fits(network, data, recipe)
-    check_precision(precision, {unit.name: recipe.longest for unit in network.activations})
-    original, (network, rounded) = network, whole_resamplings(network)
+    firing = [u.name for u in network.units if isinstance(u, Activation | Curve)]
+    check_precision(precision, dict.fromkeys(firing, recipe.longest))
     normalization = parse_normalization(recipe.normalize, data.shape[0])
     search = search_pass(recipe) if recipe.searches else None
     calibration, held_out = _split(data, recipe)
@@ -104,10 +108,12 @@ def convert_network(
         check_labelled(network, evaluate, source, recipe.steps)
     prepared = _prepare(calibration, source, recipe)
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
+    made = substitute(network, prepared.x, pieces=recipe.pieces, freeze_gates=recipe.freeze_gates, progress=progress)
     others = held_out if held_out is not None else _unseen(data, recipe)
     unseen = _prepare(others, source, recipe) if others is not None else prepared
-    histograms = collect_histograms(network, prepared.x, progress=progress)
-    live, silenced = silence(network, histograms, len(prepared))
+    whole, rounded = whole_resamplings(made.network)
+    histograms = collect_histograms(whole, prepared.x, progress=progress)
+    live, silenced = silence(whole, histograms, len(prepared))
     calibrator = Calibrator(
         live,
         source,
@@ -130,21 +136,24 @@ def convert_network(
 
     def finish(phi: Mapping[str, int], spiking: SpikingNetwork) -> Converted:
         netlist = quantize(spiking, precision, provenance)
-        return Converted(phi, spiking, netlist, measure_agreement(original, netlist, unseen, progress=progress))
+        return Converted(phi, spiking, netlist, measure_agreement(network, netlist, unseen, progress=progress))
 
     def fire(phi: Mapping[str, int]) -> Converted:
         return finish(phi, calibrator.calibrate(calibrator.fire(phi)))
 
     levels = Levels(calibrator)
     if search is not None:
-        found = search(calibrator, Judge(original, judged, precision))
+        found = search(calibrator, Judge(network, judged, precision))
         provenance = replace(provenance, search=found.record)
         first = done = finish({name: f.phi for name, f in found.spiking.firing.items()}, found.spiking)
     else:
-        first = done = fire({u.name: recipe.most for u in network.activations})
+        # Digits of one base: in radix code all bursts are as long.
+        first = done = fire(made.bursts(recipe.most, alike=recipe.radix is not None))
         if recipe.phi is None and recipe.radix is None:
             done = lengthen(first, levels, min(LONGEST, recipe.payload_limit), fire)
     spiking, netlist = done.spiking, done.netlist
+    payloads = (prepared.payload if data.is_frames else prepared.payload[0]).numpy()
+    curves, gates = measure_curves(made, netlist, prepared.x, payloads), made.gates
     notes = (
         *rounded,
         *silenced,
@@ -153,13 +162,15 @@ def convert_network(
         *(advice(done, levels, recipe.payload_limit) if recipe.radix is None else ()),
         *check_agreement(done.agreement, accept=recipe.accept_collapse),
     )
-    netlist = replace(netlist, provenance=replace(netlist.provenance, notes=notes))
+    accuracies = None
     if evaluate is not None:
-        accuracies = measure_stages(original, spiking, netlist, evaluate, progress=progress)
-        guess = guess_note(accuracies, original, evaluate, recipe.normalize)
-        notes = (*(netlist.provenance.notes or ()), *([guess] if guess else ()))
-        netlist = replace(netlist, provenance=replace(netlist.provenance, evaluation=accuracies, notes=notes))
-    return EarlyExitCalibration(recipe.alpha_base)(netlist, original, judged.x) if recipe.early_exit else netlist
+        accuracies = measure_stages(network, spiking, netlist, evaluate, progress=progress)
+        curves, gates = measure_substituted(made, curves, netlist, evaluate)
+        guess = guess_note(accuracies, network, evaluate, recipe.normalize)
+        notes = (*notes, *([guess] if guess else ()))
+    provenance = replace(netlist.provenance, curves=curves or None, gates=gates, evaluation=accuracies, notes=notes)
+    netlist = replace(netlist, provenance=provenance)
+    return EarlyExitCalibration(recipe.alpha_base)(netlist, network, judged.x) if recipe.early_exit else netlist
 
 
 def _check_finite(data: Dataset, x: np.ndarray) -> None:
