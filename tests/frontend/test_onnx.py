@@ -735,5 +735,5 @@ def test_names_come_from_the_modules(tmp_path):
     network = read_onnx(path)
     assert [u.name for u in network.units] == ["input", "0.conv1", "0.conv2", "1.0.conv1", "1.0.conv2", "3"]
     module = read_module(net, (3, 8, 8)).origin
-    sha = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert network.origin == Origin("onnx:main_graph", sha, module.ann_macs, module.ann_macs_with_padding)
+    counts = module.ann_macs, module.ann_macs_with_padding
+    assert network.origin == Origin("onnx:main_graph", hashlib.sha256(path.read_bytes()).hexdigest(), *counts)

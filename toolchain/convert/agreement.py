@@ -33,6 +33,8 @@ LEAST_AGREEMENT = 0.5
 SURE_CORRELATION = 0.9
 #: From this share of the ANN's decisions, or correlation with its values, on, a netlist holds as a conversion.
 HOLDS = 0.95
+#: What longer bursts aim at where it does not: estimates are hopeful, and a share just above the bound is chance.
+AIM = 0.97
 #: Fewer samples than this do not tell a netlist that holds from one that nearly does.
 TELLING_SAMPLES = 32
 #: Smallest share of an error that is considered.
@@ -88,16 +90,16 @@ class Agreement:
         return float(1 / np.sqrt(1 + share**2 * (1 / least**2 - 1))) if least > 0 else 0.0
 
     def needed_share(self) -> float:
-        """Return the greatest share of the outputs' errors, in steps of 5 %, with which the netlist would hold."""
+        """Return the greatest share of the outputs' errors, in steps of 5 %, with which `measure` would be `AIM`."""
         share = 1.0
-        while share > _LEAST_SHARE and self.estimated(share) < HOLDS:
+        while share > _LEAST_SHARE and self.estimated(share) < AIM:
             share *= 0.95
         return share
 
     def short(self) -> str:
         """Say what `measure` is."""
         what = "correlation with the ANN's outputs" if self.logits is None else "of the ANN's decisions"
-        return f"{self.measure:.0%} {what}"
+        return f"{self.measure:.1%} {what}"
 
     @property
     def collapsed(self) -> bool:
