@@ -295,4 +295,4 @@ def test_modules_of_quantisation_aware_training(backend):
     x = torch.randn(200, *SHAPE)
     with torch.no_grad():
         wanted = module(x)
-    assert np.corrcoef(outputs(network, x)[0].T, wanted.T)[0, 2] > 0.995
+    assert np.corrcoef(outputs(network, x)[0].T, wanted.T)[0, 2] > 0.99
