@@ -14,7 +14,7 @@ from toolchain.calibrate import Calibrator, EarlyExitCalibration, Levels, Thresh
 from toolchain.convert.agreement import check_agreement, measure_agreement
 from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
 from toolchain.convert.recipe import Recipe
-from toolchain.convert.samples import Samples, draw_samples
+from toolchain.convert.samples import SampleSets, draw_samples
 from toolchain.convert.silence import silence
 from toolchain.convert.stages import check_labelled, guess_note, measure_stages, measure_substituted
 from toolchain.data import Dataset
@@ -141,14 +141,14 @@ class _Passes:
         What the result is to agree with.
     calibrator : Calibrator
     precision : Precision
-    samples : Samples
+    samples : SampleSets
     progress : Progress
     """
 
     ann: FloatNetwork
     calibrator: Calibrator
     precision: Precision
-    samples: Samples
+    samples: SampleSets
     progress: Progress
 
     def fired(self, phi: Mapping[str, int]) -> Converted:

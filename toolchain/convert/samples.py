@@ -24,8 +24,8 @@ _RATES = "use `spike_code` rate"
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
-    """Unlabelled samples as ANN and SNN see them.
+class SampleSets:
+    """Unlabelled samples as ANN and SNN see them, for each purpose.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Samples:
     unseen: CalibrationData
 
 
-def draw_samples(network: FloatNetwork, data: Dataset, recipe: Recipe) -> Samples:
+def draw_samples(network: FloatNetwork, data: Dataset, recipe: Recipe) -> SampleSets:
     """Draw a conversion's samples by the recipe's seed.
 
     Parameters
@@ -73,7 +73,7 @@ def draw_samples(network: FloatNetwork, data: Dataset, recipe: Recipe) -> Sample
     others = held_out if held_out is not None else _unseen(data, recipe)
     unseen = _prepare(others, source, recipe) if others is not None else prepared
     sha256 = hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest()
-    return Samples(source, sha256, prepared, judged, unseen)
+    return SampleSets(source, sha256, prepared, judged, unseen)
 
 
 def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
