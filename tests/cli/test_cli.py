@@ -254,7 +254,10 @@ def _saved(folder: Path) -> Path:
         (["info", "{tmp}/none.h5"], "none.h5"),
         (["info", "{tmp}/noise.h5"], "noise.h5"),
         (["info", "{tmp}/cut.h5"], "cut.h5"),
-        (["info", "{tmp}/future.h5"], f"future.h5: schema version {SCHEMA + 1} found, expected 1 to {SCHEMA}; update adafire"),
+        (
+            ["info", "{tmp}/future.h5"],
+            f"future.h5: schema version {SCHEMA + 1} found, expected 1 to {SCHEMA}; update adafire",
+        ),
         (["simulate", "{work}/net.h5", "--data", "{tmp}/small.npz"], "(3, 4, 4)"),
         (["simulate", "{work}/net.h5", "--data", "{work}/data.npz", "--early-exit"], "early exit"),
         (["simulate", "{work}/net.h5", "--data", "{work}/data.npz", "--backend", "moon"], "moon"),
@@ -286,7 +289,7 @@ def test_an_unsupported_layer_is_named_with_what_would_work(workshop, tmp_path, 
     del arguments[index : index + 2]
     assert run([*arguments, "-o", str(tmp_path / "x.h5")]) == 2
     message = capsys.readouterr().err
-    assert "group_norm" in message
+    assert "GroupNorm" in message
     assert "BatchNorm" in message
 
 
