@@ -58,7 +58,8 @@ class Agreement:
     outputs : mapping of str to float
         Correlation of every readout at the last timestep.
     layers : mapping of str to float
-        Correlation of every spiking population's average over the run with the ANN's activation, in forward order.
+        Correlation of every spiking population's average over the run with the ANN's activation, in forward order;
+        pieces of other functions than ReLU are left out.
     logits : tuple of ndarray (N, classes), float64, or None
         The classifier's outputs: the ANN's, and the netlist's average.
     """
@@ -155,7 +156,9 @@ def measure_agreement(
     """
     per_sample = netlist.timesteps * sum(size(p.shape) for p in netlist.populations)
     samples = min(max(SAMPLES, PAYLOADS // per_sample), len(data))
-    found = {p.name: _Correlation(p.shape) for p in netlist.populations if isinstance(p, AdaFire | Readout)}
+    # Pieces of an activation have no value of the ANN's to follow.
+    followed = [p for p in netlist.populations if isinstance(p, AdaFire | Readout) and p.name in network]
+    found = {p.name: _Correlation(p.shape) for p in followed}
     logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     batch = max(1, min(32, _MEMORY // per_sample))
     with progress("agreement with the ANN", -(-samples // batch)) as advance:
