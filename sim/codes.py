@@ -120,7 +120,11 @@ class RadixCode:
 
     def _leading(self, numbers: Tensor) -> Tensor:
         """Return the leading 1 to K digits of numbers (1, N, *shape), as numbers: (K, N, *shape) uint8."""
-        return torch.cat([numbers // int(place) for place in self.radix.places])
+        places = [int(place) for place in self.radix.places]
+        if self.radix.base & (self.radix.base - 1) == 0:
+            # A shift takes a tenth of the time of a division of bytes.
+            return torch.cat([numbers >> (place.bit_length() - 1) for place in places])
+        return torch.cat([numbers // place for place in places])
 
     def _sums(self, layer: Layer, population: Readout, spikes: Mapping[str, Tensor]) -> Tensor:
         """Return what a readout holds after each digit, (K, N, *shape) int64."""

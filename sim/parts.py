@@ -19,7 +19,17 @@ from sim import leaky, scan
 from sim.currents import EXACT, Diagonal, arrange, pair
 from sim.layer import Layer, LayerResult
 from sim.threads import for_each, workers
-from toolchain.netlist import AdaFire, CubaLif, Leaky, LeakyReadout, MaxPool, NetlistError, Population, Readout
+from toolchain.netlist import (
+    AdaFire,
+    CubaLif,
+    Leaky,
+    LeakyReadout,
+    MaxPool,
+    NetlistError,
+    Population,
+    Readout,
+    per_channel,
+)
 
 #: Currents of one part of a batch, in bytes: half of a second-level cache of 2 MiB (docs/performance.md).
 PART_BYTES = 2**20
@@ -29,13 +39,14 @@ _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 @dataclass(frozen=True, eq=False)
 class Constants:
-    """What `sim.scan.fire` reads, channels-last and repeated over a tile of neurons."""
+    """What `sim.scan.fire` and `fire_once` read, channels-last and repeated over a tile of neurons."""
 
     theta: np.ndarray
     inverse: np.ndarray
     bias: np.ndarray
     initial: np.ndarray
     skip_weight: np.ndarray
+    offset: np.ndarray
 
 
 def has_loops(population: Population, device: torch.device) -> bool:
@@ -89,7 +100,10 @@ def scan_constants(population: AdaFire, skip: Diagonal | None, dtype: torch.dtyp
 
     theta = tile(population.threshold)
     weight = np.zeros(channels) if skip is None else skip.weight
-    return Constants(theta, kind(1) / theta, tile(population.bias), tile(population.initial), tile(weight))
+    bias, initial = population.bias, population.initial
+    added = bias + initial if bias.shape == initial.shape else per_channel(bias, shape) + per_channel(initial, shape)
+    offset = tile(added) + kind(0.5)
+    return Constants(theta, kind(1) / theta, tile(bias), tile(initial), tile(weight), offset)
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -213,6 +227,11 @@ class _LayerRun:
             payload = _channels_last(self.spikes[name][:, part])
             moved = arrange(diagonal.before, _flat(payload)).movedim(1, -1).contiguous()
             skip = moved.reshape(*payload.shape[:2], -1).numpy()
+        if self.length == 1 and state is None and layer.limit is None:
+            output = self.output[part].flatten(1).numpy()
+            once = skip.reshape(samples, -1), constants.skip_weight, constants.inverse, constants.offset
+            scan.fire_once(current.flatten(1).numpy(), *once, population.phi, output)
+            return 0
         potential = np.empty((0, 1), constants.theta.dtype) if state is None else state.flatten(1).numpy()
         clipped: int = scan.fire(
             current.flatten(2).numpy(),

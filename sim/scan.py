@@ -115,6 +115,52 @@ def fire(
 
 
 @jit
+def fire_once(
+    current: np.ndarray,
+    skip: np.ndarray,
+    skip_weight: np.ndarray,
+    inverse: np.ndarray,
+    offset: np.ndarray,
+    phi: int,
+    burst: np.ndarray,
+) -> None:
+    """Fire for a single timestep, after which no potential is kept: `fire` without what a state costs.
+
+    Parameters
+    ----------
+    current : ndarray (N, M), float32 or float64
+        M neurons, channels last.
+    skip : ndarray (N, M), uint8, or (N, 0)
+        A payload that reaches each neuron through one synapse; empty for none.
+    skip_weight, inverse : ndarray (tile,), float
+        Synapse and 1 / threshold, repeated over a whole number of pixels.
+    offset : ndarray (tile,) or (M,), float
+        Bias, potential before the timestep, and the half of the notes of `fire`, which hold here too.
+    phi : int
+    burst : ndarray (N, M), uint8
+        Written.
+    """
+    samples, neurons = burst.shape
+    tile = inverse.shape[0]
+    zero, top = inverse.dtype.type(0), inverse.dtype.type(phi)
+    moving = 0 if offset.shape[0] == tile else 1
+    for n in range(samples):
+        for start in range(0, neurons, tile):
+            size = min(tile, neurons - start)
+            i, out = current[n, start : start + size], burst[n, start : start + size]
+            o = offset[start * moving : start * moving + size]
+            if skip.shape[1] > 0:
+                s = skip[n, start : start + size]
+                for c in range(size):
+                    v = i[c] + o[c] + skip_weight[c] * s[c]
+                    out[c] = np.uint8(np.int32(min(max(v * inverse[c], zero), top)))
+            else:
+                for c in range(size):
+                    v = i[c] + o[c]
+                    out[c] = np.uint8(np.int32(min(max(v * inverse[c], zero), top)))
+
+
+@jit
 def count(payload: np.ndarray, emitted: np.ndarray, total: np.ndarray, events: np.ndarray) -> None:
     """Add up |payload| and the number of non-zero payloads of each neuron.
 

@@ -124,6 +124,7 @@ def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
         yield f"{found.evaluation} ({interval_text(found.evaluation.integer_snn, found.evaluation.samples)})"
         if note := InputClips.of(netlist, found.evaluation.input_clips or 0, found.evaluation.samples).note:
             yield f"note: {note}"
+    yield from found.activations
     if found.search is not None:
         measured = found.search.measured
         yield (
