@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -47,14 +47,15 @@ def measure(network: str, samples: int, calibrate: str) -> dict[str, Any]:
     before = forward()
     float_network = read_module(module, pictures.shape)
     recipe = Recipe(samples=samples, normalize=subject.normalize, calibrate=calibrate, accept_collapse=True)  # type: ignore[arg-type]
-    start = perf_counter()
+    start, used = perf_counter(), process_time()
     convert_network(float_network, pictures, recipe)
-    seconds = perf_counter() - start
+    seconds, used = perf_counter() - start, process_time() - used
     forward_seconds = min(before, forward())
     return {
         "network": network,
         "samples": samples,
         "seconds": seconds,
+        "processor_seconds": used,
         "forward_seconds": forward_seconds,
         "ratio_to_forward": seconds / forward_seconds,
         "peak_mib": peak_megabytes(),

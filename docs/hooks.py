@@ -21,7 +21,15 @@ NAVIGATION = {
         "howto/migrate.md",
     ],
     "Explanation": ["neuron.md", "semantics.md", "energy.md", "performance.md"],
-    "Reference": ["reference/commands.md", "reference/python.md", "formats.md", "layers.md", "targets.md", "lava.md"],
+    "Reference": [
+        "reference/commands.md",
+        "reference/python.md",
+        "formats.md",
+        "layers.md",
+        "activations.md",
+        "targets.md",
+        "lava.md",
+    ],
 }
 
 

@@ -22,6 +22,7 @@ FLOORS = (
     ("toolchain.search",),  # passes
     ("toolchain.calibrate",),
     ("toolchain.quantize",),
+    ("toolchain.pieces",),
     ("toolchain.equivalence",),  # running
     ("toolchain.evaluate",),
     ("toolchain.energy",),

@@ -15,6 +15,8 @@ from toolchain.netlist import (
     Connection,
     Conv,
     ConvTranspose,
+    CubaLif,
+    LeakyReadout,
     Linear,
     MaxPool,
     Netlist,
@@ -26,6 +28,8 @@ from toolchain.netlist import (
     fan_in,
     per_channel,
 )
+from toolchain.netlist.graph import LEAKY_BITS
+from toolchain.netlist.leaky import DECAY_UNITY
 from toolchain.netlist.shapes import Shape
 from toolchain.netlist.synapses import structure
 
@@ -142,14 +146,16 @@ def stored_weight_bits(netlist: Netlist, target: Target) -> int:
 
 
 def state_bits(netlist: Netlist, target: Target) -> int:
-    """Return the state that one AdaFire neuron cannot do without: potential, bias and threshold.
+    """Return the state that one neuron cannot do without: potential, bias and threshold.
 
-    In radix code the number that it is sending too.
+    In radix code the number that it is sending too; where neurons leak, their current and two decays.
     """
     bias = (target.bias_mantissa_bits or 0) + _field(target.bias_exponent)
     threshold = (target.threshold_mantissa_bits or 0) + _field(target.threshold_exponent)
     number = 0 if netlist.radix is None else netlist.radix.greatest.bit_length()
-    return (target.membrane_bits or netlist.membrane_bits) + bias + threshold + number
+    leaks = any(isinstance(p, CubaLif | LeakyReadout) for p in netlist.populations)
+    leak = LEAKY_BITS + 2 * DECAY_UNITY.bit_length() if leaks else 0
+    return (target.membrane_bits or netlist.membrane_bits) + bias + threshold + number + leak
 
 
 def _field(exponent: tuple[int, ...] | None) -> int:

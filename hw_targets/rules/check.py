@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from hw_targets.fields import membrane_bits
 from hw_targets.rules.capacity import core_resources, neuron_state, neurons_per_chip, placed, totals
-from hw_targets.rules.leaky import leaky_fields, leaky_neurons
+from hw_targets.rules.leaky import leaky_currents, leaky_fields, leaky_neurons
 from hw_targets.rules.numbers import (
     LEAST_WEIGHT_BITS,
     accumulator_range,
@@ -64,6 +64,7 @@ RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (max_pooling, ("max_pool",)),
     (leaky_neurons, ("leaky", "decay_shifts", "reset_to_zero", "reset_by_subtraction")),
     (leaky_fields, ("threshold_mantissa_bits", "bias_mantissa_bits", "bias_exponent", "weight_exponent")),
+    (leaky_currents, ("accumulator_bits", "unit_exponents")),
     (kernel_shape, ("kernel_sizes", "strides", "square_kernels", "dilated_kernels", "grouped_kernels")),
     (skip_delay, ("delay",)),
     (loops, ("timesteps",)),
@@ -90,7 +91,7 @@ RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
 
 
 #: Rules on neurons that leak: where there are none, what is not known of the target is of no interest.
-_LEAKY = frozenset({leaky_neurons, leaky_fields})
+_LEAKY = frozenset({leaky_neurons, leaky_fields, leaky_currents})
 #: Rules that unrolling answers in its own way: it proves that no potential leaves the membrane.
 _UNROLLED = frozenset({membrane_range})
 #: Rules that cannot be judged on the original when bursts are to be unrolled.

@@ -9,7 +9,7 @@ import numpy as np
 from hw_targets.fields import fit_bias
 from hw_targets.rules.report import Violation
 from hw_targets.target import Target
-from toolchain.netlist import CubaLif, Leaky, LeakyReadout, Netlist, TargetError
+from toolchain.netlist import CubaLif, Leaky, LeakyReadout, Netlist, TargetError, total_current_bound
 from toolchain.netlist.leaky import WEIGHT_SHIFT
 
 
@@ -63,3 +63,16 @@ def leaky_fields(netlist: Netlist, target: Target) -> Iterator[Violation]:
             held, found = int(fitted.ravel()[wrong[0]]), int(bias.ravel()[wrong[0]])
             fix = f"round biases to what it holds ({wrong.size} values), in 1/64 of a weight"
             yield Violation("leaky_fields", population.name, held, found, fix)
+
+
+def leaky_currents(netlist: Netlist, target: Target) -> Iterator[Violation]:
+    """Require that a timestep's synapses into a leaky neuron fit the accumulator, in units of a weight."""
+    if target.accumulator_bits is None:
+        return
+    unit = 0 if target.unit_exponents is None else target.unit_exponents[1]
+    limit = 2 ** (target.accumulator_bits - unit - 1) - 1
+    for population in _leaky(netlist):
+        most = total_current_bound(netlist, population.name).magnitude
+        if most > limit:
+            fix = "use fewer `weight_bits`, or fewer inputs per neuron"
+            yield Violation("leaky_currents", population.name, limit, most, fix)

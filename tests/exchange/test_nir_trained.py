@@ -310,3 +310,33 @@ def test_what_nir_cannot_say_is_refused(make_netlist, tmp_path):
     )
     with pytest.raises(UnsupportedError, match="delays of single synapses"):
         write_nir(replace(netlist, populations=slow), tmp_path / "net.nir")
+
+
+def test_maps_and_biases_into_currents_with_a_memory(tmp_path):
+    """Convolutions, pooling and a leaky readout: one neuron reaches every position with its channel's bias."""
+    rng = np.random.default_rng(0)
+    leaky = {"tau_syn": 0.0005, "tau_mem": 0.002, "r": 20.0, "v_leak": 0.0, "w_in": 5.0}
+
+    def cuba(kind, shape, **more):
+        return kind(**{name: np.full(shape, value) for name, value in {**leaky, **more}.items()})
+
+    graph = chain(
+        input=nir.Input(np.array([2, 8, 8])),
+        c1=nir.Conv2d((8, 8), rng.normal(0, 0.3, (4, 2, 3, 3)), 1, 1, 1, 1, rng.normal(0, 0.1, 4)),
+        n1=cuba(nir.CubaLIF, (4, 8, 8), v_threshold=1.0),
+        pool=nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
+        flat=nir.Flatten({"input": np.array([4, 4, 4])}, 0, 2),
+        last=nir.Affine(rng.normal(0, 0.3, (5, 64)), rng.normal(0, 0.1, 5)),
+        out=cuba(nir.CubaLI, 5),
+        output=nir.Output(np.array([5])),
+    )
+    imported = import_nir(write(graph, tmp_path / "net.nir"), timesteps=30, dt=1e-4)
+    netlist = imported.netlist
+    frames = (rng.random((30, 3, 2, 8, 8)) < 0.2).astype(np.int8)
+    trace = golden.simulate(netlist, frames)
+    np.testing.assert_array_equal(simulate(netlist, frames).readout, trace.readout)
+    (moved,) = imported.real.compare(trace)
+    assert moved.population == "n1"
+    assert moved.moved <= 0.03 * moved.payloads
+    assert [c.name for c in netlist.connections if c.source == "one_1"] == ["one_1->n1", "one_1->out"]
+    assert trace.spikes["one_1"].all()

@@ -225,7 +225,7 @@ def test_a_file_that_holds_something_else(tmp_path, content):
 def test_origin_names_class_and_weights():
     module = network()
     origin = read_module(module, (3,)).origin
-    assert origin == Origin("Sequential", state_hash(module), 3 * 4 + 4 * 2)
+    assert origin == Origin("Sequential", state_hash(module), 3 * 4 + 4 * 2, 3 * 4 + 4 * 2)
     assert read_module(network(), (3,)).origin != origin
 
 

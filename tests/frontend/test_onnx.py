@@ -17,6 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 from toolchain.frontend import read_module, read_onnx
 from toolchain.frontend.from_onnx import ONNX, OPSETS
+from toolchain.frontend.from_onnx import curves as onnx_curves
 from toolchain.frontend.from_onnx import layers as onnx_layers
 from toolchain.frontend.from_onnx import moves as onnx_moves
 from toolchain.frontend.from_onnx import resampling as onnx_resampling
@@ -62,6 +63,9 @@ def convert_model(proto, tmp_path, shape=None):
 W, B = array(4, 3, 3, 3), array(4)
 CONV = ("Conv", "x w b", "c", {})
 RELU = ("Relu", "c", "r", {})
+#: Weights behind an activation, which the host would compute at the network's end.
+AFTER = ("Conv", "a k", "y", {})
+K = array(2, 4, 1, 1)
 
 
 def i64(*values):
@@ -76,6 +80,64 @@ SPELLINGS = {
     "clip_attributes": ([CONV, ("Clip", "c", "y", {"min": 0.0, "max": 0.7})], {}, {"version": 10}),
     "clip_inputs": ([CONV, ("Clip", "c low high", "y", {})], {"low": np.float32(0), "high": np.float32(0.7)}, {}),
     "clip_signed": ([CONV, ("Clip", "c low high", "y", {})], {"low": np.float32(-1), "high": np.float32(1)}, {}),
+    "clip_to_a_constant_per_channel": (
+        [CONV, ("Max", "low c", "m", {}), ("Min", "m high", "y", {})],
+        {"low": array(4, 1, 1) - 1, "high": np.abs(array(4, 1, 1)) + 1},
+        {},
+    ),
+    "max_of_three": ([CONV, RELU, ("Neg", "c", "n", {}), ("Max", "c r n", "y", {})], {}, {}),
+    "min_of_two_layers": ([CONV, ("Conv", "x v b", "d", {}), ("Min", "c d", "y", {})], {"v": array(4, 3, 3, 3)}, {}),
+    "min_without_floor": ([CONV, ("Min", "c one", "y", {})], {"one": np.float32(1)}, {}),
+    "leaky_relu": ([CONV, ("LeakyRelu", "c", "a", {"alpha": 0.2}), AFTER], {}, {}),
+    "prelu": ([CONV, ("PRelu", "c p", "a", {}), AFTER], {"p": array(4, 1, 1)}, {}),
+    "abs": ([CONV, ("Abs", "c", "a", {}), AFTER], {}, {}),
+    "hard_sigmoid": ([CONV, ("HardSigmoid", "c", "a", {"alpha": 0.3}), AFTER], {}, {}),
+    "elu": ([CONV, ("Elu", "c", "a", {"alpha": 0.7}), AFTER], {}, {}),
+    "celu": ([CONV, ("Celu", "c", "a", {"alpha": 0.7}), AFTER], {}, {}),
+    "selu": ([CONV, ("Selu", "c", "a", {"alpha": 1.5, "gamma": 1.2}), AFTER], {}, {}),
+    "gelu": ([CONV, ("Gelu", "c", "a", {"approximate": "tanh"}), AFTER], {}, {"version": 20}),
+    "softplus": ([CONV, ("Softplus", "c", "a", {}), AFTER], {}, {}),
+    "softsign": ([CONV, ("Softsign", "c", "a", {}), AFTER], {}, {}),
+    "shrink": ([CONV, ("Shrink", "c", "a", {"lambd": 0.4, "bias": 0.2}), AFTER], {}, {}),
+    "thresholded_relu": ([CONV, ("ThresholdedRelu", "c", "a", {"alpha": 0.4}), AFTER], {}, {}),
+    "silu_as_product": ([CONV, ("Sigmoid", "c", "s", {}), ("Mul", "s c", "a", {}), AFTER], {}, {}),
+    "silu_as_quotient": (
+        [CONV, ("Neg", "c", "n", {}), ("Exp", "n", "e", {}), ("Add", "e one", "d", {}), ("Div", "c d", "a", {}), AFTER],
+        {"one": np.float32(1)},
+        {},
+    ),
+    "hard_swish": (
+        [
+            CONV,
+            ("Add", "c three", "a", {}),
+            ("Clip", "a low six", "p", {}),
+            ("Mul", "p c", "m", {}),
+            ("Div", "m six", "y", {}),
+        ],
+        {"three": np.float32(3), "low": np.float32(0), "six": np.float32(6)},
+        {},
+    ),
+    "leaky_as_choice": (
+        [CONV, ("Greater", "c zero", "g", {}), ("Mul", "c tenth", "t", {}), ("Where", "g c t", "a", {}), AFTER],
+        {"zero": np.float32(0), "tenth": np.float32(0.1)},
+        {},
+    ),
+    "squeeze_and_excitation": (
+        [
+            CONV,
+            RELU,
+            ("GlobalAveragePool", "r", "g", {}),
+            ("HardSigmoid", "g", "s", {}),
+            ("Mul", "r s", "a", {}),
+            AFTER,
+        ],
+        {},
+        {},
+    ),
+    "max_of_input": ([("MaxPool", "x", "m", {"kernel_shape": [2, 2]}), ("Conv", "m w b", "y", {})], {}, {}),
+    "max_then_nothing": ([CONV, ("MaxPool", "c", "y", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]})], {}, {}),
+    "max_then_negative": ([CONV, ("MaxPool", "c", "m", {"kernel_shape": [2, 2]}), ("Neg", "m", "y", {})], {}, {}),
+    "constants_of_functions": ([("Sigmoid", "w", "v", {}), ("Conv", "x v b", "y", {})], {}, {}),
     "max_with_zero": ([CONV, ("Max", "c zero", "y", {})], {"zero": np.float32(0)}, {}),
     "relu_then_min": ([CONV, RELU, ("Min", "six r", "y", {})], {"six": np.float32([0.5])}, {}),
     "gemm": (
@@ -260,6 +322,7 @@ SPELLINGS = {
 def test_spelling(name, tmp_path):
     nodes, weights, options = SPELLINGS[name]
     used = {"w": W, "b": B} if any("w" in n[1].split() for n in nodes) else {}
+    used |= {"k": K} if AFTER in nodes else {}
     proto = model(nodes, **options, **used, **weights)
     network = convert_model(proto, tmp_path)
     x = RNG.standard_normal((2, *network.source.shape)).astype(np.float32)
@@ -269,7 +332,6 @@ def test_spelling(name, tmp_path):
 
 
 REFUSED = {
-    "leaky": ([CONV, ("LeakyRelu", "c", "y", {})], {}, {}, ["node1", "LeakyRelu", "ReLU"]),
     "softmax": (
         [CONV, ("Softmax", "c", "s", {"axis": 1}), ("Conv", "s v", "y", {})],
         {"v": array(2, 4, 1, 1)},
@@ -282,25 +344,23 @@ REFUSED = {
         {"shape": ("n", 2, 3)},
         ["LSTM", "time axis"],
     ),
-    "gate": ([CONV, RELU, ("Mul", "c r", "y", {})], {}, {}, ["node2", "Mul", "two activations"]),
-    "max_of_input": (
-        [("MaxPool", "x", "y", {"kernel_shape": [2, 2]})],
+    "product": (
+        [CONV, ("Neg", "x", "n", {}), ("Conv", "n w b", "d", {}), ("Mul", "c d", "y", {})],
         {},
         {},
-        ["node0", "MaxPool", "network's input"],
+        ["neither"],
     ),
-    "max_then_nothing": (
-        [CONV, ("MaxPool", "c", "y", {"kernel_shape": [2, 2]})],
+    "quantised_per_channel": (
+        [CONV, ("QuantizeLinear", "c s z", "q", {"axis": 1}), ("DequantizeLinear", "q s z", "y", {"axis": 1})],
+        {"s": np.abs(array(4)) + 0.1, "z": np.zeros(4, np.uint8)},
         {},
-        {},
-        ["output y", "max pool 'node1'"],
+        ["node1", "QuantizeLinear", "per tensor"],
     ),
-    "max_of_two": ([CONV, RELU, ("Max", "c r", "y", {})], {}, {}, ["node2", "Max", "two activations"]),
-    "min_without_floor": (
-        [CONV, ("Min", "c one", "y", {})],
-        {"one": np.float32(1)},
+    "quantised_result": (
+        [CONV, ("QuantizeLinear", "c s z", "q", {}), ("Add", "q q", "t", {}), ("Cast", "t", "y", {"to": 1})],
+        {"s": np.float32(0.1), "z": np.uint8(0)},
         {},
-        ["node1", "Min", "lower limit"],
+        ["node2", "Add", "whole numbers"],
     ),
     "cast_to_whole_numbers": (
         [CONV, ("Cast", "c", "i", {"to": TensorProto.INT64}), ("Cast", "i", "y", {"to": TensorProto.FLOAT})],
@@ -429,8 +489,10 @@ def test_refusal(name, tmp_path):
 MEANINGLESS = {
     "BatchNormalization": {"momentum"},
     "Cast": {"saturate", "round_mode"},
+    "DequantizeLinear": {"axis", "block_size", "output_dtype"},
     "Dropout": {"ratio", "seed"},
     "MaxPool": {"storage_order"},
+    "QuantizeLinear": {"axis", "block_size", "output_dtype", "precision", "saturate"},
     "Resize": {"extrapolation_value"},
     "Split": {"num_outputs"},
 }
@@ -444,7 +506,8 @@ def test_every_attribute_of_every_operator_set_is_read_or_means_nothing(operator
             known.update(onnx.defs.get_schema(operator, version).attributes)
         except onnx.defs.SchemaError:
             continue
-    source = "".join(Path(module.__file__).read_text() for module in (onnx_layers, onnx_moves, onnx_resampling))
+    modules = (onnx_layers, onnx_curves, onnx_moves, onnx_resampling)
+    source = "".join(Path(module.__file__).read_text() for module in modules)
     unread = {name for name in known if f'"{name}"' not in source}
     assert unread <= MEANINGLESS.get(operator, set())
 
@@ -671,5 +734,6 @@ def test_names_come_from_the_modules(tmp_path):
     torch.onnx.export(net.eval(), (torch.zeros(1, 3, 8, 8),), path, dynamo=False)
     network = read_onnx(path)
     assert [u.name for u in network.units] == ["input", "0.conv1", "0.conv2", "1.0.conv1", "1.0.conv2", "3"]
-    macs = read_module(net, (3, 8, 8)).origin.ann_macs
-    assert network.origin == Origin("onnx:main_graph", hashlib.sha256(path.read_bytes()).hexdigest(), macs)
+    module = read_module(net, (3, 8, 8)).origin
+    counts = module.ann_macs, module.ann_macs_with_padding
+    assert network.origin == Origin("onnx:main_graph", hashlib.sha256(path.read_bytes()).hexdigest(), *counts)

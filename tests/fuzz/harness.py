@@ -24,7 +24,9 @@ from toolchain.netlist import (
     AdafireError,
     Connection,
     Conv,
+    CubaLif,
     Input,
+    LeakyReadout,
     Linear,
     Netlist,
     Provenance,
@@ -79,6 +81,27 @@ def small_window():
     return replace(net, populations=ones, alpha=(), spike_code="radix")
 
 
+def small_leaky(loops=True):
+    """Leaky neurons on events, the second layer with a loop and delays of its synapses; netx holds it without."""
+    rng = np.random.default_rng(2)
+    full = lambda n, value: np.full(n, value, np.int64)  # noqa: E731
+    populations = (
+        Input("input", (2, 4, 4), 1, False, 1.0, np.zeros(2), np.ones(2), "frames"),
+        CubaLif("a", (2, 4, 4), full(2, 40), full(2, 600), full(2, 300), full(2, 64)),
+        CubaLif("b", (5,), full(5, 60), full(5, 4096), full(5, 200), full(5, 0)),
+        LeakyReadout("r", (3,), full(3, 900), full(3, 100), full(3, 0), np.ones(3)),
+    )
+    conv = Conv(rng.integers(-30, 40, (2, 2, 3, 3)), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    connections = [
+        Connection("input", "a", (conv,)),
+        Connection("a", "b", (Reshape((32,)), Linear(rng.integers(-30, 40, (5, 32))))),
+        Connection("b", "r", (Linear(rng.integers(-30, 40, (3, 5))),), rng.integers(0, 3, (3, 5)) if loops else 2),
+    ]
+    if loops:
+        connections.append(Connection("b", "b", (Linear(rng.integers(-30, 40, (5, 5))),), 1))
+    return Netlist(populations, tuple(connections), timesteps=3)
+
+
 def small_data():
     buffer = io.BytesIO()
     images = np.random.default_rng(0).integers(0, 256, (4, 4, 4, 2)).astype(np.uint8)
@@ -94,18 +117,27 @@ def seeds(kind):
         from toolchain.exchange import export_netlist
 
         with tempfile.TemporaryDirectory() as folder:
-            export_netlist(small_sequence(), path := Path(folder) / "seed.net", to="netx")
-            return [path.read_bytes()]
+            found = []
+            for netlist in (small_sequence(), small_leaky(loops=False)):
+                export_netlist(netlist, path := Path(folder) / "seed.net", to="netx")
+                found.append(path.read_bytes())
+            return found
     if kind == "nir":
         from toolchain.exchange.nir import graph_bytes, to_nir, to_nir_explicit
 
         bare = to_nir(small_sequence())
         for key in ("structure", "arrays", "provenance"):
             del bare.metadata["adafire"][key]
-        return [graph_bytes(g) for g in (to_nir(small_sequence()), bare, to_nir_explicit(small_sequence()))]
+        delayed = small_leaky()
+        loop = replace(delayed, connections=tuple(replace(c, delay=int(np.max(c.delay))) for c in delayed.connections))
+        leaky = to_nir(loop)
+        for key in ("structure", "arrays", "provenance"):
+            del leaky.metadata["adafire"][key]
+        graphs = (to_nir(small_sequence()), bare, to_nir_explicit(small_sequence()), leaky)
+        return [graph_bytes(graph) for graph in graphs]
     from toolchain.files import netlist_bytes
 
-    return [netlist_bytes(small_netlist()), netlist_bytes(small_window())]
+    return [netlist_bytes(small_netlist()), netlist_bytes(small_window()), netlist_bytes(small_leaky())]
 
 
 _seeds = functools.cache(seeds)

@@ -53,6 +53,7 @@ def test_weights_may_use_the_exponent_of_a_chip():
         ({"threshold": 2**16, "decay": 512}, "xylo_audio2", ("leaky_fields", "a")),
         ({"bits": 8}, "loihi1", ("input_payload", "input")),
         ({"delay": 70}, "loihi2", ("skip_delay", "a->a")),
+        ({"weight": 5500}, "loihi1", ("leaky_currents", "a")),
     ],
 )
 def test_what_a_target_does_not_have(changes, target, rule):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from builder import Builder
 
-from toolchain.netlist import ConvTranspose, Netlist, Pad, Permute, Radix, Resample, Scale, Slice, bound_current
+from toolchain.netlist import Conv, ConvTranspose, Netlist, Pad, Permute, Radix, Resample, Scale, Slice, bound_current
 from toolchain.netlist.radix import with_payloads_up_to
 
 
@@ -164,6 +164,18 @@ def sequence(seed: int, timesteps: int, phi: int) -> Netlist:
     return b.read("output", Permute((1, 0)), b.linear(3)).netlist(timesteps)
 
 
+def pieces(seed: int, timesteps: int, phi: int) -> Netlist:
+    """An activation in pieces: populations that one current drives, upright and mirrored, and maxima of two of them."""
+    b = start(seed, phi, (3, 8, 8))
+    kernel = np.maximum(b.weights(6, 3, 3, 3), -127)
+    upright, mirrored = (Conv(w, (1, 1), ((1, 1), (1, 1)), (1, 1)) for w in (kernel, -kernel))
+    b.fire("a-1", upright).maxpool("m-1", kernel=3, stride=1, padding=1)
+    b.fire("a-2", mirrored, source="input", phi=1)
+    b.fire("a-3", upright, source="input", phi=2).maxpool("m-3", kernel=3, stride=1, padding=1)
+    b.fire("b", b.conv(6), skips={"m-1": (b.conv(6),), "a-2": (b.scale(-128, 127),)})
+    return b.read("output", b.linear(4)).netlist(timesteps)
+
+
 def leaky(seed: int, timesteps: int, phi: int) -> Netlist:
     """Leaky neurons after a convolution of graded payloads, both resets, bursts among them, and a leaky readout."""
     b = start(seed, phi, (3, 6, 6))
@@ -187,7 +199,7 @@ ARCHITECTURES = {
     f.__name__: f
     for f in (
         *(conv, residual, shortcut, depthwise, maxpool, frames),
-        *(per_neuron, linear, saturating, wide, upsampling, sequence, positions, cube, leaky, recurrent),
+        *(per_neuron, linear, saturating, wide, upsampling, sequence, pieces, positions, cube, leaky, recurrent),
     )
 }
 

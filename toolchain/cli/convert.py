@@ -118,10 +118,13 @@ def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
         f"{output}: {len(netlist.spiking)} spiking populations, {len(netlist.connections)} connections, "
         f"T={netlist.timesteps}, hash {netlist.content_hash[:12]}"
     )
+    if found.tail is not None:
+        yield str(found.tail)
     if found.evaluation is not None:
         yield f"{found.evaluation} ({interval_text(found.evaluation.integer_snn, found.evaluation.samples)})"
         if note := InputClips.of(netlist, found.evaluation.input_clips or 0, found.evaluation.samples).note:
             yield f"note: {note}"
+    yield from found.activations
     if found.search is not None:
         measured = found.search.measured
         yield (

@@ -12,12 +12,13 @@ from toolchain.convert.recipe import Recipe
 
 if TYPE_CHECKING:
     from toolchain.convert.agreement import Agreement, measure_agreement
-    from toolchain.convert.pipeline import choose_samples, convert_network
+    from toolchain.convert.pipeline import convert_network
+    from toolchain.convert.samples import choose_samples
     from toolchain.convert.stages import measure_stages
 
 _HOME = {
     "Agreement": "toolchain.convert.agreement",
-    "choose_samples": "toolchain.convert.pipeline",
+    "choose_samples": "toolchain.convert.samples",
     "convert_network": "toolchain.convert.pipeline",
     "measure_agreement": "toolchain.convert.agreement",
     "measure_stages": "toolchain.convert.stages",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from toolchain.calibrate import Levels
-from toolchain.convert.agreement import HOLDS, Agreement
+from toolchain.convert.agreement import AIM, Agreement
 from toolchain.netlist import Netlist
 from toolchain.network import SpikingNetwork
 
@@ -84,7 +84,7 @@ def lengthened_note(first: Converted, chosen: Converted) -> Iterator[str]:
         where = "; ".join(f"up to {phi} in {_names(longer[phi], len(chosen.phi))}" for phi in sorted(longer))
         yield (
             f"longer bursts than {min(first.phi.values())} where the agreement with the ANN demanded it: {where} "
-            f"({first.agreement.short()} without them, {chosen.agreement.measure:.0%} with them); `phi` fixes them"
+            f"({first.agreement.short()} without them, {chosen.agreement.measure:.1%} with them); `phi` fixes them"
         )
 
 
@@ -114,7 +114,7 @@ def advice(done: Converted, levels: Levels, longest: int) -> Iterator[str]:
             f"{estimate:.0%} (`phi` {max(phi.values())}, or without `phi` where they are needed)"
         )
     factor = 2
-    while factor < _MOST_TIMESTEPS and done.agreement.estimated(_ratio(levels, done, factor)) < HOLDS:
+    while factor < _MOST_TIMESTEPS and done.agreement.estimated(_ratio(levels, done, factor)) < AIM:
         factor *= 2
     estimate = done.agreement.estimated(_ratio(levels, done, factor))
     if estimate > done.agreement.measure:

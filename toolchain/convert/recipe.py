@@ -72,6 +72,10 @@ class Recipe:
         Increase of the divergence from the ANN that compression may cost, as measured.
     strategy : {"channels", "layers"}
         Thresholds per channel at one cost per operation, or phi and rho per layer as in the paper.
+    pieces : int, optional
+        Pieces of an activation other than ReLU, at most; by default as few as are good (`toolchain.pieces`).
+    freeze_gates : bool
+        Whether gates (squeeze-and-excitation and the like) may become their means on the calibration data.
     early_exit : bool
         Whether samples may stop early.
     alpha_base : float, optional
@@ -142,6 +146,13 @@ class Recipe:
     strategy: Literal["channels", "layers"] = field(
         default="channels",
         metadata=_about("channels: thresholds per channel at one cost; layers: phi and rho per layer, as the paper."),
+    )
+    pieces: int | None = field(
+        default=None,
+        metadata=_about("Pieces of an activation other than ReLU.  [default: as few as are good, at most 4]", 1, 16),
+    )
+    freeze_gates: bool = field(
+        default=False, metadata=_about("Replace gates (squeeze-and-excitation) by their means on the calibration data.")
     )
     early_exit: bool = field(default=False, metadata=_about("Let sure samples stop early."))
     alpha_base: float | None = field(
@@ -275,6 +286,8 @@ class Recipe:
             "target": self.hardware.name if self.hardware else None,
             "samples": self.samples,
             "seed": self.seed,
+            **({} if self.pieces is None else {"pieces": self.pieces}),
+            **({"freeze_gates": True} if self.freeze_gates else {}),
             "early_exit": self.early_exit,
             "alpha_base": self.alpha_base,
             **({} if self.outputs is None else {"outputs": self.outputs}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,8 +12,9 @@ from sim.threads import one_thread
 from toolchain.data import Dataset, check_data
 from toolchain.display import Progress, silent
 from toolchain.evaluate import classes, decide, evaluate, interval
-from toolchain.netlist import Accuracies, Input, InputError, Netlist
-from toolchain.network import FloatNetwork, SpikingNetwork, outputs, simulate_float
+from toolchain.netlist import Accuracies, CurveRecord, FrozenGates, Input, InputError, Netlist
+from toolchain.network import FloatNetwork, SpikingNetwork, outputs, reference_outputs, simulate_float
+from toolchain.pieces import Substituted, beyond
 
 #: Samples in memory at a time.
 BATCH = 32
@@ -105,7 +107,7 @@ def measure_stages(
         for start in range(0, len(data), BATCH):
             labels = data.labels[start : start + BATCH]
             x = torch.from_numpy(data.normalized(source.mean, source.std, start, start + BATCH)).float()
-            still = x[:, : netlist.timesteps].mean(dim=1) if data.is_frames else x
+            still = _still(x, data, netlist)
             (logits,) = outputs(network, still)
             ann += int((decide(logits.numpy()) == labels).sum())
             for values in simulate_float(spiking, x):
@@ -124,3 +126,33 @@ def measure_stages(
         integer_snn=integers.accuracy,
         input_clips=integers.input_clips.clipped,
     )
+
+
+def _still(x: torch.Tensor, data: Dataset, netlist: Netlist) -> torch.Tensor:
+    """Return what the ANN sees of samples: of frames, their mean."""
+    return x[:, : netlist.timesteps].mean(dim=1) if data.is_frames else x
+
+
+@torch.inference_mode()
+def measure_substituted(
+    substituted: Substituted, curves: tuple[CurveRecord, ...], netlist: Netlist, data: Dataset
+) -> tuple[tuple[CurveRecord, ...], FrozenGates | None]:
+    """Say on labelled samples how far values leave the range of the calibration, and what frozen gates decide.
+
+    Parameters
+    ----------
+    substituted : Substituted
+    curves : tuple of CurveRecord
+        Of its pieces.
+    netlist : Netlist
+    data : Dataset
+        That `check_labelled` took.
+    """
+    source, gates = netlist.input, substituted.gates
+    x = _still(torch.from_numpy(data.normalized(source.mean, source.std)).float(), data, netlist)
+    with one_thread():
+        shares = beyond(substituted, x)
+        if gates is not None:
+            (logits,) = reference_outputs(substituted.frozen, x)
+            gates = replace(gates, accuracy=float((decide(logits.numpy()) == data.labels).mean()))
+    return tuple(replace(c, beyond=shares[c.unit]) for c in curves), gates

@@ -5,24 +5,8 @@ LIST = "docs/layers.md lists what converts"
 
 ACTIVE_DROPOUT = "it drops values in eval mode, too: write F.dropout(x, training=self.training), or use nn.Dropout"
 _RANDOM = "if it is of F.dropout2d or the like, that is active in eval mode, too: pass training=self.training"
-_RELU = "use ReLU or ReLU6 and train again"
 _AT_THE_END = "the host computes it at the network's end, where no weights come after it"
 _ADVICE = {
-    "leaky_relu": _RELU,
-    "prelu": _RELU,
-    "rrelu": _RELU,
-    "elu": _RELU,
-    "selu": _RELU,
-    "celu": _RELU,
-    "gelu": _RELU,
-    "silu": _RELU,
-    "mish": _RELU,
-    "hardswish": _RELU,
-    "softplus": _RELU,
-    "tanh": _RELU,
-    "abs": _RELU,
-    "sigmoid": f"at the network's end the host computes it; inside {_RELU}",
-    "hardsigmoid": f"at the network's end the host computes it; inside {_RELU}",
     "softmax": _AT_THE_END,
     "_softmax": _AT_THE_END,
     "log_softmax": _AT_THE_END,
@@ -64,20 +48,6 @@ def advice(operation: str) -> str:
 
 #: ONNX operators by the ATen operation whose advice holds for them too.
 _ONNX_AS_ATEN = {
-    "LeakyRelu": "leaky_relu",
-    "PRelu": "prelu",
-    "Elu": "elu",
-    "Selu": "selu",
-    "Celu": "celu",
-    "Gelu": "gelu",
-    "Erf": "gelu",
-    "Mish": "mish",
-    "HardSwish": "hardswish",
-    "Softplus": "softplus",
-    "Tanh": "tanh",
-    "Abs": "abs",
-    "Sigmoid": "sigmoid",
-    "HardSigmoid": "hardsigmoid",
     "Softmax": "softmax",
     "LogSoftmax": "log_softmax",
     "LayerNormalization": "layer_norm",

@@ -8,7 +8,9 @@ So residual sums, linear bottlenecks and concatenations need no units of their o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Protocol
 
@@ -162,7 +164,7 @@ class Pooled:
     """The maximum over windows of values that may be negative, waiting for its ReLU.
 
     ``relu(max(y)) = max(relu(y))``, and so does a positive scale per channel and a shift commute
-    with the maximum; a spiking max pool needs the right-hand side.
+    with the maximum: the right-hand side costs a spiking max pool nothing. Any other use settles it.
 
     Parameters
     ----------
@@ -172,6 +174,8 @@ class Pooled:
         Window geometries, applied one after the other.
     path : str
         The pooling layer.
+    settle : callable
+        Closes it into units.
     tail : tuple of Reshape, Permute and Slice operators
         What was applied to the maxima.
     """
@@ -179,6 +183,7 @@ class Pooled:
     value: Expression
     windows: tuple[SumPool, ...]
     path: str
+    settle: Callable[[Pooled], Expression]
     tail: tuple[Operator, ...] = ()
 
     @property
@@ -189,32 +194,29 @@ class Pooled:
             shape = operator.output_shape(shape)
         return shape
 
-    def through(self, operator: Operator) -> Pooled:
-        """Apply a linear operator, if it commutes with the maximum."""
+    @cached_property
+    def settled(self) -> Expression:
+        """The maxima as a value of units, the same at every use."""
+        return self.settle(self)
+
+    def through(self, operator: Operator) -> Value:
+        """Apply a linear operator; one that commutes with the maximum leaves it waiting."""
         if isinstance(operator, Scale) and not self.tail and np.all(operator.weight > 0):
             return replace(self, value=self.value.through(operator))
         if isinstance(operator, Reshape | Permute | Slice):
             return replace(self, tail=(*self.tail, operator))
-        raise self.refusal()
+        return self.settled.through(operator)
 
-    def shift(self, constant: np.ndarray | float) -> Pooled:
-        """Add a constant, if it is one per channel."""
-        wide = np.broadcast_to(constant, self.shape)
-        channels = channel_values(wide)
+    def shift(self, constant: np.ndarray | float) -> Value:
+        """Add a constant; one per channel leaves the maximum waiting."""
+        channels = channel_values(np.broadcast_to(constant, self.shape))
         if self.tail or channels is None:
-            raise self.refusal()
+            return self.settled.shift(constant)
         return replace(self, value=self.value.shift(per_channel(channels, self.value.shape)))
 
     def passed(self, position: int, path: str, *, weighted: bool) -> Pooled:
         """Note the layer that the value just went through."""
         return replace(self, value=self.value.passed(position, path, weighted=weighted))
-
-    def refusal(self) -> Refusal:
-        """Return the error for any other use."""
-        return Refusal(
-            f"uses the max pool{f' {self.path!r}' if self.path else ''} of values that may be negative",
-            "put a ReLU before the max pool or directly after it, or use average pooling",
-        )
 
 
 Value = Expression | Pooled
@@ -228,8 +230,10 @@ class Unsettled(Protocol):
         ...
 
 
-def settled(value: Expression | Unsettled) -> Expression:
-    """Return the value as an expression; raise for a max pool that waits for its ReLU, or a batch axis out of place."""
+def settled(value: Expression | Pooled | Unsettled) -> Expression:
+    """Return the value as an expression, a max pool without a ReLU; raise for a batch axis out of place."""
+    if isinstance(value, Pooled):
+        return value.settled
     if not isinstance(value, Expression):
         raise value.refusal()
     return value

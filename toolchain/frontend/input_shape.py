@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolchain.frontend.builder import BATCH
+from toolchain.frontend.construction import BATCH
 from toolchain.netlist import InputError, Shape, UnsupportedError
 
 

@@ -133,13 +133,25 @@ def take(x: Value, axis: int, start: int, stop: int, step: int) -> Value:
     return x if (start, stop, step) == (0, x.shape[axis], 1) else x.through(Slice(axis, start, stop, step))
 
 
-def clamp(builder: NetworkBuilder, x: Value, low: float | None, high: float | None) -> Value:
-    """Clip; without a lower limit 0 serves a value that is never negative."""
+def clamp(builder: NetworkBuilder, x: Value, low: np.ndarray | None, high: np.ndarray | None) -> Value:
+    """Clip at constants that broadcast to the value, at least one of them; the same everywhere, or along its axes."""
     if low is None:
-        if not isinstance(x, Expression) or not builder.is_non_negative(x):
-            raise Refusal("has no lower limit", "clip at 0 from below, as ReLU and ReLU6 do")
-        low = 0.0
-    return builder.clip(x, low, inf if high is None else high)
+        assert high is not None
+        if isinstance(x, Expression) and builder.is_non_negative(x):
+            low = np.zeros(())
+        else:  # min(x, high) = high - relu(high - x)
+            over = builder.clip(shift(scale(x, np.asarray(-1.0)), high), 0.0, inf)
+            return shift(scale(over, np.asarray(-1.0)), high)
+    high = np.full((), inf) if high is None else high
+    if np.ptp(low) == 0 and (np.isinf(high).all() or np.ptp(high) == 0):
+        return builder.clip(x, float(low.flat[0]), float(high.flat[0]))
+    shifted = shift(x, -low)
+    if np.isinf(high).all():
+        return shift(builder.clip(shifted, 0.0, inf), low)
+    width = high - low
+    if not np.all(np.isfinite(width) & (width > 0)):
+        raise Refusal("clips some channels to a constant, and others not", "clip every channel to a range")
+    return shift(scale(builder.clip(scale(shifted, 1.0 / width), 0.0, 1.0), width), low)
 
 
 def split(x: Value, axis: int, sizes: Iterable[int]) -> tuple[Value, ...]:

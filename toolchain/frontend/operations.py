@@ -139,16 +139,6 @@ def value_first(x: Any, y: Any) -> tuple[Any, Any]:
     return (x, y) if is_value(x) else (y, x)
 
 
-def limit(bound: Any) -> float:
-    """Return the constant that a value is clipped at."""
-    if is_value(bound):
-        raise Refusal("compares two activations", "clip at a constant")
-    array = np.asarray(bound)
-    if array.size != 1:
-        raise Refusal("clips every channel at a limit of its own", "clip at one constant per layer")
-    return float(array.reshape(()))
-
-
 # Arithmetic --------------------------------------------------------------------------------------
 
 
@@ -162,20 +152,13 @@ def add(x: Any, y: Any, alpha: float = 1) -> Value:
 
 
 def multiply(x: Any, y: Any) -> Value:
-    """Return ``x * y``; one operand must be constant."""
-    if is_value(x) and is_value(y):
-        raise Refusal(
-            "multiplies two activations (a gate, attention or squeeze-and-excitation)",
-            "replace the product by a sum, or remove the gate and train again",
-        )
+    """Return ``x * y``; one operand is constant."""
     value, constant = value_first(x, y)
     return layers.scale(value, per_sample(value, constant))
 
 
 def divide(x: Any, y: Any) -> Value:
     """Return ``x / y`` for a constant y."""
-    if is_value(y):
-        raise Refusal("divides by an activation", "divide by a constant")
     return layers.scale(x, 1.0 / per_sample(x, y))
 
 

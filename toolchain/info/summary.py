@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from hw_targets.schedule import schedule
@@ -23,6 +24,7 @@ from toolchain.netlist import (
     MaxPool,
     Netlist,
     Population,
+    Provenance,
     Readout,
     Tail,
     Weighted,
@@ -62,7 +64,8 @@ class Summary(Displayed):
         for c in self.fields["connections"]:
             name = f"{c['source']} -> {c['target']}"
             connections.add_row(name, ", ".join(c["operators"]) or "identity", f"{c['weights']:,}")
-        return Group(facts, populations, connections)
+        lines = Provenance.from_json(self.fields["provenance"]).activations
+        return Group(facts, populations, connections, *map(escape, lines))
 
 
 def summarize(netlist: Netlist) -> Summary:

@@ -1,5 +1,6 @@
 """The netlist: types, arithmetic definitions, bounds, synapses, provenance and errors (numpy only)."""
 
+from toolchain.netlist.activation_records import CurveRecord, FrozenGates
 from toolchain.netlist.bounds import (
     Incoming,
     Interval,
@@ -74,7 +75,9 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "CubaLif",
+    "CurveRecord",
     "FormatError",
+    "FrozenGates",
     "Group",
     "Incoming",
     "Input",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.netlist.activation_records import CurveRecord, FrozenGates
 from toolchain.netlist.json_records import dump, hints_of, load, load_fields
 from toolchain.netlist.tail import Tail
 
@@ -352,6 +353,9 @@ class Provenance:
     search : SearchRecord or None
     evaluation : Accuracies or None
     early_exit : EarlyExitRecord or None
+    curves : tuple of CurveRecord or None
+        Activations other than ReLU, in order.
+    gates : FrozenGates or None
     imported : str or None
         File that it was read from, where another tool wrote that.
     unrolled_from : str or None
@@ -370,10 +374,17 @@ class Provenance:
     search: SearchRecord | None = None
     evaluation: Accuracies | None = None
     early_exit: EarlyExitRecord | None = None
+    curves: tuple[CurveRecord, ...] | None = None
+    gates: FrozenGates | None = None
     imported: str | None = None
     unrolled_from: str | None = None
     tail: Tail | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """What became of gates and of activations other than ReLU, a line for each."""
+        return (*([str(self.gates)] if self.gates else ()), *map(str, self.curves or ()))
 
     @property
     def target(self) -> str | None:

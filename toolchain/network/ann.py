@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sim import kernels
 from toolchain.netlist import InputError, last_reads, per_channel
-from toolchain.network.float_network import Activation, FloatNetwork, MaxUnit, Output, Source, Unit
+from toolchain.network.float_network import Activation, Curve, FloatNetwork, Gated, MaxUnit, Output, Source, Unit
 
 #: Samples of the ANN that run together.
 _BATCH = 128
@@ -55,6 +55,21 @@ def iterate(network: FloatNetwork, x: Tensor, *, keep: bool = False) -> Iterator
     A value is dropped once its last reader has been computed, unless `keep`; so a pass over many
     samples holds a few layers at a time.
     """
+    for unit, values in _steps(network, x, keep=keep):
+        yield unit.name, values[unit.name]
+
+
+def arguments(network: FloatNetwork, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield (name, what its function takes) of each `Curve` and (name, its gate) of each `Gated`, (N, *shape)."""
+    for unit, values in _steps(network, x):
+        if isinstance(unit, Curve):
+            yield unit.name, _biased(unit, current(network, unit, values))
+        elif isinstance(unit, Gated):
+            yield unit.name, _gate(network, unit, values)
+
+
+def _steps(network: FloatNetwork, x: Tensor, *, keep: bool = False) -> Iterator[tuple[Unit, dict[str, Tensor]]]:
+    """Yield each unit once its value is among the values that are held."""
     source = network.source
     if tuple(x.shape[1:]) != source.shape or not x.is_floating_point():
         raise InputError(
@@ -64,7 +79,7 @@ def iterate(network: FloatNetwork, x: Tensor, *, keep: bool = False) -> Iterator
     values: dict[str, Tensor] = {}
     for unit in network.units:
         values[unit.name] = x if isinstance(unit, Source) else value_of(network, unit, values)
-        yield unit.name, values[unit.name]
+        yield unit, values
         if not keep:
             for name in done[unit.name]:
                 del values[name]
@@ -74,31 +89,51 @@ def value_of(network: FloatNetwork, unit: Unit, values: dict[str, Tensor]) -> Te
     """Return one unit's value from the values of the units it reads, each (N, *shape)."""
     if isinstance(unit, Source):
         raise TypeError("the source's value is given")
-    return respond(unit, current(network, unit, values))
+    total = current(network, unit, values)
+    if isinstance(unit, Gated):
+        return _biased(unit, total) * _gate(network, unit, values)
+    return respond(unit, total)
 
 
 def current(network: FloatNetwork, unit: Unit, values: dict[str, Tensor]) -> Tensor:
-    """Return the sum of what the unit's connections deliver, without its bias: (N, *current shape)."""
-    total: Tensor | None = None
-    for connection in network.inputs(unit.name):
-        term = kernels.apply_chain(connection.operators, values[connection.source])
-        total = term if total is None else total + term
-    if total is None:
+    """Return the sum of what the unit's connections deliver, bias and gate left out: (N, *current shape)."""
+    gate = unit.gate if isinstance(unit, Gated) else None
+    delivered = [
+        kernels.apply_chain(c.operators, values[c.source]) for c in network.inputs(unit.name) if c.source != gate
+    ]
+    if not delivered:
         like = next(iter(values.values()))
         return like.new_zeros(like.shape[0], *unit.shape)
+    total = delivered[0]
+    for term in delivered[1:]:
+        total = total + term
     return total
 
 
-def respond(unit: Activation | MaxUnit | Output, total: Tensor) -> Tensor:
-    """Return the unit's value for a current: bias added, clipped, or the maximum taken."""
-    if isinstance(unit, MaxUnit):
-        return _maxima(unit, total)
-    biased = total + kernels.tensor_like(per_channel(unit.bias, unit.shape), total)
-    return biased.clamp(0, unit.upper) if isinstance(unit, Activation) else biased
+def _gate(network: FloatNetwork, unit: Gated, values: dict[str, Tensor]) -> Tensor:
+    (connection,) = (c for c in network.inputs(unit.name) if c.source == unit.gate)
+    return kernels.apply_chain(connection.operators, values[connection.source])
+
+
+def respond(unit: Activation | Curve | MaxUnit | Output, total: Tensor) -> Tensor:
+    """Return the unit's value for a current: bias added, clipped or bent, or the maximum taken."""
+    match unit:
+        case MaxUnit():
+            return _maxima(unit, total)
+        case Activation():
+            return _biased(unit, total).clamp(0, unit.upper)
+        case Curve():
+            return unit.function(_biased(unit, total))
+        case Output():
+            return _biased(unit, total)
+
+
+def _biased(unit: Activation | Curve | Gated | Output, total: Tensor) -> Tensor:
+    return total + kernels.tensor_like(per_channel(unit.bias, unit.shape), total)
 
 
 def _maxima(unit: MaxUnit, x: Tensor) -> Tensor:
-    x = F.pad(x, [n for pair in reversed(unit.padding) for n in pair])
+    x = F.pad(x, [n for pair in reversed(unit.padding) for n in pair], value=float("-inf"))
     for axis, (kernel, stride) in enumerate(zip(unit.kernel, unit.stride, strict=True), start=2):
         x = x.unfold(axis, kernel, stride).amax(-1)
     return x

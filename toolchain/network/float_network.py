@@ -13,6 +13,7 @@ import numpy as np
 
 from toolchain.netlist import Connection, NetlistError, Origin, Pairs, Shape, SumPool, Tail, Weighted, check_graph
 from toolchain.netlist.checks import check_finite, check_name, check_shape
+from toolchain.network.function import Function
 
 
 def _check_bias(name: str, bias: np.ndarray, shape: Shape) -> None:
@@ -69,8 +70,73 @@ class Activation:
 
 
 @dataclass(frozen=True, eq=False)
+class Curve:
+    """Units with ``y = function(I + bias)``, for any function of one variable.
+
+    No neuron computes it: `toolchain.pieces` puts sums of activations in its place, on data.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    bias : ndarray (C,) or `shape`, float64
+    function : Function
+    """
+
+    emits: ClassVar[bool] = True
+
+    name: str
+    shape: Shape
+    bias: np.ndarray
+    function: Function
+
+    def __post_init__(self) -> None:
+        check_name("Curve", self.name)
+        check_shape(self.name, self.shape)
+        _check_bias(self.name, self.bias, self.shape)
+
+    @property
+    def current_shape(self) -> Shape:
+        """Shape of the current that connections deliver."""
+        return self.shape
+
+
+@dataclass(frozen=True, eq=False)
+class Gated:
+    """Units with ``y = (I + bias) * g``: values that another unit scales, sample by sample.
+
+    No neuron computes it: `toolchain.pieces` puts the gate's mean on data in its place, where that is asked for.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    bias : ndarray (C,) or `shape`, float64
+    gate : str
+        The unit whose connection delivers g; all others deliver I.
+    """
+
+    emits: ClassVar[bool] = True
+
+    name: str
+    shape: Shape
+    bias: np.ndarray
+    gate: str
+
+    def __post_init__(self) -> None:
+        check_name("Gated", self.name)
+        check_shape(self.name, self.shape)
+        _check_bias(self.name, self.bias, self.shape)
+
+    @property
+    def current_shape(self) -> Shape:
+        """Shape of what connections deliver, the gate's too."""
+        return self.shape
+
+
+@dataclass(frozen=True, eq=False)
 class MaxUnit:
-    """Units that take the maximum over windows of non-negative values; zero padding never wins."""
+    """Units that take the maximum over windows; padding counts as no value."""
 
     emits: ClassVar[bool] = True
 
@@ -116,7 +182,7 @@ class Output:
         return self.shape
 
 
-Unit = Source | Activation | MaxUnit | Output
+Unit = Source | Activation | Curve | Gated | MaxUnit | Output
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +194,9 @@ class FloatNetwork:
     units : tuple of Unit
         In topological order; exactly one `Source`, first; at least one `Output`.
     connections : tuple of Connection
-        From earlier units to later ones, never from an `Output`; several into one unit add up. A chain into an
-        `Activation` or `Output` holds at least one weighted operator, of floats; one into a `MaxUnit` holds none, and
-        does not come from the source.
+        From earlier units to later ones, never from an `Output`; several into one unit add up. A chain into a
+        `MaxUnit` holds no weights, and does not come from the source; any other holds at least one weighted operator,
+        of floats.
     origin : Origin, optional
         Where the network came from, and its multiply-accumulates: reading may compose layers, or read a value twice.
     tail : Tail, optional
@@ -167,6 +233,9 @@ class FloatNetwork:
     def _by_name(self) -> dict[str, Unit]:
         return {u.name: u for u in self.units}
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
     def __getitem__(self, name: str) -> Unit:
         try:
             return self._by_name[name]
@@ -189,6 +258,16 @@ class FloatNetwork:
     def activations(self) -> tuple[Activation, ...]:
         """The units that become AdaFire populations, in topological order."""
         return tuple(u for u in self.units if isinstance(u, Activation))
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """The units that pieces must replace, in topological order."""
+        return tuple(u for u in self.units if isinstance(u, Curve))
+
+    @property
+    def gated(self) -> tuple[Gated, ...]:
+        """The units that a gate scales, in topological order."""
+        return tuple(u for u in self.units if isinstance(u, Gated))
 
     @property
     def outputs(self) -> tuple[Output, ...]:

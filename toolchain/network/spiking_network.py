@@ -9,7 +9,7 @@ import numpy as np
 
 from toolchain.netlist import Input, NetlistError, Radix
 from toolchain.netlist.checks import check_finite, check_positive_ints
-from toolchain.network.float_network import FloatNetwork
+from toolchain.network.float_network import Curve, FloatNetwork, Gated
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,9 @@ class SpikingNetwork:
         given, taken = (self.source.name, self.source.shape), (self.network.source.name, self.network.source.shape)
         if given != taken:
             raise NetlistError("network", f"input {given} found, expected the network's source {taken}")
+        unspiking: tuple[Curve | Gated, ...] = (*self.network.curves, *self.network.gated)
+        for unit in unspiking:
+            raise NetlistError(unit.name, f"no neuron computes a {type(unit).__name__}", "use `toolchain.pieces` first")
         expected = {u.name for u in self.network.activations}
         if set(self.firing) != expected:
             raise NetlistError("network", f"firing is given for {sorted(self.firing)}, expected {sorted(expected)}")

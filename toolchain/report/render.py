@@ -107,6 +107,7 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         long_provenance=[(term, value) for term, value in provenance if len(value) > LONGEST],
         clips=m.input_clips.note,
         notes=list(m.netlist.provenance.notes or ()),
+        activations=list(m.netlist.provenance.activations),
         data=data,
         downloads=[
             download("JSON", "report.json", "application/json", json.dumps(data, indent=1, allow_nan=False)),
@@ -348,7 +349,7 @@ def _provenance(m: Measurement, command: str | None) -> list[tuple[str, str]]:
     if m.netlist.provenance.tail is not None:
         found.append(("host", str(m.netlist.provenance.tail)))
     for key, value in sorted(m.netlist.provenance.to_json().items()):
-        if key in ("notes", "adafire", "search", "tail"):
+        if key in ("notes", "adafire", "search", "curves", "gates", "tail"):
             continue
         if isinstance(value, dict):
             found += [(f"{key}: {inner}".replace("_", " "), _plain(v)) for inner, v in sorted(value.items())]

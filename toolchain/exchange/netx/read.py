@@ -10,7 +10,7 @@ from toolchain.exchange.loss_report import Imported, LossReport
 from toolchain.exchange.netx.layers import FileLayer, NetxFile, read_integer, read_integers, read_text
 from toolchain.exchange.netx.slayer import SlayerFile
 from toolchain.exchange.netx.write import ADAFIRE, ADAFIRE_SUM, VERSION
-from toolchain.files import Guarded, open_guarded
+from toolchain.files import Guarded, open_guarded, whole
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -42,7 +42,7 @@ def read_netx(path: Path | str, *, timesteps: int | None = None) -> Imported:
     UnsupportedError
         When a layer means something that a netlist cannot express; names it.
     """
-    with open_guarded(path, "a netx file (.net)") as file:
+    with open_guarded(path, "a netx file (.net)") as file, whole(file.file):
         return _OwnFile(file).read() if "adafire" in file else SlayerFile(file, timesteps).read()
 
 

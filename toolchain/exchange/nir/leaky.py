@@ -123,9 +123,9 @@ def _decay(where: str, values: Any, shape: Shape, dt: float) -> np.ndarray:
 
 
 def _guesses(node: Any) -> set[float]:
-    """Return tau / r of a node, what several tools write as their dt; nothing where a field is damaged."""
+    """Return tau / r of a node, what several tools write as their dt; nothing where r is 1, or a field is damaged."""
     tau, r = (np.asarray(v) for v in (node.tau if isinstance(node, nir.LI | nir.LIF) else node.tau_mem, node.r))
-    if any(v.dtype.kind not in "iuf" or v.size == 0 for v in (tau, r)):
+    if any(v.dtype.kind not in "iuf" or v.size == 0 for v in (tau, r)) or np.all(r == 1):
         return set()
     with np.errstate(all="ignore"):
         return {float(f"{ratio:.4g}") for ratio in np.unique(tau.ravel()[0] / r.ravel()[0])}

@@ -26,6 +26,8 @@ from toolchain.frontend.batch_axis import AnyValue, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
 from toolchain.frontend.expression import Refusal
+from toolchain.frontend.from_onnx import quantized
+from toolchain.frontend.from_onnx.curves import CLIPS, CURVES
 from toolchain.frontend.from_onnx.external import take_in
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
@@ -44,7 +46,7 @@ OPSETS = range(7, 26)
 _OLDEST = 9
 
 #: What is read, by ONNX name.
-ONNX = {**LAYERS, **RESAMPLING, **MOVES}
+ONNX = {**LAYERS, **CLIPS, **CURVES, **RESAMPLING, **MOVES}
 
 #: What a value is that the host computes.
 HOST = object()
@@ -56,11 +58,12 @@ _MAX_CONSTANT = 2**25 - 1
 _REAL = "fV"
 
 #: What leaves whole numbers what they are. A graph that takes some has to cast them before it computes.
-_MOVING = MOVES.keys() | {"Shape", "Gather", "Pad", "Tile", "Expand", "SpaceToDepth"}
+_MOVING = MOVES.keys() | {"Shape", "MaxPool", "DequantizeLinear", "Gather", "Pad", "Tile", "Expand", "SpaceToDepth"}
 
 #: What is computed when all operands are constant.
 FOLDED = frozenset(
     {"Add", "Sub", "Mul", "Div", "Mod", "Neg", "Reciprocal", "Pow", "Exp", "Sqrt", "Ceil", "Floor", "Max", "Min"}
+    | {"QuantizeLinear", "DequantizeLinear", "Softplus", "Erf"}
     | {"And", "Or", "Not", "Equal", "Greater", "Less", "Where", "ReduceL2", "ReduceProd", "ReduceSum"}
     | {"Cast", "Concat", "Constant", "ConstantOfShape", "Expand", "Gather", "Identity", "Range"}
     | {"Reshape", "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze", "Flatten", "Split", "Tile", "Size"}
@@ -276,7 +279,9 @@ class _Interpreter:
             if self.whole.intersection(proto.input):
                 if proto.op_type not in _MOVING:
                     raise Refusal("computes with whole numbers", "export a network whose input is float32")
-                self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape") else ())
+                self.whole.update(proto.output if proto.op_type not in ("Cast", "Shape", "DequantizeLinear") else ())
+            elif proto.op_type == "QuantizeLinear":
+                self.whole.update(proto.output)
             depends = any(is_value(v) for v in inputs)
             if proto.op_type == "If":
                 self._branch(position, proto, inputs[0])
@@ -331,6 +336,8 @@ class _Interpreter:
             raise Refusal("computes with constants alone and is not supported", "export with constant folding")
         if _values_made(proto.op_type, inputs) > _MAX_CONSTANT:
             raise Refusal("makes a constant of too many values", "export with constant folding")
+        if proto.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            return (quantized.fold(proto, inputs),)
         graph = helper.make_graph(
             [proto],
             "constant",

@@ -1,9 +1,8 @@
-"""ONNX operators that weigh, sum, clip and pool, in terms of layers."""
+"""ONNX operators that weigh, sum and pool, in terms of layers."""
 
 from __future__ import annotations
 
 from functools import reduce
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,9 @@ from toolchain.frontend.from_onnx.node import OnnxNode
 from toolchain.frontend.operations import (
     OperationTable,
     add,
-    divide,
     is_value,
-    limit,
     matrix_product,
-    multiply,
     sample_axes,
-    value_first,
-    where,
 )
 from toolchain.netlist import Pairs
 
@@ -113,11 +107,6 @@ def _mean(_: NetworkBuilder, node: OnnxNode) -> Value:
     return layers.scale(_add(_, node), np.asarray(1 / len(node.inputs)))
 
 
-@LAYERS.operation("Where")
-def _where(_: NetworkBuilder, node: OnnxNode) -> Value:
-    return where(*node.inputs)
-
-
 @LAYERS.operation("Einsum", role="weighted")
 def _einsum(_: NetworkBuilder, node: OnnxNode) -> Value:
     return einsum(node.attribute("equation"), node.inputs)
@@ -132,49 +121,6 @@ def _sub(_: NetworkBuilder, node: OnnxNode) -> Value:
 @LAYERS.operation("Neg")
 def _neg(_: NetworkBuilder, node: OnnxNode) -> Value:
     return layers.scale(node.value, np.asarray(-1.0))
-
-
-@LAYERS.operation("Mul", role="affine")
-def _mul(_: NetworkBuilder, node: OnnxNode) -> Value:
-    return multiply(*node.inputs)
-
-
-@LAYERS.operation("Div", role="affine")
-def _div(_: NetworkBuilder, node: OnnxNode) -> Value:
-    return divide(*node.inputs)
-
-
-@LAYERS.operation("Relu")
-def _relu(builder: NetworkBuilder, node: OnnxNode) -> Value:
-    return builder.clip(node.value, 0.0, inf)
-
-
-@LAYERS.operation("Clip")
-def _clip(builder: NetworkBuilder, node: OnnxNode) -> Value:
-    bounds = []
-    for index, name in ((1, "min"), (2, "max")):
-        bound = node.constant(index)
-        bounds.append(node.attribute(name) if bound is None else float(bound))
-    return layers.clamp(builder, node.value, *bounds)
-
-
-@LAYERS.operation("Max")
-def _max(builder: NetworkBuilder, node: OnnxNode) -> Value:
-    value, bound = _with_constant(node)
-    return layers.clamp(builder, value, bound, None)
-
-
-@LAYERS.operation("Min")
-def _min(builder: NetworkBuilder, node: OnnxNode) -> Value:
-    value, bound = _with_constant(node)
-    return layers.clamp(builder, value, None, bound)
-
-
-def _with_constant(node: OnnxNode) -> tuple[Value, float]:
-    if len(node.inputs) != 2:
-        raise Refusal(f"compares {len(node.inputs)} tensors", "clip at one constant per layer")
-    value, bound = value_first(*node.inputs)
-    return value, limit(bound)
 
 
 def _ceil_mode(node: OnnxNode, kernel: tuple[int, ...], stride: tuple[int, ...], pairs: Pairs) -> bool:

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.frontend.batch_axis import whole_shape
 from toolchain.frontend.ending import GraphStep, Kind
+from toolchain.frontend.from_onnx.curves import CLIPS
 from toolchain.frontend.from_onnx.layers import LAYERS
 from toolchain.frontend.from_onnx.moves import MOVES
 from toolchain.frontend.from_onnx.resampling import RESAMPLING
@@ -84,7 +85,7 @@ def _read(node: onnx.NodeProto) -> Iterator[str]:
 
 def is_left(operator: str) -> bool:
     """Return whether an operator that reads units is left to the host, where no weights come after it."""
-    known = any(operator in table for table in (LAYERS, MOVES, RESAMPLING))
+    known = any(operator in table for table in (LAYERS, CLIPS, MOVES, RESAMPLING))
     return operator in _CURVES or (operator in HOST_OPERATORS and not known)
 
 

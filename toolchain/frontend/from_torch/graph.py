@@ -28,9 +28,12 @@ from torch.fx import Node
 
 from toolchain.frontend.advice import LIST, UNSUPPORTED_LAYERS, advice
 from toolchain.frontend.batch_axis import whole_shape
-from toolchain.frontend.builder import BATCH, NetworkBuilder
+from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.construction import BATCH
 from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
 from toolchain.frontend.expression import MAX_VALUES, Refusal
+from toolchain.frontend.from_torch.curves import CLIPS, CURVES
+from toolchain.frontend.from_torch.fake_quantization import plain_fake_quantization
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
@@ -42,7 +45,7 @@ from toolchain.netlist import InputError, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
 
 #: What is read, by ATen name.
-ATEN = {**LAYERS, **POOLING, **RESAMPLING, **MOVES}
+ATEN = {**LAYERS, **CLIPS, **CURVES, **POOLING, **RESAMPLING, **MOVES}
 
 #: What a value is that the host computes.
 HOST = object()
@@ -77,7 +80,8 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...], outputs: Sequen
     dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
     example = torch.zeros(BATCH, *input_shape, dtype=dtypes[0] if dtypes else torch.float32)
     where = type(module).__name__
-    with _eval_mode(module), torch.no_grad(), redirect_stdout(sys.stderr):  # results alone belong to stdout
+    quiet = redirect_stdout(sys.stderr)  # results alone belong to stdout
+    with _eval_mode(module), plain_fake_quantization(module), torch.no_grad(), quiet:
         try:
             module(example)
         except (Exception, SystemExit) as error:
@@ -332,6 +336,8 @@ def _constant(node: Node, args: Any, kwargs: Any) -> Any:
     target: Callable[..., Any] = node.target  # type: ignore[assignment]
     if kwargs.get("dtype") in (torch.float32, torch.float16, torch.bfloat16):
         kwargs = {**kwargs, "dtype": torch.float64}
+    if _operation_name(node).startswith("fake_quantize"):  # which knows no float64
+        args = [a.float() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
     with torch.no_grad():
         result = target(*args, **kwargs)
     return _double(result) if isinstance(result, Tensor) else result

@@ -1,8 +1,7 @@
-"""ATen operations that weigh, sum and clip, in terms of layers."""
+"""ATen operations that weigh and sum, in terms of layers."""
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,8 @@ from toolchain.frontend.from_torch.arguments import fixed, optional_fixed, per_a
 from toolchain.frontend.operations import (
     OperationTable,
     add,
-    divide,
     is_value,
-    limit,
     matrix_product,
-    multiply,
-    value_first,
-    where,
 )
 from toolchain.netlist import Pairs
 
@@ -128,66 +122,3 @@ def _rsub(_: NetworkBuilder, x: Any, y: Any, *, alpha: float = 1) -> Value:
 @LAYERS.operation("neg")
 def _neg(_: NetworkBuilder, x: Value) -> Value:
     return layers.scale(x, np.asarray(-1.0))
-
-
-@LAYERS.operation("mul", role="affine")
-def _mul(_: NetworkBuilder, x: Any, y: Any) -> Value:
-    return multiply(x, y)
-
-
-@LAYERS.operation("div", role="affine")
-def _div(_: NetworkBuilder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Value:
-    if rounding_mode is not None:
-        raise Refusal("rounds its quotient", "divide without rounding")
-    return divide(x, y)
-
-
-@LAYERS.operation("where")
-def _where(_: NetworkBuilder, mask: Any, x: Any, y: Any) -> Value:
-    return where(mask, x, y)
-
-
-@LAYERS.operation("masked_fill")
-def _masked_fill(_: NetworkBuilder, x: Any, mask: Any, fill: Any) -> Value:
-    return where(mask, fill, x)
-
-
-# Clipping ----------------------------------------------------------------------------------------
-
-
-@LAYERS.operation("relu")
-def _relu(builder: NetworkBuilder, x: Value) -> Value:
-    return builder.clip(x, 0.0, inf)
-
-
-@LAYERS.operation("relu6")
-def _relu6(builder: NetworkBuilder, x: Value) -> Value:
-    return builder.clip(x, 0.0, 6.0)
-
-
-@LAYERS.operation("hardtanh")
-def _hardtanh(builder: NetworkBuilder, x: Value, low: float = -1, high: float = 1) -> Value:
-    return _clamp(builder, x, low, high)
-
-
-@LAYERS.operation("clamp", "clip")
-def _clamp(builder: NetworkBuilder, x: Value, low: Any = None, high: Any = None) -> Value:
-    return layers.clamp(builder, x, *(None if b is None else limit(b) for b in (low, high)))
-
-
-@LAYERS.operation("clamp_min", "maximum")
-def _clamp_min(builder: NetworkBuilder, x: Any, low: Any) -> Value:
-    return _clamp(builder, *value_first(x, low))
-
-
-@LAYERS.operation("clamp_max", "minimum")
-def _clamp_max(builder: NetworkBuilder, x: Any, high: Any) -> Value:
-    value, bound = value_first(x, high)
-    return _clamp(builder, value, None, bound)
-
-
-@LAYERS.operation("threshold")
-def _threshold(builder: NetworkBuilder, x: Value, threshold: float, value: float) -> Value:
-    if threshold != 0 or value != 0:
-        raise Refusal(f"has threshold {threshold} and value {value}", "use ReLU")
-    return builder.clip(x, 0.0, inf)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchain.frontend import layers
+from toolchain.frontend import curves, layers
 from toolchain.frontend.builder import NetworkBuilder
-from toolchain.frontend.expression import Refusal, Value
+from toolchain.frontend.expression import Value
 from toolchain.frontend.from_torch.arguments import per_axis, per_side, stay_floating
 from toolchain.frontend.operations import OperationTable, is_value, sample_axes
 from toolchain.netlist import Pairs
@@ -85,5 +85,5 @@ def _amax(builder: NetworkBuilder, x: Value, dim: Any = None, keepdim: bool = Fa
 @POOLING.operation("max")
 def _max(builder: NetworkBuilder, x: Value, dim: Any = None, keepdim: bool = False) -> Any:
     if is_value(dim):
-        raise Refusal("takes the greater of two activations", "use a max pool, or a sum")
+        return curves.greatest(builder, x, dim)
     return (layers.reduce_axes(builder, x, sample_axes(x, dim), "max", keepdim), None)

@@ -16,6 +16,7 @@ from torch.fx import Graph, GraphModule, Node
 from toolchain.frontend.batch_axis import whole_shape
 from toolchain.frontend.ending import GraphStep, Kind
 from toolchain.frontend.expression import Refusal
+from toolchain.frontend.from_torch.curves import CLIPS
 from toolchain.frontend.from_torch.layers import LAYERS
 from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
@@ -35,7 +36,7 @@ _DECISIONS = frozenset(
 )
 #: What reads results of the host and goes on there.
 HOST = frozenset(
-    (_CURVES | _DECISIONS | LAYERS.keys() | MOVES.keys() | POOLING.keys() | RESAMPLING.keys())
+    (_CURVES | _DECISIONS | LAYERS.keys() | CLIPS.keys() | MOVES.keys() | POOLING.keys() | RESAMPLING.keys())
     - {name for name, operation in LAYERS.items() if operation.role == "weighted" or "batch_norm" in name}
 )
 
@@ -57,7 +58,7 @@ def is_host(operation: str) -> bool:
 
 def is_left(operation: str) -> bool:
     """Return whether an operation that reads units is left to the host, where no weights come after it."""
-    known = any(operation in table for table in (LAYERS, MOVES, POOLING, RESAMPLING))
+    known = any(operation in table for table in (LAYERS, CLIPS, MOVES, POOLING, RESAMPLING))
     return operation in _CURVES or (operation in _DECISIONS and not known)
 
 

@@ -1,0 +1,140 @@
+"""The samples of a conversion: what it calibrates on, what it measures on, and the payload that fits them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from toolchain.calibrate import CalibrationData
+from toolchain.convert.agreement import TELLING_SAMPLES
+from toolchain.convert.recipe import Recipe
+from toolchain.data import Dataset, choose_input, parse_normalization
+from toolchain.netlist import Input, InputError
+from toolchain.network import FloatNetwork
+
+#: Samples that a search needs besides those it calibrates on, to measure what it promises.
+LEAST_HELD_OUT = 64
+#: Samples beside those that a conversion calibrates on, to measure the agreement on.
+UNSEEN = 256
+#: What to do where digits do not serve.
+_RATES = "use `spike_code` rate"
+
+
+@dataclass(frozen=True, eq=False)
+class SampleSets:
+    """Unlabelled samples as ANN and SNN see them, for each purpose.
+
+    Parameters
+    ----------
+    source : Input
+        The netlist's input: no value of the calibration set leaves its range.
+    sha256 : str
+        Of the calibration set as it is stored.
+    calibration : CalibrationData
+    judged : CalibrationData
+        What searches and early exit measure on: other samples, where the recipe needs them.
+    unseen : CalibrationData
+        What the agreement is measured on: other samples, where there are enough.
+    """
+
+    source: Input
+    sha256: str
+    calibration: CalibrationData
+    judged: CalibrationData
+    unseen: CalibrationData
+
+
+def draw_samples(network: FloatNetwork, data: Dataset, recipe: Recipe) -> SampleSets:
+    """Draw a conversion's samples by the recipe's seed.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+    data : Dataset
+        Labels are not used. Of frames, the ANN sees their mean.
+    recipe : Recipe
+
+    Raises
+    ------
+    InputError
+        When the data do not have the shape that the network takes, are too few, or hold NaN.
+    """
+    _check_fits(network, data, recipe)
+    normalization = parse_normalization(recipe.normalize, data.shape[0])
+    calibration, held_out = _split(data, recipe)
+    x = calibration.normalized(normalization.mean, normalization.std)
+    _check_finite(data, x)
+    source = choose_input(network.source.name, calibration, x, normalization)
+    prepared = _prepare(calibration, source, recipe)
+    judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
+    others = held_out if held_out is not None else _unseen(data, recipe)
+    unseen = _prepare(others, source, recipe) if others is not None else prepared
+    sha256 = hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest()
+    return SampleSets(source, sha256, prepared, judged, unseen)
+
+
+def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
+    """Draw the calibration set: `samples` of the data without repetition, in their order in the file."""
+    if len(data) <= samples:
+        return data
+    return data.select(_drawn(len(data), samples, seed))
+
+
+def _drawn(count: int, samples: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).choice(count, samples, replace=False))
+
+
+def _check_finite(data: Dataset, x: np.ndarray) -> None:
+    if not np.all(np.isfinite(x)):
+        raise InputError(data.name, "holds NaN or infinite values", "clean the data first")
+
+
+def _check_fits(network: FloatNetwork, data: Dataset, recipe: Recipe) -> None:
+    if data.shape != network.source.shape:
+        raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
+    if data.is_frames and recipe.radix is not None:
+        raise InputError(
+            data.name, "frames found: a window of digits holds one picture, and leaves nothing for the next", _RATES
+        )
+    if data.is_frames and data.values.shape[1] < recipe.steps:
+        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.steps}")
+    if len(data) == 0:
+        raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
+
+
+def _split(data: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """Draw the calibration set, and as many other samples to measure on where the recipe needs them."""
+    if not (recipe.searches or recipe.early_exit):
+        return choose_samples(data, recipe.samples, recipe.seed), None
+    drawn = choose_samples(data, 2 * recipe.samples, recipe.seed)
+    # Half and half, or three to one where samples are few.
+    calibrated = recipe.samples if len(drawn) == 2 * recipe.samples else len(drawn) * 3 // 4
+    if len(drawn) - calibrated < LEAST_HELD_OUT:
+        raise InputError(
+            data.name,
+            f"{len(data)} samples found, expected at least {4 * LEAST_HELD_OUT} to search and to measure the result",
+            "give more calibration data",
+        )
+    order = np.random.default_rng(recipe.seed).permutation(len(drawn))
+    return drawn.select(np.sort(order[:calibrated])), drawn.select(np.sort(order[calibrated:]))
+
+
+def _unseen(data: Dataset, recipe: Recipe) -> Dataset | None:
+    """Draw samples to measure the agreement on from those that calibration leaves; None where they are too few."""
+    if len(data) - recipe.samples < TELLING_SAMPLES:
+        return None
+    left = np.setdiff1d(np.arange(len(data)), _drawn(len(data), recipe.samples, recipe.seed))
+    return choose_samples(data.select(left), UNSEEN, recipe.seed)
+
+
+def _prepare(data: Dataset, source: Input, recipe: Recipe) -> CalibrationData:
+    """Return what ANN and SNN see of samples; of frames, the ANN sees their mean."""
+    x = data.normalized(source.mean, source.std)
+    _check_finite(data, x)
+    payload = torch.from_numpy(data.payloads(source))
+    if data.is_frames:
+        return CalibrationData(torch.from_numpy(x[:, : recipe.steps].mean(axis=1)).float(), payload[: recipe.steps])
+    return CalibrationData(torch.from_numpy(x).float(), payload[None])
