@@ -8,6 +8,7 @@ and `backward` to it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 
@@ -85,28 +86,12 @@ def forward(operator: Operator, x: Map, shape: Shape) -> Map:
         return apply(operator, x, shape)
     out = operator.output_shape(shape)
     match operator:
-        case Conv(weight, stride, padding, dilation, groups):
-            taps = [
-                _gathered(f, k, s, before, d, n)
-                for f, k, s, (before, _), d, n in zip(
-                    x.factors[1:], weight.shape[2:], stride, padding, dilation, out[1:], strict=True
-                )
-            ]
-            return _over_taps(_mixed(weight, x.factors[0], groups), taps)
-        case ConvTranspose(weight, stride, padding, groups):
-            taps = [
-                _scattered(f, k, s, before, 1, n)
-                for f, k, s, (before, _), n in zip(
-                    x.factors[1:], weight.shape[2:], stride, padding, out[1:], strict=True
-                )
-            ]
-            return _over_taps(_mixed_back(weight, x.factors[0], groups), taps)
-        case SumPool(kernel, stride, padding):
-            sums = (
-                _gathered(f, k, s, before, 1, n).sum(axis=0)
-                for f, k, s, (before, _), n in zip(x.factors[1:], kernel, stride, padding, out[1:], strict=True)
-            )
-            return Factored((x.factors[0], *sums))
+        case Conv(weight, groups=groups):
+            return _over_taps(_mixed(weight, x.factors[0], groups), _along_axes(_gathered, x, operator, out))
+        case ConvTranspose(weight, groups=groups):
+            return _over_taps(_mixed_back(weight, x.factors[0], groups), _along_axes(_scattered, x, operator, out))
+        case SumPool():
+            return _over_taps(x.factors[0], _along_axes(_gathered, x, operator, out))
         case Resample(matrices):
             return Factored((x.factors[0], *(m @ f for m, f in zip(matrices, x.factors[1:], strict=True))))
         case Scale(weight):
@@ -138,28 +123,12 @@ def backward(operator: Operator, y: Map, shape: Shape) -> Map:
     if not isinstance(y, Factored):
         return adjoint(operator, y, shape)
     match operator:
-        case Conv(weight, stride, padding, dilation, groups):
-            taps = [
-                _scattered(f, k, s, before, d, n)
-                for f, k, s, (before, _), d, n in zip(
-                    y.factors[1:], weight.shape[2:], stride, padding, dilation, shape[1:], strict=True
-                )
-            ]
-            return _over_taps(_mixed_back(weight, y.factors[0], groups), taps)
-        case ConvTranspose(weight, stride, padding, groups):
-            taps = [
-                _gathered(f, k, s, before, 1, n)
-                for f, k, s, (before, _), n in zip(
-                    y.factors[1:], weight.shape[2:], stride, padding, shape[1:], strict=True
-                )
-            ]
-            return _over_taps(_mixed(weight, y.factors[0], groups), taps)
-        case SumPool(kernel, stride, padding):
-            spread = (
-                _scattered(f, k, s, before, 1, n).sum(axis=0)
-                for f, k, s, (before, _), n in zip(y.factors[1:], kernel, stride, padding, shape[1:], strict=True)
-            )
-            return Factored((y.factors[0], *spread))
+        case Conv(weight, groups=groups):
+            return _over_taps(_mixed_back(weight, y.factors[0], groups), _along_axes(_scattered, y, operator, shape))
+        case ConvTranspose(weight, groups=groups):
+            return _over_taps(_mixed(weight, y.factors[0], groups), _along_axes(_gathered, y, operator, shape))
+        case SumPool():
+            return _over_taps(y.factors[0], _along_axes(_scattered, y, operator, shape))
         case Linear(weight) if _is_one_number(weight):
             return full(shape, float(weight.flat[0] * y.factors[0].sum()))
         case Reshape() if len(y.factors) == 1 and np.ptp(y.factors[0]) == 0:
@@ -183,6 +152,19 @@ def backward(operator: Operator, y: Map, shape: Shape) -> Map:
 def _is_one_number(weight: np.ndarray) -> bool:
     """Return whether the weights are one number in memory, seen from everywhere (`numpy.broadcast_to`)."""
     return not any(weight.strides)
+
+
+def _along_axes(
+    move: Callable[[np.ndarray, int, int, int, int, int], np.ndarray],
+    values: Factored,
+    operator: Conv | ConvTranspose | SumPool,
+    shape: Shape,
+) -> list[np.ndarray]:
+    """Return what each tap of an operator's windows does along each axis but the channels', towards `shape`."""
+    kernel = operator.kernel if isinstance(operator, SumPool) else operator.weight.shape[2:]
+    dilation = operator.dilation if isinstance(operator, Conv) else (1,) * len(kernel)
+    axes = zip(values.factors[1:], kernel, operator.stride, operator.padding, dilation, shape[1:], strict=True)
+    return [move(factor, k, s, before, d, n) for factor, k, s, (before, _), d, n in axes]
 
 
 def _gathered(factor: np.ndarray, kernel: int, stride: int, before: int, dilation: int, count: int) -> np.ndarray:
