@@ -129,12 +129,13 @@ def test_a_frozen_gate_is_its_mean(function, x):
 
 def test_the_mean_of_a_gate_scales_its_value():
     module = nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU()).eval()
-    ann = read_module(_Gated(module), SHAPE)
+    gated = _Gated(module).eval()
+    ann = read_module(gated, SHAPE)
     x = torch.randn(16, *SHAPE)
     frozen = substitute(ann, x, freeze_gates=True).network
     with torch.no_grad():
         y = module(x)
-        expected = y * torch.sigmoid(y.mean((2, 3), keepdim=True)).mean(0)
+        expected = gated.after(y * torch.sigmoid(y.mean((2, 3), keepdim=True)).mean(0))
     torch.testing.assert_close(outputs(frozen, x)[0], expected, atol=1e-5, rtol=1e-5)
     assert len(frozen.units) == 3  # the gate's own layers are gone
 
@@ -143,10 +144,11 @@ class _Gated(nn.Module):
     def __init__(self, inner):
         super().__init__()
         self.inner = inner
+        self.after = nn.Conv2d(4, 2, 1)
 
     def forward(self, x):
         y = self.inner(x)
-        return y * torch.sigmoid(y.mean((2, 3), keepdim=True))
+        return self.after(y * torch.sigmoid(y.mean((2, 3), keepdim=True)))
 
 
 def test_gates_are_refused_by_name_with_what_freezing_costs(x):

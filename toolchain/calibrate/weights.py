@@ -30,7 +30,7 @@ RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 #: One sample in this many decides on the penalty, and is left out of the fit.
 HELD_OUT = 8
 #: Rows of the fit per weight of a neuron: what a fit to noise adds to the error is one part in so many.
-_ROWS_PER_WEIGHT = 32
+_ROWS_PER_WEIGHT = 128
 #: Rows that are enough to tell the penalties apart.
 _JUDGING_ROWS = 4096
 #: Numbers of inputs that are laid out at once, and samples at most: what bounds the memory.

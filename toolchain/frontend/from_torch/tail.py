@@ -22,7 +22,7 @@ from toolchain.frontend.from_torch.moves import MOVES
 from toolchain.frontend.from_torch.pooling import POOLING
 from toolchain.frontend.from_torch.resampling import RESAMPLING
 from toolchain.netlist import Tail
-from toolchain.tail import make_tail
+from toolchain.tail import HOST_OPERATORS, make_tail
 
 #: What the host does at a network's end even where neurons come near it: it is exact there.
 _CURVES = frozenset({"sigmoid", "hardsigmoid", "tanh", "softplus", "softsign", "special_expit"})
@@ -126,6 +126,11 @@ def tail_of(
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     graph = model.graph
+    if foreign := sorted({n.op_type for n in graph.node} - HOST_OPERATORS):
+        raise Refusal(
+            f"takes {', '.join(foreign)}, which no tail holds, to be computed on the host",
+            "end the network before it (`outputs`)",
+        )
     _rename(graph, [node.name for node in dict.fromkeys(results)])
     named = list(zip(readouts.values(), graph.input, strict=True))
     return make_tail(graph.node, named, graph.output, graph.initializer, model.opset_import, batch)
