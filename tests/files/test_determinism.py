@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from random_netlists import radix_netlist
 from safetensors.torch import save_file
 from torch import nn
 
@@ -20,9 +21,9 @@ def threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["residual", "every_operator"])
+@pytest.fixture(params=["residual", "every_operator", "digits"])
 def workshop(request, make, tmp_path):
-    netlist = make(request.param)
+    netlist = radix_netlist("maxpool") if request.param == "digits" else make(request.param)
     write_netlist(netlist, tmp_path / "net.h5")
     channels, *sides = netlist.input.shape
     images = np.random.default_rng(0).integers(0, 256, (70, *sides, channels)).astype(np.uint8)
