@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sim.compilation import compile_layer
     from sim.early_exit import EarlyExit, EarlyExitSimulator, alpha_schedule, compile_early_exit, confidence
     from sim.layer import Layer, LayerResult
+    from sim.recording import Recording, compile_recording
     from sim.reference import BatchResult, Simulator, compile_netlist, simulate, stream
 
 _HOME = {
@@ -24,11 +25,13 @@ _HOME = {
     "EarlyExitSimulator": "sim.early_exit",
     "Layer": "sim.layer",
     "LayerResult": "sim.layer",
+    "Recording": "sim.recording",
     "Simulator": "sim.reference",
     "alpha_schedule": "sim.early_exit",
     "compile_early_exit": "sim.early_exit",
     "compile_layer": "sim.compilation",
     "compile_netlist": "sim.reference",
+    "compile_recording": "sim.recording",
     "confidence": "sim.early_exit",
     "simulate": "sim.reference",
     "stream": "sim.reference",
@@ -41,11 +44,13 @@ __all__ = [
     "EarlyExitSimulator",
     "Layer",
     "LayerResult",
+    "Recording",
     "Simulator",
     "alpha_schedule",
     "compile_early_exit",
     "compile_layer",
     "compile_netlist",
+    "compile_recording",
     "confidence",
     "golden",
     "simulate",

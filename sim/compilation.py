@@ -46,6 +46,8 @@ def compile_layer(
     membrane_limit: int,
     timesteps: int,
     device: str | torch.device = "cpu",
+    *,
+    endless: bool = False,
 ) -> Layer:
     """Prepare a population and the connections into it to run.
 
@@ -62,6 +64,9 @@ def compile_layer(
         T, the longest run: the saturation bound holds for it.
     device : str or torch.device
         Where the payloads will be.
+    endless : bool
+        Whether runs go on from each other without end. Then no number of timesteps bounds a potential, and all
+        are clipped at the limit.
 
     Returns
     -------
@@ -99,8 +104,9 @@ def compile_layer(
         currents.append((beside, Silence(population.current_shape)))
     potential, limit = 0, None
     if isinstance(population, AdaFire):
-        potential = bound_membrane(population, fed, timesteps).magnitude
-        limit = membrane_limit if potential > membrane_limit else None
+        if not endless:
+            potential = bound_membrane(population, fed, timesteps).magnitude
+        limit = membrane_limit if endless or potential > membrane_limit else None
     sums = sum(c.bound for _, c in currents) + (skip[1].bound if skip else 0)
     dtype = scan_dtype(population, sums, potential if limit is None else limit)
     kind = LoopLayer if loops else PlainLayer

@@ -19,10 +19,20 @@ from torch import Tensor
 from sim.activity import Activity, Counter
 from sim.codes import Code, code_of
 from sim.compilation import compile_layer
-from sim.layer import Layer
+from sim.layer import Layer, LayerResult
 from sim.lines import LayerGroup, Lines, group_layers
 from sim.threads import for_each, workers
-from toolchain.netlist import Input, InputError, Netlist, Trace, can_limit, check_payloads, last_reads
+from toolchain.netlist import (
+    AnyReadout,
+    Input,
+    InputError,
+    Netlist,
+    Spiking,
+    Trace,
+    can_limit,
+    check_payloads,
+    last_reads,
+)
 from toolchain.netlist.shapes import size
 
 #: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run, core by core.
@@ -99,13 +109,9 @@ class Simulator:
         InputError
             When the payloads are not what the input takes, or `record` names an unknown population.
         """
-        source = self.netlist.input
-        known = {source.name, *(p.name for p in self.netlist.spiking)}
-        if unknown := set(record) - known:
-            raise InputError("record", f"no spiking population {sorted(unknown)}; there are {sorted(known)}")
-        given = torch.from_numpy(np.ascontiguousarray(check_payloads(source, payloads, self.timesteps)))
+        given = torch.from_numpy(np.ascontiguousarray(check_payloads(self.netlist.input, payloads, self.timesteps)))
         samples = given.shape[1]
-        recorder = _Recorder(self, samples, record, activity)
+        recorder = Recorder(self, samples, record, activity)
         for_each(lambda part: self._run_chunk(given[:, part].to(self.device), part, recorder), self.parts(samples))
         return recorder.batch()
 
@@ -116,19 +122,14 @@ class Simulator:
         size = max(1, -(-samples // max(1, -(-count // cores) * cores)))
         return [slice(start, min(start + size, samples)) for start in range(0, samples, size)]
 
-    def _run_chunk(self, payloads: Tensor, part: slice, recorder: _Recorder) -> None:
+    def _run_chunk(self, payloads: Tensor, part: slice, recorder: Recorder) -> None:
         lines = Lines(self.code.steps, {self.netlist.input.name: payloads})
         recorder.spikes(self.netlist.input.name, payloads, part)
         for group in self.groups:
             for layer, result in list(self.code.run(group, lines)):
-                name = layer.population.name
-                if layer.population.emits:
-                    recorder.spikes(name, result.output, part)
-                else:
-                    recorder.readout(name, result.output, part)
-                recorder.saturated(name, result.saturations)
+                recorder.done(layer.population, result, part)
                 # Readouts are in the list as well: they emit nothing.
-                for done in self._last_reads[name]:
+                for done in self._last_reads[layer.population.name]:
                     lines.spikes.pop(done, None)
 
     @cached_property
@@ -141,13 +142,16 @@ class Simulator:
         return last_reads((p.name for p in self.netlist.populations), self.netlist.connections)
 
 
-class _Recorder:
-    """Collects what the chunks of a batch deliver, from any thread."""
+class Recorder:
+    """Collects what the chunks of a batch deliver, from any thread; parameters and errors as of `Simulator.run`."""
 
     def __init__(self, simulator: Simulator, samples: int, record: Collection[str], activity: bool) -> None:
         self._simulator = simulator
         self._samples = samples
         netlist, lead = simulator.netlist, (simulator.timesteps, samples)
+        known = {netlist.input.name, *(p.name for p in netlist.spiking)}
+        if unknown := set(record) - known:
+            raise InputError("record", f"no spiking population {sorted(unknown)}; there are {sorted(known)}")
         self._spikes = {
             p.name: np.empty((*lead, *p.shape), p.payload_dtype if isinstance(p, Input) else np.uint8)
             for p in (netlist.input, *netlist.spiking)
@@ -159,20 +163,25 @@ class _Recorder:
         self._lock = Lock()
 
     def spikes(self, name: str, values: Tensor, part: slice) -> None:
+        """Take what a population emitted, as layers pass it on (T or 1, n, *shape)."""
         if name in self._spikes:
             self._spikes[name][:, part] = self._simulator.code.sent(name, values).cpu().numpy()
         if self._activity is not None:
             self._simulator.code.count(self._activity, name, values)
 
-    def readout(self, name: str, values: Tensor, part: slice) -> None:
-        self._readouts[name][:, part] = values.cpu().numpy()
-
-    def saturated(self, name: str, count: int) -> None:
-        if count:
+    def done(self, population: Spiking | AnyReadout, result: LayerResult, part: slice) -> None:
+        """Take what a layer did with some samples."""
+        name = population.name
+        if population.emits:
+            self.spikes(name, result.output, part)
+        else:
+            self._readouts[name][:, part] = result.output.cpu().numpy()
+        if result.saturations:
             with self._lock:
-                self._saturations[name] += count
+                self._saturations[name] += result.saturations
 
     def batch(self) -> BatchResult:
+        """Return the whole batch."""
         activity = None
         if self._activity is not None:
             steps = self._samples * self._simulator.timesteps
@@ -181,7 +190,12 @@ class _Recorder:
 
 
 def compile_netlist(
-    netlist: Netlist, *, timesteps: int | None = None, chunk: int | None = None, device: str | torch.device = "cpu"
+    netlist: Netlist,
+    *,
+    timesteps: int | None = None,
+    chunk: int | None = None,
+    device: str | torch.device = "cpu",
+    endless: bool = False,
 ) -> Simulator:
     """Prepare a netlist to run any number of batches.
 
@@ -194,6 +208,8 @@ def compile_netlist(
         Samples that one core takes through the network together, which bounds the memory of a run; by
         default as many as keep their payloads within `CHUNK_BYTES`.
     device : str or torch.device
+    endless : bool
+        Whether layers are to go on from run to run (`sim.recording`).
 
     Raises
     ------
@@ -207,7 +223,7 @@ def compile_netlist(
     whole = netlist.numbers
     sources = {p.name: p for p in whole.populations}
     layers = tuple(
-        compile_layer(p, whole.inputs(p.name), sources, whole.membrane_limit, code.steps, device)
+        compile_layer(p, whole.inputs(p.name), sources, whole.membrane_limit, code.steps, device, endless=endless)
         for p in whole.populations[1:]
     )
     return Simulator(netlist, layers, length, code, chunk or chunk_of(netlist, code.steps), torch.device(device))

@@ -203,6 +203,9 @@ def test_options_and_data_are_checked(pictures):
             adafire.dataset(data)
     with pytest.raises(InputError, match="cannot be combined with `backend` lava or `trace`"):
         adafire.simulate(None, pictures, early_exit=True, trace="trace.h5")
+    for other in ({"early_exit": True}, {"executor": "local:2"}, {"backend": "lava"}, {"trace": "trace.h5"}):
+        with pytest.raises(InputError, match="keep_state: cannot be combined with `early_exit`, `executor`"):
+            adafire.simulate(None, pictures, keep_state=True, **other)
 
 
 def test_pictures_without_a_channel_axis_have_one_channel(tmp_path):

@@ -210,6 +210,7 @@ def simulate(
     batch: int = 64,
     backend: Literal["reference", "lava"] = "reference",
     early_exit: bool = False,
+    keep_state: bool = False,
     trace: str | Path | None = None,
     executor: str | None = None,
     progress: Progress = silent,
@@ -229,6 +230,8 @@ def simulate(
     backend : {"reference", "lava"}
     early_exit : bool
         Stop each sample once it is confident.
+    keep_state : bool
+        Samples are one recording, in the order of time: each goes on from the state that the one before it left.
     trace : path, optional
         Write every payload there (.h5).
     executor : str, optional
@@ -250,6 +253,7 @@ def simulate(
         batch=batch,
         backend=backend,
         early_exit=early_exit,
+        keep_state=keep_state,
         trace=None if trace is None else Path(trace),
         executor=executor,
         progress=progress,

@@ -128,6 +128,19 @@ def test_simulate_counts_and_writes_a_trace(workshop, capsys, tmp_path):
     assert spikes == round(found["spikes_per_sample"] * 12)
 
 
+def test_samples_of_one_recording_keep_the_state(workshop, capsys):
+    command = ["simulate", str(workshop / "net.h5"), "--data", str(workshop / "data.npz")]
+    apart = run_json(capsys, *command)
+    kept = [run_json(capsys, *command, "--keep-state", "--batch", batch) for batch in ("1", "5")]
+    for result in (apart, *kept):
+        del result["seconds"]
+    assert kept[0] == kept[1]
+    assert (apart.pop("keep_state"), kept[0].pop("keep_state")) == (False, True)
+    assert apart != kept[0]
+    assert run([*command, "--keep-state"]) == 0
+    assert "kept from sample to sample" in capsys.readouterr().out
+
+
 def test_batches_do_not_change_the_result(workshop, capsys):
     results = [
         run_json(capsys, "simulate", str(workshop / "net.h5"), "--data", str(workshop / "data.npz"), "--batch", batch)
@@ -261,6 +274,10 @@ def _saved(folder: Path) -> Path:
         (["simulate", "{work}/net.h5", "--data", "{tmp}/small.npz"], "(3, 4, 4)"),
         (["simulate", "{work}/net.h5", "--data", "{work}/data.npz", "--early-exit"], "early exit"),
         (["simulate", "{work}/net.h5", "--data", "{work}/data.npz", "--backend", "moon"], "moon"),
+        (
+            ["simulate", "{work}/net.h5", "--data", "{work}/data.npz", "--keep-state", "--early-exit"],
+            "--keep-state: cannot be combined with --early-exit, --executor, --backend lava or --trace",
+        ),
         (["verify", "{work}/net.h5", "--data", "{work}/data.npz", "--against", "moon"], "moon"),
         (["simulate", "{work}/net.h5", "--data", "{work}/data.npz", "--trace", "{tmp}/none/trace.h5"], "trace.h5"),
         (["info"], "Missing argument"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from random_netlists import radix_netlist
 
 from hw_targets.lava_runtime import lava_is_installed
 from sim import golden
@@ -13,6 +14,7 @@ from toolchain.data import Dataset
 from toolchain.energy import count
 from toolchain.evaluate import (
     ByName,
+    Continuing,
     Golden,
     Lava,
     Reference,
@@ -238,3 +240,51 @@ def test_traffic_is_the_mean_of_what_each_neuron_sends(make_netlist):
     for name, spikes in whole(netlist, data).spikes.items():
         sent = spikes != 0 if name == "input" else spikes.astype(int)
         assert np.array_equal(traffic[name], sent.sum(0).mean(0))
+
+
+def recording_for(netlist):
+    """Samples of as many frames as the netlist has timesteps."""
+    data = data_for(netlist)
+    return replace(data, values=data.values[:, : netlist.timesteps]) if data.is_frames else data
+
+
+@pytest.mark.parametrize("name", ["maxpool", "leaky", "recurrent"])
+def test_samples_of_a_recording_are_scored_one_by_one(make_netlist, name):
+    """Each by what it adds to the sum, or by the potential, of one long run of the golden step."""
+    netlist = make_netlist(name, timesteps=4)
+    data = recording_for(netlist)
+    source = replace(netlist.input, coding="frames")
+    whole = replace(netlist, populations=(source, *netlist.populations[1:]), timesteps=4 * SAMPLES)
+    payloads = data.payloads(netlist.input)
+    frames = payloads.swapaxes(0, 1) if data.is_frames else np.repeat(payloads[:, None], 4, axis=1)
+    trace = golden.simulate(whole, frames.reshape(-1, 1, *source.shape))
+    sums = trace.readout.reshape(SAMPLES, 4, -1)
+    if name == "maxpool":
+        sums[1:] -= sums[:-1, -1:].copy()
+    found = (sums * netlist.readouts[0].scale).argmax(-1) == data.labels[:, None]
+    result = evaluate(netlist, data, keep_state=True, batch=3)
+    assert result.accuracy_by_timestep == tuple(found.mean(0).tolist())
+    assert result.accuracy == found[:, -1].mean()
+    fired = sum(int(trace.spikes[p.name].sum()) for p in netlist.spiking)
+    assert result.spikes_per_sample == fired / SAMPLES
+    assert result.keep_state
+    assert result.to_json()["keep_state"]
+
+
+def test_a_recording_is_run_from_its_beginning_and_in_order(make_netlist):
+    netlist = make_netlist("recurrent")
+    backend = Continuing(netlist)
+    runs = [list(stream(backend, recording_for(netlist), batch=3)) for _ in range(2)]
+    for first, again in zip(*runs, strict=True):
+        assert (first.readouts["output"] == again.readouts["output"]).all()
+    with pytest.raises(ValueError, match="sample 3 found, expected 7: state is kept"):
+        backend.run(runs[0][1].samples, lambda done, of: None)
+
+
+def test_what_keeps_no_state_is_refused(make_netlist):
+    frames = make_netlist("frames", timesteps=4)
+    with pytest.raises(InputError, match="5 frames per sample found, expected 4"):
+        evaluate(frames, data_for(frames), keep_state=True)
+    radix = radix_netlist("residual")
+    with pytest.raises(InputError, match="keep_state: the netlist's bursts are digits"):
+        evaluate(radix, data_for(radix), keep_state=True)

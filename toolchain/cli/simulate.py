@@ -20,6 +20,9 @@ def simulate(
     batch: Annotated[int, typer.Option(min=1, help="Samples in memory at a time.")] = 64,
     backend: Annotated[Literal["reference", "lava"], typer.Option(help="What runs the netlist.")] = "reference",
     early_exit: Annotated[bool, typer.Option("--early-exit", help="Stop each sample once confident.")] = False,
+    keep_state: Annotated[
+        bool, typer.Option("--keep-state", help="Samples are one recording: each goes on from the one before.")
+    ] = False,
     trace: Annotated[Path | None, typer.Option(help="Write every payload to this file (.h5).")] = None,
     executor: Annotated[
         str | None,
@@ -45,6 +48,7 @@ def simulate(
         batch=batch,
         backend=backend,
         early_exit=early_exit,
+        keep_state=keep_state,
         trace=trace,
         executor=executor,
         progress=progress,

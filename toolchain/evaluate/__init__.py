@@ -1,6 +1,6 @@
 """A netlist on a data set: one streaming run, whose observers score it, count, record, compare."""
 
-from toolchain.evaluate.backends import Golden, Lava, Reference, Stopping
+from toolchain.evaluate.backends import Continuing, Golden, Lava, Reference, Stopping
 from toolchain.evaluate.evaluation import Evaluation, count_operations, evaluate
 from toolchain.evaluate.observers import ByName, InputClips, input_clips, operations, right, saturations
 from toolchain.evaluate.outputs import netlist_outputs, network_outputs
@@ -20,6 +20,7 @@ __all__ = [
     "Backend",
     "BatchRun",
     "ByName",
+    "Continuing",
     "Evaluation",
     "Golden",
     "InputClips",

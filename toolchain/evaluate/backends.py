@@ -7,7 +7,15 @@ from functools import cached_property
 from typing import ClassVar
 
 from hw_targets.lava_runtime import LavaTiming, measure_on_lava
-from sim import EarlyExitSimulator, Simulator, compile_early_exit, compile_netlist, golden
+from sim import (
+    EarlyExitSimulator,
+    Recording,
+    Simulator,
+    compile_early_exit,
+    compile_netlist,
+    compile_recording,
+    golden,
+)
 from toolchain.evaluate.stream import Backend, BatchRun, Reporter, Samples
 from toolchain.netlist import Trace
 
@@ -52,6 +60,29 @@ class Stopping(Backend):
         done = self.simulator.run(samples.payloads)
         readouts = {self.netlist.readouts[0].name: done.readout[None]}
         return BatchRun(self.netlist, samples, readouts, done.activity, done.activity.saturations)
+
+
+@dataclass(frozen=True, eq=False)
+class Continuing(Backend):
+    """The reference simulator on one recording (semantics, section 4): samples go on from each other, in their order.
+
+    The first sample of a data set begins a recording.
+    """
+
+    @cached_property
+    def recording(self) -> Recording:
+        """Compiled where it is first asked for, as the reference's."""
+        return compile_recording(self.netlist)
+
+    def run(self, samples: Samples, report: Reporter) -> BatchRun:
+        """Run the batch that follows."""
+        if samples.first == 0:
+            self.recording.restart()
+        if samples.first != self.recording.samples:
+            raise ValueError(f"sample {samples.first} found, expected {self.recording.samples}: state is kept")
+        done = self.recording.run(samples.payloads, activity=True)
+        assert done.activity is not None
+        return BatchRun(self.netlist, samples, done.readouts, done.activity, done.saturations)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from hw_targets.lava_runtime import LavaTiming, add_timings
 from toolchain.data import Dataset
 from toolchain.display import Displayed, Progress, silent
 from toolchain.energy import Counts
-from toolchain.evaluate.backends import Lava, Reference, Stopping
+from toolchain.evaluate.backends import Continuing, Lava, Reference, Stopping
 from toolchain.evaluate.observers import (
     InputClips,
     input_clips,
@@ -56,6 +56,8 @@ class Evaluation(Displayed):
     saturations : mapping of str to int
         Clipped membrane potentials, of populations that had any.
     input_clips : InputClips
+    keep_state : bool
+        Whether the samples are one recording: each went on from the state that the one before it left.
     lava : LavaTiming or None
         Where the time went on Lava.
     """
@@ -73,6 +75,7 @@ class Evaluation(Displayed):
     seconds: float
     saturations: Mapping[str, int]
     input_clips: InputClips
+    keep_state: bool = False
     lava: LavaTiming | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +98,8 @@ class Evaluation(Displayed):
         table.add_row("backend", self.backend)
         table.add_row("samples", f"{self.samples:,}")
         table.add_row("timesteps", f"{self.timesteps}")
+        if self.keep_state:
+            table.add_row("state", "kept from sample to sample")
         of = "" if self.readout is None else f" of {self.readout}"
         table.add_row(f"accuracy{of}", self.unscored or accuracy_text(self.accuracy or 0.0, self.samples))
         for t, accuracy in enumerate(self.accuracy_by_timestep, start=1):
@@ -123,6 +128,7 @@ def evaluate(
     batch: int = 64,
     backend: Literal["reference", "lava"] = "reference",
     early_exit: bool = False,
+    keep_state: bool = False,
     trace: Path | None = None,
     executor: str | None = None,
     progress: Progress = silent,
@@ -140,6 +146,10 @@ def evaluate(
     backend : {"reference", "lava"}
     early_exit : bool
         Whether each sample stops once it is confident (semantics, section 8).
+    keep_state : bool
+        Whether the samples are one recording, in the order of time (semantics, section 4): each goes on from the
+        state that the one before it left, and is scored by what it adds to the running sum, or, by a leaky readout,
+        by the potentials. Without early exit, executor, trace and Lava.
     trace : path, optional
         Write every payload there.
     executor : str, optional
@@ -150,15 +160,19 @@ def evaluate(
     ------
     InputError
         When the data do not fit the netlist, it holds no confidence schedule to stop by, the readout or the executor is
-        unknown, or options exclude each other.
+        unknown, options exclude each other, or state is to be kept where frames are left out or bursts are digits.
     BackendError
         When Lava or the executor is not there, or died.
     """
     if (early_exit or executor is not None) and (backend == "lava" or trace is not None):
         option = "early_exit" if early_exit else "executor"
         raise InputError(option, "cannot be combined with `backend` lava or `trace`")
+    if keep_state and (early_exit or executor is not None or backend == "lava" or trace is not None):
+        raise InputError("keep_state", "cannot be combined with `early_exit`, `executor`, `backend` lava or `trace`")
     runs: Backend
-    if early_exit:
+    if keep_state:
+        runs = Continuing(netlist)
+    elif early_exit:
         runs = Stopping(netlist)
     else:
         runs = Lava(netlist) if backend == "lava" else Reference(netlist, spikes=trace is not None)
@@ -185,6 +199,7 @@ def evaluate(
         seconds=time.perf_counter() - started,
         saturations={name: clips for name, clips in seen[saturations].items() if clips},
         input_clips=seen[input_clips],
+        keep_state=keep_state,
         lava=add_timings(times) if times else None,
     )
 
