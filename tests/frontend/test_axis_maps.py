@@ -195,7 +195,6 @@ def test_padding_modes_of_a_convolution():
         (lambda x: x[:, [0, 1], [1, 2]].unsqueeze(3), "several lists"),
         (lambda x: torch.einsum("nchw,ncxw->nchx", x, x), "two activations"),
         (lambda x: F.interpolate(x, size=(3, 3), mode="bilinear", antialias=True), "not supported"),
-        (lambda x: torch.where(x > 0.1, x, 2 * x), "not supported"),
     ],
 )
 def test_what_is_no_fixed_map_is_refused(function, words):

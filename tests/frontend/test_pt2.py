@@ -128,7 +128,12 @@ def retarget(target):
 
 @pytest.mark.parametrize(
     "target",
-    ["torch.ops.aten.cumsum.default", "torch.ops.prim.device.default", "os.system", "torch.ops.aten.from_file.default"],
+    [
+        "torch.ops.aten.digamma.default",
+        "torch.ops.prim.device.default",
+        "os.system",
+        "torch.ops.aten.from_file.default",
+    ],
 )
 def test_operations_that_do_not_convert_are_refused(tmp_path, content, target):
     with pytest.raises(UnsupportedError, match="is not supported"):

@@ -241,10 +241,11 @@ class _Interpreter:
     def _read_out(self, nodes: list[onnx.NodeProto]) -> Tail | None:
         """Close what the host reads, and what the network returns, into outputs; return the tail behind them."""
         made = {name for node in nodes for name in node.output}
-        asked = [name for node in nodes for name in node.input if is_value(self.values[name])]
-        results = [output.name for output in self.graph.output]
+        asked = dict.fromkeys(name for node in nodes for name in node.input if is_value(self.values[name]))
+        # A graph may return one value twice.
+        results = [output.name for output in self.graph.output if output.name not in asked]
         readouts: dict[str, str] = {}
-        for name in dict.fromkeys([*asked, *results]):
+        for name in (*asked, *results):
             if name in made:
                 continue
             with self._refusals(f"output {name}", "its result"):
