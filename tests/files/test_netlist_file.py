@@ -82,7 +82,7 @@ def test_rates_are_written_as_they_were_and_digits_in_a_schema_of_their_own(tmp_
     ("change", "message"),
     [
         ({"spike_code": np.bytes_("phase")}, "spike_code 'phase' found, expected one of rate, radix"),
-        ({"spike_code": np.int64(1)}, "spike_code 1 found"),
+        ({"spike_code": np.int64(1)}, "spike_code: int found, expected a text"),
         ({"timesteps": np.int64(9)}, "expected numbers up to 255; use at most 8 digits"),
         ({"timesteps": np.int64(0)}, "timesteps 0 found"),
         ({"schema": np.int64(1)}, "'spike_code'"),

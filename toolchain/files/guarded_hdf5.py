@@ -178,6 +178,13 @@ class Guarded:
             raise FormatError(f"{self.where}@{name}", f"{type(value).__name__} found, expected an integer")
         return value
 
+    def text_attribute(self, name: str) -> str:
+        """Read an attribute that holds one text."""
+        value = self.attribute(name)
+        if not isinstance(value, str):
+            raise FormatError(f"{self.where}@{name}", f"{type(value).__name__} found, expected a text")
+        return value
+
     def array(self, name: str, *, compressed: bool = False) -> np.ndarray:
         """Read a dataset of integers or floats.
 

@@ -142,18 +142,18 @@ def read_netlist(path: Path | str) -> Netlist:
     with open_guarded(path, "a netlist (.h5)") as root:
         _check_header(root)
         netlist = _read(root)
-        stored = root.attribute("content_hash")
+        stored = root.text_attribute("content_hash")
     if netlist.content_hash != stored:
         raise FormatError(
             str(path),
-            f"content hash {netlist.content_hash[:16]}... found, the file says {str(stored)[:16]!r}...",
+            f"content hash {netlist.content_hash[:16]}... found, the file says {stored[:16]!r}...",
             "the file was changed or damaged: make it again",
         )
     return netlist
 
 
 def _check_header(root: Guarded) -> None:
-    if "format" not in root.attribute_names() or root.attribute("format") != FORMAT:
+    if "format" not in root.attribute_names() or root.text_attribute("format") != FORMAT:
         raise FormatError(root.file, "is an HDF5 file, but no netlist of adafire")
     schema = root.attribute("schema")
     if type(schema) is not int or not 1 <= schema <= SCHEMA:
@@ -180,8 +180,8 @@ def _read(root: Guarded) -> Netlist:
         text = provenance.tobytes().decode("ascii")
     except UnicodeDecodeError:
         raise FormatError(root.at("provenance"), "text is not ASCII") from None
-    stored = root.attribute("spike_code") if "spike_code" in root.attribute_names() else "rate"
-    code: SpikeCode | None = next((c for c in get_args(SpikeCode) if isinstance(stored, str) and c == stored), None)
+    stored = root.text_attribute("spike_code") if "spike_code" in root.attribute_names() else "rate"
+    code: SpikeCode | None = next((c for c in get_args(SpikeCode) if c == stored), None)
     if code is None:
         raise FormatError(root.where, f"spike_code {stored!r} found, expected one of {', '.join(get_args(SpikeCode))}")
     populations, connections = root.child("populations"), root.child("connections")
@@ -210,9 +210,8 @@ def _numbered(group: Guarded, limit: int, digits: int, besides: Collection[str] 
 
 
 def _read_connection(group: Guarded) -> Connection:
-    source, target = group.attribute("source"), group.attribute("target")
-    attributes = group.attribute_names() - {"delay"}
-    if attributes != {"source", "target"} or not isinstance(source, str) or not isinstance(target, str):
+    source, target = group.text_attribute("source"), group.text_attribute("target")
+    if group.attribute_names() - {"delay"} != {"source", "target"}:
         raise FormatError(group.where, "attributes other than source, target and delay found")
     names = _numbered(group, MAX_OPERATORS, 2, besides={"delay"})
     operators = tuple(_read_record(group.child(name), OPERATOR_KINDS) for name in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class _OwnFile(NetxFile):
 
     def read(self) -> Imported:
         header = self.file.child("adafire")
-        version = header.attribute("version")
+        version = header.integer("version")
         if version != VERSION:
             raise FormatError(header.where, f"version {version} found, expected {VERSION}", "use a newer adafire")
         if self.input_shape is None:
@@ -72,14 +73,15 @@ class _OwnFile(NetxFile):
             alpha=tuple(float(a) for a in header.array("alpha").astype(np.float64).ravel()),
             provenance=Provenance(imported=self.file.file),
         )
-        if header.attribute("content_hash") != netlist.content_hash:
+        if header.text_attribute("content_hash") != netlist.content_hash:
             raise FormatError(header.where, "its content is not what its hash says", "export it again")
         return Imported(netlist, LossReport("netx", ()))
 
     def _input(self, header: Guarded, shape: Shape) -> Input:
-        coding, name, scale = (header.attribute(n) for n in ("coding", "input", "input_scale"))
-        if not isinstance(scale, float) or not isinstance(name, str):
-            raise FormatError(header.where, "input or input_scale is not what it should be")
+        name, scale = header.text_attribute("input"), header.attribute("input_scale")
+        coding: Any = header.text_attribute("coding")  # checked by Input
+        if not isinstance(scale, float):
+            raise FormatError(header.where, "input_scale is not what it should be")
         mean, std = (header.array(n).astype(np.float64) for n in ("mean", "std"))
         signed = bool(header.integer("input_signed"))
         return Input(name, shape, header.integer("input_bits"), signed, scale, mean, std, coding)
