@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from sim import compile_netlist
+from sim import Simulator, compile_netlist
 from sim.threads import one_thread
 from toolchain.calibrate import CalibrationData
 from toolchain.display import Progress, silent
@@ -161,10 +161,12 @@ def measure_agreement(
     found = {p.name: _Correlation(p.shape) for p in followed}
     logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     batch = max(1, min(32, _MEMORY // per_sample))
+    # Digits say what the numbers do that they spell.
+    simulator = compile_netlist(netlist.numbers)
     with progress("agreement with the ANN", -(-samples // batch)) as advance:
         for start in range(0, samples, batch):
             part = data.part(start, min(start + batch, samples))
-            averages = _averages(netlist, part)
+            averages = _averages(simulator, part)
             with one_thread():
                 for name, value in iterate(network, part.x):
                     if name in found:
@@ -209,13 +211,12 @@ def check_agreement(agreement: Agreement, *, accept: bool) -> Iterator[str]:
     yield f"collapse accepted: {said}"
 
 
-def _averages(netlist: Netlist, data: CalibrationData) -> dict[str, np.ndarray]:
+def _averages(simulator: Simulator, data: CalibrationData) -> dict[str, np.ndarray]:
     """Return what every population stands for on average over a run, (N, *shape) float64 in the ANN's units."""
-    # Digits say what the numbers do that they spell.
-    netlist = netlist.numbers
+    netlist = simulator.netlist
     held = netlist.input.coding == "direct"
     names = [p.name for p in netlist.spiking if isinstance(p, AdaFire)]
-    done = compile_netlist(netlist).run((data.payload[0] if held else data.payload).numpy(), record=names)
+    done = simulator.run((data.payload[0] if held else data.payload).numpy(), record=names)
     averages = {}
     for name in names:
         population = netlist[name]

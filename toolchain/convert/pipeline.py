@@ -157,7 +157,7 @@ class _Passes:
 
     def quantized(self, phi: Mapping[str, int], spiking: SpikingNetwork) -> Converted:
         """Quantise a calibrated network, and measure how it agrees with the ANN."""
-        netlist = quantize(spiking, self.precision, Provenance())
+        netlist = quantize(spiking, self.precision)
         agreement = measure_agreement(self.ann, netlist, self.samples.unseen, progress=self.progress)
         return Converted(phi, spiking, netlist, agreement)
 
