@@ -65,3 +65,11 @@ def check_channelwise(where: str, what: str, values: np.ndarray, shape: Shape, *
     if values.shape not in allowed:
         expected = " or ".join(map(str, allowed))
         raise NetlistError(where, f"{what} has shape {values.shape}, expected {expected}")
+
+
+def check_scale(where: str, what: str, values: np.ndarray, shape: Shape) -> None:
+    """Raise unless `values` are one positive, finite number per channel."""
+    check_finite(where, what, values)
+    check_channelwise(where, what, values, shape, full=False)
+    if not np.all(values > 0):
+        raise NetlistError(where, f"{what} has values that are not positive")

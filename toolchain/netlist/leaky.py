@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from toolchain.netlist.checks import check_channelwise, check_finite, check_integers, check_name, check_shape
+from toolchain.netlist.checks import check_channelwise, check_integers, check_name, check_scale, check_shape
 from toolchain.netlist.errors import NetlistError
 from toolchain.netlist.shapes import Shape
 
@@ -134,10 +134,7 @@ class LeakyReadout:
         _check_decay(self.name, "current_decay", self.current_decay, self.shape)
         _check_decay(self.name, "voltage_decay", self.voltage_decay, self.shape)
         _check_bias(self.name, self.bias, self.shape)
-        check_finite(self.name, "scale", self.scale)
-        check_channelwise(self.name, "scale", self.scale, self.shape, full=False)
-        if not np.all(self.scale > 0):
-            raise NetlistError(self.name, "scale has values that are not positive")
+        check_scale(self.name, "scale", self.scale, self.shape)
 
     @property
     def current_shape(self) -> Shape:

@@ -14,6 +14,7 @@ from toolchain.netlist.checks import (
     check_integers,
     check_name,
     check_positive_ints,
+    check_scale,
     check_shape,
 )
 from toolchain.netlist.errors import InputError, NetlistError
@@ -63,11 +64,9 @@ class Input:
         check_positive_ints(self.name, "bits", [self.bits], minimum=2 if self.signed else 1)
         if self.bits > 8:
             raise NetlistError(self.name, f"payload of {self.bits} bits found, expected at most 8")
-        for what, values in (("mean", self.mean), ("std", self.std)):
-            check_finite(self.name, what, values)
-            check_channelwise(self.name, what, values, self.shape, full=False)
-        if not np.all(self.std > 0):
-            raise NetlistError(self.name, "std has values that are not positive")
+        check_finite(self.name, "mean", self.mean)
+        check_channelwise(self.name, "mean", self.mean, self.shape, full=False)
+        check_scale(self.name, "std", self.std, self.shape)
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise NetlistError(self.name, f"scale {self.scale} found, expected a positive number")
         if self.coding not in ("direct", "frames"):
@@ -162,13 +161,10 @@ class AdaFire:
         check_integers(self.name, "threshold", self.threshold, minimum=1)
         check_integers(self.name, "bias", self.bias)
         check_integers(self.name, "initial", self.initial)
-        check_finite(self.name, "scale", self.scale)
         check_channelwise(self.name, "threshold", self.threshold, self.shape, full=False)
         check_channelwise(self.name, "bias", self.bias, self.shape, full=True)
         check_channelwise(self.name, "initial", self.initial, self.shape, full=True)
-        check_channelwise(self.name, "scale", self.scale, self.shape, full=False)
-        if not np.all(self.scale > 0):
-            raise NetlistError(self.name, "scale has values that are not positive")
+        check_scale(self.name, "scale", self.scale, self.shape)
 
     @property
     def current_shape(self) -> Shape:
@@ -264,11 +260,8 @@ class Readout:
         check_name("Readout", self.name)
         check_shape(self.name, self.shape)
         check_integers(self.name, "bias", self.bias)
-        check_finite(self.name, "scale", self.scale)
         check_channelwise(self.name, "bias", self.bias, self.shape, full=True)
-        check_channelwise(self.name, "scale", self.scale, self.shape, full=False)
-        if not np.all(self.scale > 0):
-            raise NetlistError(self.name, "scale has values that are not positive")
+        check_scale(self.name, "scale", self.scale, self.shape)
 
     @property
     def current_shape(self) -> Shape:
