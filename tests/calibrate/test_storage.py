@@ -1,10 +1,11 @@
-"""What is stored reads back the same wherever it lies, and nothing is left of it; the bound decides about the place alone."""
+"""What is stored reads back the same wherever it lies, nothing is left of it, and where it lies decides nothing else."""
 
 import errno
 import gc
 import os
 import pickle
 import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,11 +58,15 @@ def test_the_bound_is_kept_and_room_is_given_back():
     assert type(storage.allocate((1024, 1), torch.uint8)).__name__ == "_InMemory"
 
 
+#: One entry per file that this process has open.
+OPEN = Path("/proc/self/fd")
+
+
 def open_files():
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(OPEN.iterdir()))
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to count open files")
+@pytest.mark.skipif(not OPEN.is_dir(), reason="needs /proc to count open files")
 def test_nothing_is_left_of_files(folder):
     gc.collect()
     before = open_files()
@@ -95,7 +100,7 @@ def test_another_process_gets_the_samples_and_not_the_files():
     x, payload = storage.allocate((3, 2, 4), torch.float32), storage.allocate((3, 1, 2, 4), torch.int8, 2)
     x[:], payload[:] = torch.rand(3, 2, 4), torch.randint(-5, 5, (3, 1, 2, 4), dtype=torch.int8)
     data = CalibrationData(x, payload, storage)
-    again = pickle.loads(pickle.dumps(data))
+    again = pickle.loads(pickle.dumps(data))  # noqa: S301
     assert torch.equal(again.x[:], x[:])
     assert torch.equal(again.payload[:], payload[:])
 
@@ -121,7 +126,7 @@ class Net(nn.Module):
 def test_the_bound_and_the_cores_decide_nothing_about_the_netlist(folder, recipe):
     network = read_module(Net().eval(), (3, 8, 8))
     generator = torch.Generator().manual_seed(1)
-    pictures = Dataset("p.npz", torch.randint(0, 256, (330, 3, 8, 8), generator=generator).byte().numpy(), None)
+    pictures = Dataset("p.npz", torch.randint(0, 256, (330, 3, 8, 8), generator=generator).byte().numpy())
     settings = {"samples": 70, "timesteps": 4, "accept_collapse": True, **recipe}
     before, hashes = torch.get_num_threads(), set()
     try:

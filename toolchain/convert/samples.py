@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from math import prod
 
@@ -72,14 +71,7 @@ def draw_samples(network: FloatNetwork, data: Dataset, recipe: Recipe) -> Sample
     judged = _prepare(held_out, source, recipe, storage) if held_out is not None else prepared
     others = held_out if held_out is not None else _unseen(data, recipe)
     unseen = judged if others is None or others is held_out else _prepare(others, source, recipe, storage)
-    return SampleSets(source, _sha256(calibration), prepared, judged, unseen)
-
-
-def _sha256(data: Dataset) -> str:
-    digest = hashlib.sha256()
-    for part in _chunks(data):
-        digest.update(data.values[part].tobytes())
-    return digest.hexdigest()
+    return SampleSets(source, calibration.sha256, prepared, judged, unseen)
 
 
 def _chunks(data: Dataset) -> list[slice]:
@@ -121,8 +113,8 @@ def _check_fits(network: FloatNetwork, data: Dataset, recipe: Recipe) -> None:
         raise InputError(
             data.name, "frames found: a window of digits holds one picture, and leaves nothing for the next", _RATES
         )
-    if data.is_frames and data.values.shape[1] < recipe.steps:
-        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.steps}")
+    if data.frames is not None and data.frames < recipe.steps:
+        raise InputError(data.name, f"{data.frames} frames per sample found, expected {recipe.steps}")
     if len(data) == 0:
         raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
@@ -116,10 +115,9 @@ def measure_stages(
             advance()
     integers = evaluate(netlist, data, progress=progress)
     assert integers.accuracy is not None
-    sha = hashlib.sha256(np.ascontiguousarray(data.values).tobytes() + data.labels.tobytes())
     return Accuracies(
         data=data.name,
-        data_sha256=sha.hexdigest(),
+        data_sha256=data.sha256_with_truth,
         samples=len(data),
         ann=ann / len(data),
         float_snn=spikes / len(data),
