@@ -1,4 +1,4 @@
-"""What is stored reads back the same wherever it lies, nothing is left of it, and where it lies decides nothing else."""
+"""What is stored reads back the same wherever it lies; nothing is left of it; where it lies decides nothing else."""
 
 import errno
 import gc

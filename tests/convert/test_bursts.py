@@ -121,7 +121,7 @@ def test_agreement_is_measured_on_samples_that_calibration_did_not_draw(monkeypa
     network, data, seen = read_module(module, shape), samples(shape, 100, 0), []
 
     def spy(network, netlist, prepared, **rest):
-        seen.append(prepared.x.numpy())
+        seen.append(prepared.x[:].numpy())
         return measure_agreement(network, netlist, prepared, **rest)
 
     monkeypatch.setattr("toolchain.convert.pipeline.measure_agreement", spy)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from toolchain.calibrate.storage import Storage
 from toolchain.netlist import InputError
-from toolchain.network import Samples, each_chunk
+from toolchain.network import SampleTensor, each_chunk
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,16 +19,16 @@ class CalibrationData:
 
     Parameters
     ----------
-    x : Samples (N, *source shape), float32
+    x : SampleTensor (N, *source shape), float32
         Normalised: what the ANN sees. The mean over frames for frames coding.
-    payload : Samples (N, 1 or T, *source shape), int8 or uint8
+    payload : SampleTensor (N, 1 or T, *source shape), int8 or uint8
         What the SNN sees; a second axis of 1 is held.
     storage : Storage
         Where what becomes of the data on the way is kept.
     """
 
-    x: Samples
-    payload: Samples
+    x: SampleTensor
+    payload: SampleTensor
     storage: Storage = field(default_factory=Storage)
 
     def __post_init__(self) -> None:

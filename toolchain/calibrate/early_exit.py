@@ -22,7 +22,7 @@ from sim.early_exit import exit_timesteps
 from toolchain.calibrate.calibration_data import CalibrationData
 from toolchain.netlist import InputError, Netlist
 from toolchain.netlist.provenance import EarlyExitRecord, Exits
-from toolchain.network import FloatNetwork, Samples, chunks, reference_outputs
+from toolchain.network import FloatNetwork, SampleTensor, chunks, reference_outputs
 
 #: Uncertainty (1 - confidence) that may be left, relative to what the fit found harmless (docs/search.md).
 MARGIN = 0.001
@@ -105,7 +105,7 @@ class EarlyExitCalibration:
         if netlist.input.coding != "direct":
             raise InputError("early_exit", "alpha is calibrated on pictures, not on frames", "leave `early_exit` out")
         scale, simulator = classifier.scale, compile_netlist(netlist)
-        splits: dict[str, Samples] = {"samples": data.x, "pairs": _Pairs(data.x)}
+        splits: dict[str, SampleTensor] = {"samples": data.x, "pairs": _Pairs(data.x)}
         parts = chunks(len(data), network.widest)
         readouts = {
             name: np.concatenate([simulator.run(netlist.input.encode(s[p].double().numpy())).readout for p in parts], 1)
@@ -129,7 +129,7 @@ class EarlyExitCalibration:
 class _Pairs:
     """The mean of every sample and the one before it; of the first and the last."""
 
-    def __init__(self, x: Samples) -> None:
+    def __init__(self, x: SampleTensor) -> None:
         self._x, self.shape = x, x.shape
 
     def __getitem__(self, part: slice) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from sim.jit import jit
 from toolchain.display import Progress, silent
 from toolchain.netlist import InputError
-from toolchain.network import FloatNetwork, Samples, chunks, each_chunk, iterate
+from toolchain.network import FloatNetwork, SampleTensor, chunks, each_chunk, iterate
 
 #: Bins per channel. The histogram's error in an activation is at most half a bin, max / 4096.
 BINS = 2048
@@ -76,13 +76,13 @@ def _tops(value: Tensor) -> np.ndarray:
     return value.transpose(0, 1).flatten(1).amax(1).double().numpy()
 
 
-def collect_histograms(network: FloatNetwork, x: Samples, *, progress: Progress = silent) -> dict[str, Histogram]:
+def collect_histograms(network: FloatNetwork, x: SampleTensor, *, progress: Progress = silent) -> dict[str, Histogram]:
     """Run the ANN twice: for the largest activation of every unit that will fire, and to count.
 
     Parameters
     ----------
     network : FloatNetwork
-    x : Samples (N, *source shape), float32
+    x : SampleTensor (N, *source shape), float32
         Normalised calibration data.
     progress : Progress
 

@@ -25,7 +25,7 @@ from toolchain.network import (
     FloatNetwork,
     MaxUnit,
     Output,
-    Samples,
+    SampleTensor,
     SpikingNetwork,
     Unit,
     arriving,
@@ -67,9 +67,9 @@ class CalibrationWalk:
         self._populations: dict[str, Population] = {name: source.population}
         self._amplitudes = {name: source.amplitude}
         #: What is emitted, (N, T or 1, *shape).
-        self._spikes: dict[str, Samples] = {name: data.payload}
+        self._spikes: dict[str, SampleTensor] = {name: data.payload}
         #: Of the ANN, what arrives at the functions of units, and maxima: (N, *shape).
-        self._arrived: dict[str, Samples] = {name: data.x}
+        self._arrived: dict[str, SampleTensor] = {name: data.x}
 
     def __len__(self) -> int:
         return len(self._data)
@@ -119,7 +119,7 @@ class CalibrationWalk:
         arrived = self._arrived[unit.name][part]
         return emit(unit, arrived) if isinstance(unit, Activation) else arrived
 
-    def _store_arriving(self, unit: Activation | MaxUnit | Output) -> Samples:
+    def _store_arriving(self, unit: Activation | MaxUnit | Output) -> SampleTensor:
         stored = self._data.storage.allocate((len(self), *unit.shape), torch.float32)
         sources = {c.source for c in self._ann.inputs(unit.name)} or {self._ann.source.name}
 

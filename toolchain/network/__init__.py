@@ -1,7 +1,7 @@
 """Networks in real numbers, and what they compute: the ANN, and the float SNN before anything is rounded."""
 
 from toolchain.network.ann import activations, arguments, arriving, emit, iterate, outputs, reference_outputs
-from toolchain.network.chunks import Samples, chunks, each_chunk
+from toolchain.network.chunks import SampleTensor, chunks, each_chunk
 from toolchain.network.float_network import Activation, Curve, FloatNetwork, Gated, MaxUnit, Output, Source, Unit
 from toolchain.network.float_snn import simulate_float
 from toolchain.network.function import Function, X
@@ -17,7 +17,7 @@ __all__ = [
     "Gated",
     "MaxUnit",
     "Output",
-    "Samples",
+    "SampleTensor",
     "Source",
     "SpikingNetwork",
     "Unit",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sim import kernels
 from toolchain.netlist import InputError, last_reads, per_channel
-from toolchain.network.chunks import Samples, chunks
+from toolchain.network.chunks import SampleTensor, chunks
 from toolchain.network.float_network import Activation, Curve, FloatNetwork, Gated, MaxUnit, Output, Source, Unit
 
 
@@ -41,7 +41,7 @@ def outputs(network: FloatNetwork, x: Tensor) -> tuple[Tensor, ...]:
 
 
 @torch.inference_mode()
-def reference_outputs(network: FloatNetwork, x: Samples) -> tuple[Tensor, ...]:
+def reference_outputs(network: FloatNetwork, x: SampleTensor) -> tuple[Tensor, ...]:
     """Return the ANN's outputs (N, ...) on normalised data, one per output unit."""
     parts = [outputs(network, x[part]) for part in chunks(x.shape[0], network.widest)]
     return tuple(torch.cat(o) for o in zip(*parts, strict=True))

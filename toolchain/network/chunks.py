@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 CHUNK, NUMBERS = 32, 2**23
 
 
-class Samples(Protocol):
+class SampleTensor(Protocol):
     """Numbers per sample that are read by slices of samples: a tensor (N, ...), or what stands for one."""
 
     @property

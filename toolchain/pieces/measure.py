@@ -12,7 +12,7 @@ from torch import Tensor
 from sim import compile_netlist
 from sim.threads import one_thread
 from toolchain.netlist import CurveRecord, Netlist, fan_outs
-from toolchain.network import Curve, Samples, arguments, iterate
+from toolchain.network import Curve, SampleTensor, arguments, iterate
 from toolchain.pieces.substitute import Substituted
 
 #: Samples that errors and operations are measured on, and how many run at once: means over all neurons of a layer.
@@ -22,7 +22,7 @@ SAMPLES, _PART = 64, 8
 @one_thread()
 @torch.inference_mode()
 def measure_curves(
-    made: Substituted, netlist: Netlist, x: Samples, payloads: Callable[[slice], np.ndarray]
+    made: Substituted, netlist: Netlist, x: SampleTensor, payloads: Callable[[slice], np.ndarray]
 ) -> tuple[CurveRecord, ...]:
     """Measure what the pieces of every curve do in a netlist.
 
@@ -31,7 +31,7 @@ def measure_curves(
     made : Substituted
         What the netlist was made of.
     netlist : Netlist
-    x : Samples (N, *source shape), float32
+    x : SampleTensor (N, *source shape), float32
         Normalised data, as the ANN sees them.
     payloads : callable
         Some of the same samples, as the netlist sees them: (n, *source shape), or (T, n, *source shape) for frames.

@@ -18,7 +18,7 @@ from toolchain.network import (
     FloatNetwork,
     Gated,
     MaxUnit,
-    Samples,
+    SampleTensor,
     arguments,
     chunks,
     each_chunk,
@@ -76,7 +76,7 @@ class Substituted:
 @torch.inference_mode()
 def substitute(
     network: FloatNetwork,
-    x: Samples,
+    x: SampleTensor,
     *,
     pieces: int | None = None,
     freeze_gates: bool = False,
@@ -87,7 +87,7 @@ def substitute(
     Parameters
     ----------
     network : FloatNetwork
-    x : Samples (N, *source shape), float32
+    x : SampleTensor (N, *source shape), float32
         Normalised calibration data.
     pieces : int, optional
         At most so many pieces of a curve; by default as few as are good (`toolchain.pieces.fit`).
@@ -125,7 +125,7 @@ def substitute(
     return Substituted(made, frozen, found, units, ranges, gates)
 
 
-def _distributions(network: FloatNetwork, x: Samples) -> dict[str, Distribution]:
+def _distributions(network: FloatNetwork, x: SampleTensor) -> dict[str, Distribution]:
     """Return the values that every curve takes: one pass of the network for their ranges, one to count."""
     parts = chunks(x.shape[0], network.widest)
 
@@ -149,7 +149,7 @@ def _distributions(network: FloatNetwork, x: Samples) -> dict[str, Distribution]
     return {name: Distribution(*spans[name], counts[name]) for name in spans}
 
 
-def _means(network: FloatNetwork, x: Samples) -> dict[str, np.ndarray]:
+def _means(network: FloatNetwork, x: SampleTensor) -> dict[str, np.ndarray]:
     """Return the mean of every gate over samples, (*shape) float64."""
     sums: dict[str, np.ndarray] = {}
     for part in chunks(x.shape[0], network.widest):
@@ -159,7 +159,7 @@ def _means(network: FloatNetwork, x: Samples) -> dict[str, np.ndarray]:
     return {name: total / x.shape[0] for name, total in sums.items()}
 
 
-def _cost(network: FloatNetwork, frozen: FloatNetwork, x: Samples) -> FrozenGates:
+def _cost(network: FloatNetwork, frozen: FloatNetwork, x: SampleTensor) -> FrozenGates:
     """Compare outputs with frozen gates to those of the network."""
     same, off, spread = [], 0.0, 0.0
     for wanted, got in zip(reference_outputs(network, x), reference_outputs(frozen, x), strict=True):
