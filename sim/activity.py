@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from threading import Lock
 
 import numpy as np
@@ -59,8 +58,8 @@ class Counter:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._payloads: dict[str, np.ndarray] = {}
-        self._events: dict[str, np.ndarray] = {}
+        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory.
+        self._sums: dict[str, np.ndarray] = {}
 
     def count(
         self,
@@ -86,18 +85,24 @@ class Counter:
         # As they lie in memory, channels-last: no copy.
         flat = np.ascontiguousarray(values.transpose(0, 1).movedim(2, -1).cpu().numpy())
         samples, length, *shape = flat.shape
-        ran = np.broadcast_to(steps, samples)[:, np.newaxis]
+        ran = np.broadcast_to(steps, (samples, 1)) if isinstance(steps, int) else steps[:, np.newaxis]
         emitted = ran if length == 1 else ran > np.arange(length)
-        payloads, events = np.zeros((2, prod(shape)), np.int32)
+        sums = np.zeros((2, *shape), np.int32)
+        payloads, events = sums.reshape(2, -1)
         if digits is None:
             scan.count(flat.reshape(samples, length, -1), np.ascontiguousarray(emitted, np.int32), payloads, events)
         else:
             scan.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
-        for where, counted in ((self._payloads, payloads), (self._events, events)):
-            total = np.moveaxis(counted.reshape(shape), -1, 0).astype(np.int64)
-            with self._lock:
-                where[name] = where[name] + total if name in where else total
+        with self._lock:
+            if name in self._sums:
+                self._sums[name] += sums
+            else:
+                self._sums[name] = sums.astype(np.int64)
 
     def activity(self, samples: int, steps: int, saturations: Mapping[str, int]) -> Activity:
         """Return the sums."""
-        return Activity(samples, steps, dict(self._payloads), dict(self._events), dict(saturations))
+        payloads, events = (
+            {name: np.ascontiguousarray(np.moveaxis(sums[kind], -1, 0)) for name, sums in self._sums.items()}
+            for kind in (0, 1)
+        )
+        return Activity(samples, steps, payloads, events, dict(saturations))

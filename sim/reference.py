@@ -21,6 +21,7 @@ from sim.codes import Code, code_of
 from sim.compilation import compile_layer
 from sim.layer import Layer, LayerResult
 from sim.lines import LayerGroup, Lines, group_layers
+from sim.processor import exact_arithmetic
 from sim.threads import for_each, workers
 from toolchain.netlist import (
     AnyReadout,
@@ -112,7 +113,9 @@ class Simulator:
         given = torch.from_numpy(np.ascontiguousarray(check_payloads(self.netlist.input, payloads, self.timesteps)))
         samples = given.shape[1]
         recorder = Recorder(self, samples, record, activity)
-        for_each(lambda part: self._run_chunk(given[:, part].to(self.device), part, recorder), self.parts(samples))
+        # Layers see to it themselves; around all of them torch's switches are turned once, not once a layer.
+        with exact_arithmetic():
+            for_each(lambda part: self._run_chunk(given[:, part].to(self.device), part, recorder), self.parts(samples))
         return recorder.batch()
 
     def parts(self, samples: int) -> list[slice]:
