@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sim import scan
@@ -82,6 +83,9 @@ class Counter:
             Payloads are numbers that were sent digit by digit: for each number the sum of its digits, and how many of
             them are not zero.
         """
+        if values.device.type != "cpu" and digits is None:
+            self._add(name, sums_on_device(values, steps).cpu().numpy())
+            return
         # As they lie in memory, channels-last: no copy.
         flat = np.ascontiguousarray(values.transpose(0, 1).movedim(2, -1).cpu().numpy())
         samples, length, *shape = flat.shape
@@ -93,6 +97,9 @@ class Counter:
             scan.count(flat.reshape(samples, length, -1), np.ascontiguousarray(emitted, np.int32), payloads, events)
         else:
             scan.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
+        self._add(name, sums)
+
+    def _add(self, name: str, sums: np.ndarray) -> None:
         with self._lock:
             if name in self._sums:
                 self._sums[name] += sums
@@ -106,3 +113,24 @@ class Counter:
             for kind in (0, 1)
         )
         return Activity(samples, steps, payloads, events, dict(saturations))
+
+
+def sums_on_device(values: Tensor, steps: np.ndarray | int) -> Tensor:
+    """Return the sums of |payload| and of events where the payloads are: only these travel.
+
+    Parameters
+    ----------
+    values, steps
+        As of `Counter.count`.
+
+    Returns
+    -------
+    Tensor (2, spatial..., C), int64
+    """
+    length, samples = values.shape[:2]
+    ran = torch.as_tensor(steps, device=values.device).expand(samples)
+    times = ran[None] if length == 1 else ran > torch.arange(length, device=values.device)[:, None]
+    times = times.reshape(length, samples, *(1,) * (values.ndim - 2))
+    # -128 has its magnitude in 32 bits.
+    kinds = (values.to(torch.int32).abs(), (values != 0).to(torch.int32))
+    return torch.stack([(kind * times).sum((0, 1), dtype=torch.int64).movedim(0, -1) for kind in kinds])

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from sim import leaky, scan
-from sim.currents import EXACT, Diagonal, arrange, pair
+from sim.arrange import arrange, pair
+from sim.currents import EXACT, Diagonal
 from sim.layer import Layer, LayerResult
 from sim.threads import for_each, workers
 from toolchain.netlist import (

@@ -107,6 +107,23 @@ def has_byte_kernels() -> bool:
     return torch.equal(result, torch.nn.functional.conv2d(payload.double(), weight.double(), padding=1).float())
 
 
+@cache
+def has_integer_products(device: str) -> bool:
+    """Return whether `torch._int_mm` multiplies int8 and adds in int32 on a kind of device; a probe must agree.
+
+    The probe has the largest sums there are. It also finds devices and builds of torch without the operator.
+    """
+    if device == "cpu" and not has_byte_kernels():
+        return False
+    low, high = torch.full((32, 512), -128, dtype=torch.int8), torch.full((32, 512), 127, dtype=torch.int8)
+    expected = torch.cat([low, high]).long() @ torch.cat([low, high]).long().T
+    try:
+        matrix = torch.cat([low, high]).to(device)
+        return torch.equal(torch._int_mm(matrix, matrix.t()).cpu().long(), expected)
+    except (RuntimeError, AttributeError):
+        return False
+
+
 class _Switches:
     """torch's switches are the whole process's: the first thread in turns them off, the last one out back on."""
 
