@@ -162,8 +162,9 @@ def evaluate(
     Raises
     ------
     InputError
-        When the data do not fit the netlist, there is no such device, it holds no confidence schedule to stop by, the readout or the executor is
-        unknown, options exclude each other, or state is to be kept where frames are left out or bursts are digits.
+        When the data do not fit the netlist, it holds no confidence schedule to stop by, the readout, the executor or
+        the device is unknown, options exclude each other, or state is to be kept where frames are left out or bursts
+        are digits.
     BackendError
         When Lava or the executor is not there, or died.
     """
