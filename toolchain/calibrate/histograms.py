@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class Histogram:
 
 @jit
 def _count(values: np.ndarray, top: np.ndarray, counts: np.ndarray) -> None:
-    """Count positive values (N, C, S), float32, in bins from 0 to `top` (C,): counts (C, BINS)."""
+    """Count positive values (N, C, S), float32, in bins from 0 to `top` (C,): counts (C, BINS), float64."""
     samples, channels, positions = values.shape
     bins = counts.shape[1]
     for n in range(samples):
@@ -52,23 +53,22 @@ def _count(values: np.ndarray, top: np.ndarray, counts: np.ndarray) -> None:
                     counts[c, min(int(value / top[c] * np.float32(bins)), bins - 1)] += 1
 
 
-def count(value: Tensor, top: np.ndarray) -> np.ndarray:
-    """Count the activations (N, C, ...) of a unit, float32, in bins up to `top` (C,): (C, BINS) int64.
+def count(value: Tensor, top: np.ndarray, counts: np.ndarray) -> None:
+    """Count the activations (N, C, ...) of a unit, float32, in bins up to `top` (C,): added to `counts` (C, BINS).
 
     Exact zeros are left out, they cost nothing: every threshold maps an activation of zero to no spike without error,
     so zeros do not influence the search.
     """
-    counts = np.zeros((top.size, BINS), np.int64)
     # A channel that is never active has a top of 0; the least positive number keeps the quotient finite.
     least = np.maximum(top.astype(np.float32), np.finfo(np.float32).tiny)
     _count(value.reshape(*value.shape[:2], -1).contiguous().numpy(), least, counts)
-    return counts
 
 
 def histogram(value: Tensor) -> Histogram:
     """Count the activations (N, C, ...) of a unit, float32."""
-    top = _tops(value)
-    return Histogram(count(value, top).astype(np.float64), top)
+    found = Histogram(np.zeros((value.shape[1], BINS)), _tops(value))
+    count(value, found.top, found.counts)
+    return found
 
 
 def _tops(value: Tensor) -> np.ndarray:
@@ -104,18 +104,23 @@ def collect_histograms(network: FloatNetwork, x: SampleTensor, *, progress: Prog
 
     with progress("activations of the ANN", 2 * len(parts)) as advance:
         top: dict[str, np.ndarray] = {}
-        for found in each_chunk(greatest, parts):
-            top = {name: np.maximum(top.get(name, value), value) for name, value in found.items()}
+        for tops in each_chunk(greatest, parts):
+            top = {name: np.maximum(top.get(name, value), value) for name, value in tops.items()}
             advance()
 
-        def counted(part: slice) -> dict[str, np.ndarray]:
-            return {name: count(value, top[name]) for name, value in iterate(network, x[part]) if name in names}
+        # All chunks count in the same bins: bins of their own would be as large as the weights.
+        found = {name: Histogram(np.zeros((value.size, BINS)), value) for name, value in top.items()}
+        locks = {name: Lock() for name in top}
 
-        counts: dict[str, np.ndarray] = {}
-        for found in each_chunk(counted, parts):
-            counts = {name: counts.get(name, 0) + value for name, value in found.items()}
+        def counted(part: slice) -> None:
+            for name, value in iterate(network, x[part]):
+                if name in names:
+                    with locks[name]:
+                        count(value, top[name], found[name].counts)
+
+        for _ in each_chunk(counted, parts):
             advance()
-    return {name: Histogram(counts[name].astype(np.float64), top[name]) for name in counts}
+    return found
 
 
 def _checked(network: FloatNetwork, x: Tensor) -> Iterator[tuple[str, Tensor]]:
