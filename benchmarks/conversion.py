@@ -4,7 +4,7 @@
 
 Wall seconds of one conversion with the defaults and of one float32 forward pass over its calibration samples, both on
 all cores, in one process; the pass is timed before and after, and the faster counts. `--memory` is the conversion's.
-The peak is of the process's resident memory, libraries and pictures included. Each network runs in a process of its own.
+The peak is of the process's resident memory, libraries and pictures included. Each network runs in its own process.
 """
 
 import argparse
