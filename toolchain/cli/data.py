@@ -13,7 +13,7 @@ from toolchain.cli.console import Json, progress, show
 from toolchain.cli.samples import Size
 
 if TYPE_CHECKING:
-    from toolchain.doors.annotated import Made
+    from toolchain.doors.annotated import Contents
 
 data = typer.Typer(
     name="data", help="Turn pictures, annotations, points and recordings into a data file (.npz).", no_args_is_help=True
@@ -29,7 +29,7 @@ Classes = Annotated[
 ]
 
 
-def _write(output: Path, make: Callable[[], Made], *, as_json: bool) -> None:
+def _write(output: Path, make: Callable[[], Contents], *, as_json: bool) -> None:
     """Write what is made, and say what it holds."""
     from toolchain.data import write_data
     from toolchain.files import check_writable
@@ -96,7 +96,7 @@ def masks(
 
     wanted = parse_size(size)
 
-    def make() -> Made:
+    def make() -> Contents:
         return read_masks(
             source / pictures,
             source / masks,
@@ -132,7 +132,7 @@ def coco(
 
     wanted, names = parse_size(size), parse_names(classes)
 
-    def make() -> Made:
+    def make() -> Contents:
         return read_coco(source, pictures, classes=names, size=wanted, limit=limit, progress=progress)
 
     _write(output, make, as_json=as_json)
@@ -215,17 +215,17 @@ def events(
 
     Example: adafire data events recordings --timesteps 8 --window 20000 --size 64,64 -o train.npz
     """
-    from toolchain.doors.annotated import Made, parse_size
+    from toolchain.doors.annotated import Contents, parse_size
     from toolchain.recordings import Framing, read_frames
 
     framing = Framing(timesteps, window, count, "surface" if surface else "counts", parse_size(size))
     pixels = parse_size(sensor, "sensor")
 
-    def make() -> Made:
+    def make() -> Contents:
         frames, labels, classes = read_frames(source, framing, sensor=pixels, limit=limit, progress=progress)
         if labels is None:
-            return Made({"frames": frames})
+            return Contents({"frames": frames})
         counts = {name: int((labels == i).sum()) for i, name in enumerate(classes)}
-        return Made({"frames": frames, "labels": labels}, counts)
+        return Contents({"frames": frames, "labels": labels}, counts)
 
     _write(output, make, as_json=as_json)

@@ -18,7 +18,7 @@ MAX_BYTES = 1 << 34
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class Contents:
     """What a data file will hold.
 
     Parameters

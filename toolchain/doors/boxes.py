@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.display import Progress
-from toolchain.doors.annotated import Made, read_stretched
+from toolchain.doors.annotated import Contents, read_stretched
 from toolchain.doors.pictures import Size
 from toolchain.netlist import FormatError, InputError
 
@@ -84,7 +84,7 @@ def parse_names(text: str | None) -> tuple[str, ...] | None:
 
 def with_boxes(
     pictures: Sequence[MarkedPicture], classes: tuple[str, ...], size: Size | None, progress: Progress
-) -> Made:
+) -> Contents:
     """Read pictures, and scale their boxes with them.
 
     Boxes are cut at the picture's edge; without area they are left out, and so are those of other classes.
@@ -137,7 +137,7 @@ def with_boxes(
     }
     counts = {name: labels.count(index) for name, index in number.items()}
     notes = tuple(f"{times:,} boxes left out: {reason}" for reason, times in sorted(left_out.items()))
-    return Made(arrays, counts, notes)
+    return Contents(arrays, counts, notes)
 
 
 def _unfit(corners: np.ndarray, name: str, classes: dict[str, int]) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from toolchain.display import Progress, silent
-from toolchain.doors.annotated import Made
+from toolchain.doors.annotated import Contents
 from toolchain.doors.boxes import Marked, MarkedPicture, with_boxes
 from toolchain.doors.folder import evenly
 from toolchain.doors.pictures import Size
@@ -26,7 +26,7 @@ def read_coco(
     size: Size | None = None,
     limit: int | None = None,
     progress: Progress = silent,
-) -> Made:
+) -> Contents:
     """Read COCO's boxes and the pictures they are in.
 
     Parameters

@@ -10,7 +10,7 @@ import numpy as np
 
 from toolchain.data import Dataset, Truth
 from toolchain.display import Progress, silent
-from toolchain.doors.annotated import Made, room
+from toolchain.doors.annotated import Contents, room
 from toolchain.doors.pictures import ENDINGS, Crop, Size, files_of, is_grey, open_picture, pixels, upright
 from toolchain.netlist import InputError, Shape
 
@@ -158,7 +158,7 @@ def open_folder(folder: Path, *, crop: Crop | None = None, limit: int | None = N
 
 def read_pictures(
     folder: Path, *, crop: Crop | None = None, limit: int | None = None, progress: Progress = silent
-) -> Made:
+) -> Contents:
     """Read a folder of pictures whole, for a data file; parameters and errors as of `open_folder`.
 
     Raises
@@ -176,9 +176,9 @@ def read_pictures(
             images[index] = np.moveaxis(values[index : index + 1][0], 0, -1)
             advance()
     if listing.labels is None:
-        return Made({"images": images})
+        return Contents({"images": images})
     counts = {name: int((listing.labels == index).sum()) for index, name in enumerate(listing.classes)}
-    return Made({"images": images, "labels": listing.labels}, counts)
+    return Contents({"images": images, "labels": listing.labels}, counts)
 
 
 def picture_files(paths: tuple[Path, ...], crop: Crop | None) -> PictureFiles:

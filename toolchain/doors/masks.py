@@ -10,7 +10,7 @@ from PIL import Image
 
 from toolchain.data import VOID
 from toolchain.display import Progress, silent
-from toolchain.doors.annotated import Made, fitted, read_stretched
+from toolchain.doors.annotated import Contents, fitted, read_stretched
 from toolchain.doors.folder import evenly
 from toolchain.doors.pictures import Size, files_of, open_picture
 from toolchain.netlist import InputError
@@ -30,7 +30,7 @@ def read_masks(
     binary: bool = False,
     limit: int | None = None,
     progress: Progress = silent,
-) -> Made:
+) -> Contents:
     """Read a folder of pictures and one of masks.
 
     Parameters
@@ -80,7 +80,7 @@ def read_masks(
     share = {str(c): int(n) for c, n in zip(held, pixels, strict=True) if c != VOID}
     left_out = int((classes == VOID).sum())
     notes = (f"{left_out / classes.size:.2%} of the pixels are not counted",) if left_out else ()
-    return Made({"images": images, "masks": classes}, share, notes)
+    return Contents({"images": images, "masks": classes}, share, notes)
 
 
 def _pairs(stems: list[str], masks: list[Path]) -> dict[str, list[Path]]:

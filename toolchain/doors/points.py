@@ -9,7 +9,7 @@ import numpy as np
 
 from toolchain.data import VOID
 from toolchain.display import Progress, silent
-from toolchain.doors.annotated import MAX_BYTES, Made
+from toolchain.doors.annotated import MAX_BYTES, Contents
 from toolchain.doors.folder import evenly
 from toolchain.doors.point_files import READERS, Cloud, read_cloud
 from toolchain.netlist import InputError
@@ -51,7 +51,7 @@ class Sampling:
 
 def read_points(
     source: Path, sampling: Sampling | None = None, *, limit: int | None = None, progress: Progress = silent
-) -> Made:
+) -> Contents:
     """Read clouds of points.
 
     Parameters
@@ -66,7 +66,7 @@ def read_points(
 
     Returns
     -------
-    Made
+    Contents
         `points` (N, columns, P) float32; `labels` (N,) of class folders; `point_labels` (N, P) of a column.
 
     Raises
@@ -104,7 +104,7 @@ def read_points(
         arrays["labels"] = labels
     if sampling.label_column is not None:
         arrays["point_labels"] = np.stack(marks)
-    return Made(arrays, {name: int((labels == index).sum()) for index, name in enumerate(classes)})
+    return Contents(arrays, {name: int((labels == index).sum()) for index, name in enumerate(classes)})
 
 
 def _listed(source: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:

@@ -9,7 +9,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, parse
 
 from toolchain.display import Progress, silent
-from toolchain.doors.annotated import Made
+from toolchain.doors.annotated import Contents
 from toolchain.doors.boxes import Marked, MarkedPicture, with_boxes
 from toolchain.doors.folder import evenly
 from toolchain.doors.pictures import Size, files_of
@@ -29,7 +29,7 @@ def read_voc(
     size: Size | None = None,
     limit: int | None = None,
     progress: Progress = silent,
-) -> Made:
+) -> Contents:
     """Read VOC's boxes and the pictures they are in.
 
     Corners count pixels from 1 and lie inside the box; ours lie on its outer edge: (xmin - 1, ymin - 1, xmax, ymax).
