@@ -141,6 +141,7 @@ def test_the_command_writes_what_others_read(folder, capsys):
         ("a.ply", ply("binary_little_endian", stated=10**12), "damaged"),
         ("a.ply", ply("binary_little_endian")[:-9], "damaged"),
         ("a.ply", b"ply\n", "damaged"),
+        ("a.ply", ply(points=POINTS[:0]), "0 points of 3 numbers found"),
         ("a.off", SQUARE.replace("4 2 0", "4000000000 2 0").encode(), "damaged"),
         ("a.off", SQUARE.replace("3 0 1 2", "3 0 1 9").encode(), "damaged|faces between points up to 9"),
         ("a.off", b"OFF\n0 0 0\n", "found|damaged"),

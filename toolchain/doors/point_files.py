@@ -72,7 +72,7 @@ def _mesh(path: Path) -> Cloud:
         loaded: Any = trimesh.load(
             content, file_type=kind, process=False, maintain_order=True, fix_texture=False, skip_materials=True
         )
-    vertices = np.asarray(loaded.vertices, np.float64)
+    vertices = np.asarray(getattr(loaded, "vertices", np.empty((0, 3))), np.float64)
     faces = np.asarray(getattr(loaded, "faces", np.empty((0, 3))), np.int64).reshape(-1, 3)
     element = loaded.metadata.get("_ply_raw", {}).get("vertex", {})
     if element and element["length"] != len(vertices):
