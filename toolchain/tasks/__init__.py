@@ -6,14 +6,16 @@ from toolchain.tasks.decoder import Decoder
 from toolchain.tasks.detections import Detected, Detections
 from toolchain.tasks.hits import Hits, decide
 from toolchain.tasks.interval import interval, interval_text, score_interval, score_text
+from toolchain.tasks.outcome import Outcome
 from toolchain.tasks.parts import Parts
 from toolchain.tasks.scored_task import (
     Classification,
+    DenseClasses,
     Detection,
+    Outputs,
     PointClasses,
     ScoredTask,
     Segmentation,
-    Outputs,
 )
 from toolchain.tasks.tally import Tallies, Tally
 
@@ -21,17 +23,19 @@ __all__ = [
     "Classification",
     "Confusion",
     "Decoder",
+    "DenseClasses",
     "Detected",
     "Detection",
     "Detections",
     "Hits",
+    "Outcome",
+    "Outputs",
     "Parts",
     "PointClasses",
     "ScoredTask",
     "Segmentation",
     "Tallies",
     "Tally",
-    "Outputs",
     "choose_task",
     "decide",
     "interval",

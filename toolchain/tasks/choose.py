@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
+from toolchain.data import Truth
 from toolchain.netlist import InputError, Shape, Tail, TaskName
 from toolchain.tasks.decoder import Decoder
 from toolchain.tasks.scored_task import Classification, Detection, PointClasses, ScoredTask, Segmentation
@@ -61,7 +63,7 @@ def choose_task(
 
 def _bound(name: TaskName | None, output: str, shape: Shape, input_shape: Shape, *, named: bool) -> ScoredTask | None:
     match name, shape:
-        case (None | "classification"), (classes,):
+        case ((None | "classification"), (classes,)):
             return Classification("classification", output, _classes(classes))
         case "points", (classes,):
             return Classification(name, output, _classes(classes))
@@ -86,7 +88,7 @@ def _classes(channels: int) -> int:
     return max(2, channels)
 
 
-def why_unscored(task: ScoredTask | None, name: TaskName | None, outputs: Mapping[str, Shape], known: set[str]) -> str:
+def why_unscored(task: ScoredTask | None, name: TaskName | None, outputs: Mapping[str, Shape], truth: Truth) -> str:
     """Say why there is no score.
 
     Parameters
@@ -96,17 +98,23 @@ def why_unscored(task: ScoredTask | None, name: TaskName | None, outputs: Mappin
     name : TaskName or None
         As it was asked for.
     outputs : mapping of str to tuple of int
-    known : set of str
-        What is true of the samples that is known: keys of a data file.
+    truth : Truth
+        What is known.
     """
     if task is not None:
-        return f"no {task.needs.replace('_', ' ')}"
-    if name == "detection":
-        return "boxes not scored: name the code that makes them of the outputs with `decode`"
-    there = ", ".join(sorted(k.replace("_", " ") for k in known))
-    if not there:
+        return f"no {_words(task.needs)}"
+    known = [_words(f.name) for f in fields(truth) if getattr(truth, f.name) is not None]
+    if not known:
         return "no labels"
+    if name == "detection" and truth.boxes is None:
+        return "no boxes"
+    if name == "detection":
+        return "boxes not scored: name with `decode` the code that makes them of the outputs"
     if len(outputs) > 1:
-        return f"{there} not scored: name the readout that they are for, one of {', '.join(outputs)}"
+        return f"{known[0]} not scored: name the readout that they are for, one of {', '.join(outputs)}"
     (shape,) = outputs.values()
-    return f"{there} not scored: a readout of shape {shape} is no list of classes, and no task was named"
+    return f"{known[0]} not scored: a readout of shape {shape} is no list of classes, and no `task` was named"
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")

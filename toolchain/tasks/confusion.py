@@ -27,7 +27,9 @@ class Confusion(Tally):
     accuracy: str = "pixel_accuracy"
 
     @classmethod
-    def count(cls, predicted: np.ndarray, true: np.ndarray, classes: int, accuracy: str = "pixel_accuracy") -> Confusion:
+    def count(
+        cls, predicted: np.ndarray, true: np.ndarray, classes: int, accuracy: str = "pixel_accuracy"
+    ) -> Confusion:
         """Count predictions; both arrays hold classes below `classes`, in `true` also `VOID`, which is left out."""
         counted = true != VOID
         pairs = true[counted].astype(np.int64) * classes + predicted[counted]

@@ -50,7 +50,8 @@ class Parts(Tally):
         both = None
         if self.categories is not None and other.categories is not None:
             both = np.concatenate([self.categories, other.categories])
-        return Parts(self.points + other.points, *map(np.concatenate, zip(one, two, strict=True)), categories=both)
+        right, true, predicted = map(np.concatenate, zip(one, two, strict=True))
+        return Parts(self.points + other.points, right, true, predicted, both)
 
     def score(self) -> Score:
         """Return what `Confusion` does, and "part_mIoU".

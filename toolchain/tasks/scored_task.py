@@ -79,6 +79,7 @@ class Classification(ScoredTask):
 
     def check(self, where: str, truth: Truth) -> None:
         """Raise InputError unless there is a class of this network per sample."""
+        assert truth.labels is not None
         _check_classes(where, self.needs, truth.labels, self.classes)
 
     def tally(self, values: Outputs, truth: Truth) -> Tally:
@@ -203,8 +204,8 @@ class Detection(ScoredTask):
         return None
 
 
-def _check_classes(where: str, name: str, found: np.ndarray | None, classes: int) -> None:
-    counted = np.empty(0) if found is None else found[found != VOID] if name != "labels" else found
-    if counted.size and not (0 <= counted.min() and counted.max() < classes):
+def _check_classes(where: str, name: str, found: np.ndarray, classes: int) -> None:
+    counted = found if name == "labels" else found[found != VOID]
+    if counted.size and (counted.min() < 0 or counted.max() >= classes):
         low, high = int(counted.min()), int(counted.max())
         raise InputError(where, f"{name} {low} to {high} found, expected 0 to {classes - 1}")
