@@ -1,13 +1,12 @@
 """What is true of samples: chosen with them, checked against them, kept in the data file."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from toolchain.data import Boxes, Dataset, Truth, read_data, write_data
+from toolchain.data.truth import truth_of
 from toolchain.data.values import Chosen, choose, parts
 from toolchain.netlist import InputError
 
@@ -98,7 +97,7 @@ def test_what_fits_no_sample_is_refused(tmp_path, changed, message):
 
 def test_arrays_that_need_each_other_are_refused_alone(tmp_path):
     write_data(tmp_path / "data.npz", **{k: v for k, v in GOOD.items() if k != "box_labels"})
-    with pytest.raises(InputError, match="box_samples, boxes found, expected all of boxes, box_labels, box_samples"):
+    with pytest.raises(InputError, match="boxes, box_samples found, expected all of boxes, box_labels, box_samples"):
         read_data(tmp_path / "data.npz")
     points = {"points": np.zeros((2, 3, 4), np.float32), "point_labels": np.zeros((2, 5), np.int64)}
     write_data(tmp_path / "data.npz", **points)
@@ -115,8 +114,8 @@ def test_a_data_set_and_its_truth_have_as_many_samples():
         Dataset("data", values, Truth(np.zeros(2, np.int64)))
     data = Dataset("data", values, Truth(np.arange(3)))
     assert data.unlabelled.labels is None
-    with pytest.raises(InputError, match="float64 found, expected integers"):
-        replace(data, truth=Truth(np.zeros(3)))
+    with pytest.raises(InputError, match="bool found, expected integers"):
+        truth_of("data", {"masks": np.zeros((3, 1, 2), bool)}, 3)
 
 
 class Counted:
