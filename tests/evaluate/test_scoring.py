@@ -70,7 +70,9 @@ def test_labels_that_nothing_is_scored_by_are_not_called_missing(heads):
     data = made_up(heads, np.arange(SAMPLES))
     found = evaluate(heads, data)
     assert (found.accuracy, found.outcome.readout, found.to_json()["interval"]) == (None, None, None)
-    assert found.outcome.unscored == "labels not scored: name the readout that they are for, one of spoofed, kinds, places"
+    assert (
+        found.outcome.unscored == "labels not scored: name the readout that they are for, one of spoofed, kinds, places"
+    )
     report = measure(heads, data, name="net")
     assert report.outcome.unscored == found.outcome.unscored
     assert found.outcome.unscored in to_html(report)
@@ -108,9 +110,9 @@ def test_a_conversion_scores_one_logit(tmp_path):
     data = adafire.dataset(x, labels)
     netlist = adafire.convert(module, data, Recipe(timesteps=16), evaluate=data)
     found = netlist.provenance.evaluation
-    assert (found.ann, found.input_clips) == (1.0, 0)
-    assert found.float_snn > 0.9
-    assert found.integer_snn > 0.9
+    assert (found.ann.value, found.input_clips) == (1.0, 0)
+    assert found.float_snn.value > 0.9
+    assert found.integer_snn.value > 0.9
 
 
 def test_runs_that_ask_for_no_accuracy_take_any_labels(single):

@@ -99,7 +99,7 @@ def test_batches_come_in_order_and_say_where_they_lie(make_netlist):
     joined = concatenate([run.trace for run in runs])
     expected = whole(netlist, data)
     assert all(np.array_equal(joined.populations[name], values) for name, values in expected.populations.items())
-    assert np.array_equal(np.concatenate([run.samples.labels for run in runs]), data.labels)
+    assert np.array_equal(np.concatenate([run.samples.truth.labels for run in runs]), data.labels)
 
 
 def test_spikes_are_kept_only_where_they_are_asked_for(make_netlist):
@@ -154,7 +154,6 @@ def test_data_are_checked_before_anything_runs(make_netlist, executor):
 
     for data, message in (
         (replace(good, values=good.values[:, :2]), "samples of shape"),
-        (replace(good, truth=Truth(good.labels + 1000)), "labels"),
         (replace(good, is_frames=True), "frames found"),
         (good.select(np.arange(0)), "holds no samples"),
     ):

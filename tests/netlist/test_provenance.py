@@ -93,7 +93,7 @@ def test_a_part_that_is_something_else_is_kept_aside(part, value):
         (("search", "firing_table", "divergence"), [[0.1, 0.2]]),
         (("search", "firing", "candidates", 0, "phi"), [1.5]),
         (("search", "strategies"), "layers"),
-        (("evaluation", "accuracy", "ann"), None),
+        (("evaluation", "scores", "ann", "value"), None),
         (("early_exit", "samples", "agreement"), float("inf")),
         (("network", "ann_macs"), "9" * 19),
         (("network", "ann_macs_with_padding"), "-1"),

@@ -93,14 +93,19 @@ def test_rates_without_spikes_are_the_limit_of_many_timesteps(make_netlist):
 
 
 def test_a_measurement_prints_its_summary(measurement):
-    for word in ("pictures.npz, 10 samples", "accuracy without spikes", "SOPs per sample", "violations: 1"):
+    for word in (
+        "pictures.npz, 10 samples",
+        "accuracy of the network without spikes",
+        "SOPs per sample",
+        "violations: 1",
+    ):
         assert word in str(measurement)
         assert word in measurement._repr_html_()
 
 
 def test_data_without_labels_have_no_accuracy(netlist):
     m = measure(netlist, dataset(netlist, labels=False), name="net")
-    assert m.accuracy is None
+    assert m.score is None
     assert "not measured" in to_html(m)
     json.dumps(to_json(m), allow_nan=False)
 

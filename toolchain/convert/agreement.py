@@ -16,10 +16,10 @@ from sim import Simulator, compile_netlist
 from sim.threads import one_thread
 from toolchain.calibrate import CalibrationData
 from toolchain.display import Progress, silent
-from toolchain.netlist import AdaFire, CollapseError, Netlist, Readout, per_channel
+from toolchain.netlist import AdaFire, CollapseError, Netlist, Readout, TaskName, per_channel
 from toolchain.netlist.shapes import size
 from toolchain.network import FloatNetwork, iterate
-from toolchain.tasks import ScoredTask, decide
+from toolchain.tasks import choose_task, decide
 
 #: Samples that it is measured on: enough to tell a half from what a conversion that works reaches, and more of networks
 #: that run so many payloads at little cost.
@@ -142,8 +142,8 @@ def measure_agreement(
     network: FloatNetwork,
     netlist: Netlist,
     data: CalibrationData,
-    task: ScoredTask | None = None,
     *,
+    task: TaskName | None = None,
     progress: Progress = silent,
 ) -> Agreement:
     """Run ANN and netlist side by side on the first samples, at least `SAMPLES` of them where there are.
@@ -155,8 +155,8 @@ def measure_agreement(
     netlist : Netlist
         What it was converted to.
     data : CalibrationData
-    task : ScoredTask, optional
-        What is decided; by default nothing.
+    task : TaskName, optional
+        What the network is for; by default classification, where its only output is a list of classes.
     progress : Progress
 
     Returns
@@ -167,6 +167,8 @@ def measure_agreement(
     samples = min(max(SAMPLES, PAYLOADS // per_sample), len(data))
     # Pieces of an activation have no value of the ANN's to follow.
     followed = [p for p in netlist.populations if isinstance(p, AdaFire | Readout) and p.name in network]
+    bound = choose_task(task, {u.name: u.shape for u in network.outputs}, input_shape=network.source.shape)
+    decided = None if bound is None else bound.readout
     found = {p.name: _Correlation(p.shape) for p in followed}
     logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     batch = max(1, min(32, _MEMORY // per_sample))
@@ -180,16 +182,12 @@ def measure_agreement(
                 for name, value in iterate(network, part.x):
                     if name in found:
                         found[name].add(value.double().numpy(), averages[name])
-                        if task is not None and name == task.readout:
+                        if name == decided:
                             logits[0].append(_decided_on(value.double().numpy()))
                             logits[1].append(_decided_on(averages[name]))
             advance()
     correlations = {name: c for name, sums in found.items() if (c := sums.value()) is not None}
-    both = (
-        (np.concatenate(logits[0]), np.concatenate(logits[1]))
-        if task is not None and task.readout is not None
-        else None
-    )
+    both = None if decided is None else (np.concatenate(logits[0]), np.concatenate(logits[1]))
     return Agreement(
         samples,
         None if both is None else float((decide(both[0]) == decide(both[1])).mean()),

@@ -20,12 +20,12 @@ from toolchain.convert.silence import silence
 from toolchain.convert.stages import check_scored, guess_note, measure_stages, measure_substituted
 from toolchain.data import Dataset, check_data
 from toolchain.display import Progress, silent
-from toolchain.netlist import Netlist, Provenance
+from toolchain.netlist import Netlist, Provenance, TaskName
 from toolchain.network import Activation, Curve, FloatNetwork, SpikingNetwork
 from toolchain.pieces import measure_curves, substitute
 from toolchain.quantize import Precision, check_precision, quantize, whole_resamplings
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
-from toolchain.tasks import Decoder, ScoredTask
+from toolchain.tasks import Decoder
 
 
 def convert_network(
@@ -94,7 +94,7 @@ def convert_network(
     calibrator = Calibrator(
         live, samples.source, histograms, samples.calibration, precision, thresholds, recipe.calibrate, progress
     )
-    passes = _Passes(network, calibrator, precision, samples, task, progress)
+    passes = _Passes(network, calibrator, precision, samples, recipe.task, progress)
     levels = Levels(calibrator)
     record = None
     if search is not None:
@@ -154,8 +154,8 @@ class _Passes:
     calibrator : Calibrator
     precision : Precision
     samples : SampleSets
-    task : ScoredTask or None
-        What the network decides.
+    task : TaskName or None
+        What the network is for.
     progress : Progress
     """
 
@@ -163,7 +163,7 @@ class _Passes:
     calibrator: Calibrator
     precision: Precision
     samples: SampleSets
-    task: ScoredTask | None
+    task: TaskName | None
     progress: Progress
 
     def fired(self, phi: Mapping[str, int]) -> Converted:
@@ -173,7 +173,7 @@ class _Passes:
     def quantized(self, phi: Mapping[str, int], spiking: SpikingNetwork) -> Converted:
         """Quantise a calibrated network, and measure how it agrees with the ANN."""
         netlist = quantize(spiking, self.precision)
-        agreement = measure_agreement(self.ann, netlist, self.samples.unseen, self.task, progress=self.progress)
+        agreement = measure_agreement(self.ann, netlist, self.samples.unseen, task=self.task, progress=self.progress)
         return Converted(phi, spiking, netlist, agreement)
 
 
