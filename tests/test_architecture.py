@@ -33,7 +33,7 @@ FLOORS = (
     ("toolchain.tail",),
     ("sim", "hw_targets"),  # executors
     ("toolchain.files",),  # files
-    ("toolchain.workers",),
+    ("toolchain.workers", "toolchain.specs"),
     ("toolchain.display",),
     ("toolchain.netlist",),  # ground
 )

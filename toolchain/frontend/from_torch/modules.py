@@ -1,24 +1,11 @@
-"""Loading modules by name: the user's own code, run as ``python file.py`` would run it."""
+"""Loading modules by name."""
 
 from __future__ import annotations
-
-import hashlib
-import importlib
-import importlib.util
-import io
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from pathlib import Path
-from pkgutil import iter_modules
-from typing import Any
 
 from torch import nn
 
 from toolchain.netlist import InputError
-
-_SPELLING = "write package.module:callable or path/to/file.py:callable"
+from toolchain.specs import failures, named
 
 
 def load_module(spec: str) -> nn.Module:
@@ -27,114 +14,20 @@ def load_module(spec: str) -> nn.Module:
     Parameters
     ----------
     spec : str
-        ``package.module:callable`` or ``path/to/file.py:callable``. The callable (a function or the
-        class itself) takes no arguments; an nn.Module that is there already is taken as it is. The code is run:
-        it can import its neighbours (the current folder's modules for a package), and sees no arguments.
+        As `toolchain.specs.named` takes it. The callable (a function or the class itself) takes no arguments; an
+        nn.Module that is there already is taken as it is.
 
     Raises
     ------
     InputError
         When there is no such module or callable, it ends the program, or it makes something else.
     """
-    place, _, name = spec.rpartition(":")
-    if not place or not name:
-        raise InputError(spec, "names no callable", _SPELLING)
-    path = Path(place) if place.endswith(".py") else None
-    if path is not None and not path.is_file():
-        raise InputError(place, "no such file", _SPELLING)
-    package, folders = ("", [Path.cwd()]) if path is None else _package(path.resolve())
-    with _as_program(place, folders):
-        with _failures(spec, f"cannot import {place}", _SPELLING, "while it was imported"):
-            module = importlib.import_module(place) if path is None else _import_file(path, package)
-        found: Any = module
-        for part in name.split("."):
-            found = getattr(found, part, None)
+    name = spec.rpartition(":")[2]
+    with named(spec, nn.Module) as found:
         if isinstance(found, nn.Module):
             return found
-        if not callable(found):
-            public = ", ".join(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
-            raise InputError(spec, f"{place} has no callable {name!r}", f"it has {public}" if public else None)
-        with _failures(spec, f"calling {name}() failed", None, f"when {name}() was called"):
+        with failures(spec, f"calling {name}() failed", None, f"when {name}() was called"):
             made = found()
     if not isinstance(made, nn.Module):
         raise InputError(spec, f"{name}() returned {type(made).__name__}, expected an nn.Module")
     return made
-
-
-@contextmanager
-def _failures(spec: str, what: str, fix: str | None, when: str) -> Iterator[None]:
-    """Turn whatever the user's code raises into one error; what it said before it left is part of that."""
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            yield
-    except SystemExit as stop:
-        words, said = said.getvalue().strip().splitlines(), io.StringIO()
-        raise InputError(
-            spec,
-            f"ended the program {when}: SystemExit({stop.code!r})" + (f", saying {words[-1]!r}" if words else ""),
-            'put what it does as a program under `if __name__ == "__main__":`',
-        ) from None
-    except Exception as error:
-        raise InputError(spec, f"{what}: {type(error).__name__}: {error}", fix) from error
-    finally:
-        sys.stderr.write(said.getvalue())
-
-
-def _package(path: Path) -> tuple[str, list[Path]]:
-    """Return the package that a file is in ("" for none), and the folders that its imports start from."""
-    folder = path.parent
-    names: list[str] = []
-    while folder.name.isidentifier() and (folder / "__init__.py").is_file():
-        names.insert(0, folder.name)
-        folder = folder.parent
-    return ".".join(names), list(dict.fromkeys([path.parent, folder]))
-
-
-@contextmanager
-def _as_program(name: str, folders: list[Path]) -> Iterator[None]:
-    """Let code import what is in `folders` and see only its own name as argument, and leave no trace of that.
-
-    Modules of these folders go before others of the same name, which are set aside meanwhile; afterwards they are
-    forgotten, so that the next network finds its own neighbours. Results alone belong to stdout.
-    """
-    before, path, arguments, here = set(sys.modules), list(sys.path), sys.argv, Path.cwd()
-    names = {m.name for m in iter_modules(map(str, folders))} - sys.stdlib_module_names
-    others = {n for n in names & before if not _lies_in(n, folders)}
-    aside = {n: sys.modules.pop(n) for n in before if n.partition(".")[0] in others}
-    sys.path[:0] = map(str, folders)
-    sys.argv = [name]
-    importlib.invalidate_caches()
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        own = [*folders, *(Path(p).resolve() for p in sys.path if p not in path)]  # the code may have added some
-        new = (sys.modules.keys() - before) | aside.keys()
-        for neighbour in [n for n in new if _lies_in(n.partition(".")[0], own)]:
-            sys.modules.pop(neighbour, None)
-        sys.modules.update(aside)
-        sys.path[:], sys.argv = path, arguments
-        os.chdir(here)
-
-
-def _lies_in(name: str, folders: list[Path]) -> bool:
-    """Return whether a loaded top-level module or package is a neighbour: directly in one of the folders."""
-    specification = getattr(sys.modules.get(name), "__spec__", None)
-    if specification is None:
-        return False
-    places = list(specification.submodule_search_locations or ()) or [specification.origin or ""]
-    return any(Path(place).resolve().parent in folders for place in places)
-
-
-def _import_file(path: Path, package: str) -> Any:
-    # A name of its own per file: two networks in files of the same name do not replace each other.
-    name = f"_adafire_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    name = f"{package}.{name}" if package else name
-    specification = importlib.util.spec_from_file_location(name, path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    specification.loader.exec_module(module)
-    return module
