@@ -6,6 +6,8 @@ A shared network takes every point by itself and a maximum over all of them join
 population that sums what each point's neurons send (semantics, section 6).
 """
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,7 +25,7 @@ class PointNet(nn.Module):
         widths = (3, 32, 64, 128)
         layers = [
             (nn.Conv1d(i, o, 1, bias=False), nn.BatchNorm1d(o), nn.ReLU())
-            for i, o in zip(widths[:-1], widths[1:], strict=True)
+            for i, o in pairwise(widths)
         ]
         self.points = nn.Sequential(*(each for layer in layers for each in layer))
         self.cloud = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, classes))
