@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         write,
     )
     from toolchain.convert import Recipe
-    from toolchain.data import Dataset
+    from toolchain.data import Boxes, Dataset, Truth
     from toolchain.netlist import (
         AdafireError,
         BackendError,
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 #: Where names are that need no torch; the verbs are in `toolchain.api`.
 _LIGHT = {
     "Recipe": "toolchain.convert",
+    **dict.fromkeys(("Boxes", "Dataset", "Truth"), "toolchain.data"),
     **dict.fromkeys(("AdafireError", "BackendError", "CollapseError", "FormatError"), "toolchain.netlist"),
     **dict.fromkeys(
         ("InputError", "Netlist", "NetlistError", "TargetError", "Trace", "UnsupportedError"), "toolchain.netlist"
@@ -66,6 +67,7 @@ _LIGHT = {
 __all__ = [
     "AdafireError",
     "BackendError",
+    "Boxes",
     "CollapseError",
     "Dataset",
     "FormatError",
@@ -75,6 +77,7 @@ __all__ = [
     "Recipe",
     "TargetError",
     "Trace",
+    "Truth",
     "UnsupportedError",
     "__version__",
     "ann_outputs",

@@ -51,7 +51,7 @@ def _resnet18() -> nn.Module:
 def random_pictures(samples: int, size: int) -> Dataset:
     """Return seeded pictures with large smooth areas, as photographs have."""
     small = np.random.default_rng(0).uniform(0, 255, (samples, 3, 8, 8))
-    return Dataset("random", np.kron(small, np.ones((1, 1, size // 8, size // 8))).astype(np.uint8), None)
+    return Dataset("random", np.kron(small, np.ones((1, 1, size // 8, size // 8))).astype(np.uint8))
 
 
 def scale_to_unit_variance(module: nn.Module, x: Tensor) -> None:

@@ -16,7 +16,7 @@ from measure import finish, print_table
 from resnet20 import random_resnet20
 
 from sim.threads import one_thread
-from toolchain.data import Dataset
+from toolchain.data import Dataset, Truth
 from toolchain.evaluate import Evaluation, evaluate
 from toolchain.netlist import Netlist
 
@@ -40,7 +40,7 @@ def main() -> None:
     netlist = random_resnet20()
     values = np.random.default_rng(0).normal(size=(options.pictures, *netlist.input.shape)).astype(np.float32)
     labels = np.random.default_rng(1).integers(0, netlist.readouts[0].shape[0], options.pictures)
-    data = Dataset("noise", values, labels)
+    data = Dataset("noise", values, Truth(labels))
     few = data.select(np.arange(128))
     with one_thread():
         evaluated("local:1", netlist, few)

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = {
     "AdafireError",
     "BackendError",
+    "Boxes",
     "CollapseError",
     "Dataset",
     "FormatError",
@@ -39,6 +40,7 @@ PUBLIC = {
     "Recipe",
     "TargetError",
     "Trace",
+    "Truth",
     "UnsupportedError",
     "__version__",
     "ann_outputs",

@@ -21,7 +21,7 @@ from hw_targets.rules import check as check_netlist
 from hw_targets.target import Target, load_target
 from toolchain.convert import Recipe, convert_network
 from toolchain.convert.recipe import split_names
-from toolchain.data import Dataset, channels_first, read_data
+from toolchain.data import Dataset, Truth, channels_first, read_data
 from toolchain.display import Progress, silent
 from toolchain.energy import EnergyReport, estimate_energy, read_prices
 from toolchain.equivalence import EquivalenceReport
@@ -72,7 +72,7 @@ def dataset(data: Data, labels: np.ndarray | None = None, *, limit: int | None =
         if data.dtype.kind not in "buif":
             raise InputError("data", f"an array of {data.dtype} found, expected numbers")
         values = channels_first("data", "images", data)
-        data = Dataset("array", values, None if labels is None else _labels(labels, len(values)))
+        data = Dataset("array", values, Truth(None if labels is None else _labels(labels, len(values))))
     return data if limit is None else data.select(np.arange(min(limit, len(data))))
 
 

@@ -54,7 +54,7 @@ def data():
     rng = np.random.default_rng(1)
     centres = rng.integers(0, 256, (30, 4, 9, 9))
     pictures = centres[rng.integers(0, 30, 600)] * 0.7 + rng.integers(0, 256, (600, 4, 9, 9)) * 0.3
-    return Dataset("pictures.npz", pictures.astype(np.uint8), None)
+    return Dataset("pictures.npz", pictures.astype(np.uint8))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from toolchain.quantize import Precision, quantize
 @pytest.fixture(scope="module")
 def data() -> Dataset:
     rng = np.random.default_rng(0)
-    return Dataset("noise.npz", rng.integers(0, 256, (40, 2, 8, 8)).astype(np.uint8), None)
+    return Dataset("noise.npz", rng.integers(0, 256, (40, 2, 8, 8)).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from torch import nn
 
 from sim import compile_netlist, simulate
 from toolchain.convert import Recipe, convert_network
-from toolchain.data import Dataset
+from toolchain.data import Dataset, Truth
 from toolchain.equivalence import verify
 from toolchain.frontend import read_module
 from toolchain.netlist import AdaFire, CurveRecord, Provenance, UnsupportedError
@@ -45,7 +45,7 @@ def gated(x):
 def data():
     rng = np.random.default_rng(0)
     smooth = rng.integers(0, 256, (48, 2, 3, 3)).repeat(3, 2).repeat(3, 3)[:, :, :8, :8]
-    return Dataset("smooth.npz", smooth.astype(np.uint8), rng.integers(0, 3, 48))
+    return Dataset("smooth.npz", smooth.astype(np.uint8), Truth(rng.integers(0, 3, 48)))
 
 
 def converted(function, data, **options):

@@ -24,7 +24,7 @@ def _network(outputs=5):
 @pytest.fixture(scope="module")
 def data():
     values = np.random.default_rng(0).normal(size=(48, 2, 6, 6)).astype(np.float32)
-    return Dataset("noise.npz", values, None)
+    return Dataset("noise.npz", values)
 
 
 def _calibration(netlist, data):

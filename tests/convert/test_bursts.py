@@ -8,7 +8,7 @@ from torch import nn
 from toolchain.calibrate import CalibrationData, Calibrator, Levels, Thresholds, collect_histograms
 from toolchain.convert import Recipe, choose_samples, convert_network, measure_agreement
 from toolchain.convert.agreement import HOLDS, Agreement
-from toolchain.data import Dataset, choose_input, parse_normalization
+from toolchain.data import Dataset, Truth, choose_input, parse_normalization
 from toolchain.evaluate import evaluate
 from toolchain.frontend import read_module
 from toolchain.network import reference_outputs
@@ -36,12 +36,12 @@ def depthwise():
 
 
 def samples(shape, count, seed):
-    return Dataset("states.npz", np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32), None)
+    return Dataset("states.npz", np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32))
 
 
 def agreement(network, netlist, data):
     (wanted,) = reference_outputs(network, torch.from_numpy(data.values))
-    return evaluate(netlist, Dataset("unseen.npz", data.values, wanted.argmax(1).numpy())).accuracy
+    return evaluate(netlist, Dataset("unseen.npz", data.values, Truth(wanted.argmax(1).numpy()))).accuracy
 
 
 @pytest.mark.parametrize(("make", "timesteps", "least"), [(policy, 1, 0.9), (depthwise, 2, 0.9)])

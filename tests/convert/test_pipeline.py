@@ -14,7 +14,7 @@ from toolchain.netlist import InputError
 @pytest.fixture(scope="module")
 def data() -> Dataset:
     rng = np.random.default_rng(0)
-    return Dataset("noise.npz", rng.integers(0, 256, (40, 2, 8, 8)).astype(np.uint8), None)
+    return Dataset("noise.npz", rng.integers(0, 256, (40, 2, 8, 8)).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,10 @@ def test_one_sample_is_enough_to_calibrate_and_none_is_refused(network, data):
 
 
 def test_data_of_another_shape_or_with_nan_are_refused(network):
-    small = Dataset("small.npz", np.zeros((2, 2, 4, 4), np.uint8), None)
+    small = Dataset("small.npz", np.zeros((2, 2, 4, 4), np.uint8))
     with pytest.raises(InputError, match=r"small.npz: samples of shape \(2, 4, 4\) found"):
         convert_network(network, small, Recipe())
-    broken = Dataset("nan.npz", np.full((2, 2, 8, 8), np.nan), None)
+    broken = Dataset("nan.npz", np.full((2, 2, 8, 8), np.nan))
     with pytest.raises(InputError, match="NaN"):
         convert_network(network, broken, Recipe())
 
@@ -66,7 +66,7 @@ def test_provenance_tells_how_the_netlist_came_about(network, data):
 
 def test_pictures_taken_as_numbers_become_their_own_payload(network):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 2, 8, 8)).astype(np.uint8)
-    data = Dataset("p.npz", pictures, None)
+    data = Dataset("p.npz", pictures)
     netlist = convert_network(network, data, Recipe(timesteps=2))
     assert not netlist.input.signed
     assert np.array_equal(data.payloads(netlist.input), pictures)

@@ -45,7 +45,7 @@ class Branches(nn.Module):
 @pytest.fixture(scope="module")
 def data() -> Dataset:
     rng = np.random.default_rng(0)
-    return Dataset("noise.npz", rng.integers(0, 256, (64, 2, 8, 8)).astype(np.uint8), None)
+    return Dataset("noise.npz", rng.integers(0, 256, (64, 2, 8, 8)).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_branches_pools_and_several_outputs(data):
 def test_a_search_counts_digits(network, data):
     """Within a budget the netlist spends as many operations as were promised, digits counted."""
     rng = np.random.default_rng(1)
-    many = Dataset("noise.npz", rng.integers(0, 256, (320, 2, 8, 8)).astype(np.uint8), None)
+    many = Dataset("noise.npz", rng.integers(0, 256, (320, 2, 8, 8)).astype(np.uint8))
     netlist = convert_network(network, many, replace(RADIX, samples=192, search=True, budget=0.7, calibrate="light"))
     firing = netlist.provenance.search.firing
     assert firing.measured.operations <= 0.7 * netlist.provenance.search.uniform.operations
@@ -111,7 +111,7 @@ def test_a_search_counts_digits(network, data):
 
 
 def test_frames_are_refused(network):
-    frames = Dataset("frames.npz", np.zeros((3, 4, 2, 8, 8), np.float32), None, is_frames=True)
+    frames = Dataset("frames.npz", np.zeros((3, 4, 2, 8, 8), np.float32), is_frames=True)
     with pytest.raises(InputError, match="holds one picture"):
         convert_network(network, frames, RADIX)
 

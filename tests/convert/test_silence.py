@@ -56,7 +56,7 @@ class Speech(nn.Module):
 def case():
     x = np.random.default_rng(0).random((80, 4, 40)).astype(np.float32)
     network = read_module(Speech().settle(torch.from_numpy(x), DEAD), (4, 40))
-    return network, Dataset("speech.npz", x, None)
+    return network, Dataset("speech.npz", x)
 
 
 def _calibration(netlist, data):
@@ -111,7 +111,7 @@ def test_dead_channels_are_followed_through_maxima_and_a_flatten():
     module = nn.Sequential(conv, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), linear).eval()
     network = read_module(module, (1, 4, 4))
     x = np.random.default_rng(0).random((100, 1, 4, 4)).astype(np.float32)
-    netlist = convert_network(network, Dataset("x.npz", x, None), Recipe())
+    netlist = convert_network(network, Dataset("x.npz", x), Recipe())
     (connection,) = netlist.inputs(netlist.readouts[0].name)
     assert not connection.operators[-1].weight[:, 8:12].any()
     assert np.abs(connection.operators[-1].weight).max() == 127

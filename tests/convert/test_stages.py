@@ -141,7 +141,7 @@ def test_at_eight_bits_integers_decide_almost_as_real_numbers(monkeypatch):
         torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(512, 5)
     ).eval()
     rng = np.random.default_rng(0)
-    data = Dataset("array", rng.normal(size=(128, 1, 8, 8)), None)
+    data = Dataset("array", rng.normal(size=(128, 1, 8, 8)))
     rounded = []
 
     def keep(spiking, *rest):

@@ -79,7 +79,7 @@ def test_it_agrees_with_the_ann(name, bits):
     rng = np.random.default_rng(0)
     smooth = rng.random((32, 3, 3, 3)).repeat(4, 2).repeat(4, 3)
     x = (0.7 * smooth + 0.3 * rng.random((32, 3, 12, 12))).astype(np.float32)
-    network, data = read_module(module, (3, 12, 12)), Dataset("pictures.npz", x, None)
+    network, data = read_module(module, (3, 12, 12)), Dataset("pictures.npz", x)
     netlist = convert_network(network, data, Recipe(weight_bits=bits))
     payload = torch.from_numpy(data.payloads(netlist.input))[None]
     found = measure_agreement(network, netlist, CalibrationData(torch.from_numpy(x), payload))

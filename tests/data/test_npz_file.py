@@ -78,8 +78,8 @@ def test_a_limit_reads_no_more(save):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"pictures": np.zeros(3)}, "holds pictures; expected either 'images' or 'frames'"),
-        ({"images": np.zeros((3, 2, 2, 1), np.uint8), "frames": np.zeros(3)}, "expected either"),
+        ({"pictures": np.zeros(3)}, "holds pictures; expected one of 'images', 'frames' and 'points'"),
+        ({"images": np.zeros((3, 2, 2, 1), np.uint8), "frames": np.zeros(3)}, "expected one of"),
         (
             {"images": np.zeros((3, 2, 2, 1), np.uint8), "labels": np.zeros(4, np.int64)},
             r"\(4,\) found, expected \(3,\)",

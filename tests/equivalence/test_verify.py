@@ -22,7 +22,7 @@ def net(make_netlist):
 
 @pytest.fixture
 def data(net):
-    return Dataset("made up", np.random.default_rng(0).normal(0, 0.8, (SAMPLES, *net.input.shape)), None)
+    return Dataset("made up", np.random.default_rng(0).normal(0, 0.8, (SAMPLES, *net.input.shape)))
 
 
 def cut(net):

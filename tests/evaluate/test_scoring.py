@@ -10,7 +10,7 @@ import random_netlists
 from sim import golden
 from toolchain.cli import run
 from toolchain.convert import Recipe
-from toolchain.data import Dataset
+from toolchain.data import Dataset, Truth
 from toolchain.equivalence import verify
 from toolchain.evaluate import (
     count_operations,
@@ -45,7 +45,7 @@ def single():
 
 def made_up(netlist, labels=None, scale=0.5) -> Dataset:
     values = np.random.default_rng(0).normal(0, scale, (SAMPLES, *netlist.input.shape))
-    return Dataset("made up", values, labels)
+    return Dataset("made up", values, Truth(labels))
 
 
 def test_of_several_readouts_the_named_one_is_scored(heads):
@@ -88,11 +88,11 @@ def test_labels_that_nothing_is_scored_by_are_not_called_missing(heads):
 def test_one_logit_decides_between_two_classes(single):
     data = made_up(single)
     positive = golden.simulate(single, data.payloads(single.input)).readout[-1, :, 0] > 0
-    assert evaluate(single, replace(data, labels=positive.astype(np.int64))).accuracy == 1
-    assert evaluate(single, replace(data, labels=1 - positive)).accuracy == 0
+    assert evaluate(single, replace(data, truth=Truth(positive.astype(np.int64)))).accuracy == 1
+    assert evaluate(single, replace(data, truth=Truth(1 - positive))).accuracy == 0
     assert decide(np.array([[-2], [0], [3]]), np.array([0.5])).tolist() == [0, 0, 1]
     with pytest.raises(InputError, match="labels 0 to 2 found, expected 0 to 1"):
-        evaluate(single, replace(data, labels=np.arange(SAMPLES) % 3))
+        evaluate(single, replace(data, truth=Truth(np.arange(SAMPLES) % 3)))
 
 
 def test_a_conversion_scores_one_logit(tmp_path):
@@ -128,7 +128,7 @@ def test_values_beyond_the_inputs_range_are_counted(make_netlist, name):
     low, high = source.payload_range
     lead = (SAMPLES, netlist.timesteps + 2) if frames else (SAMPLES,)
     payload = np.random.default_rng(0).integers(low - 3, high + 4, (*lead, *source.shape))
-    data = Dataset("wide", payload * source.scale, None, is_frames=frames)
+    data = Dataset("wide", payload * source.scale, is_frames=frames)
     runs = payload[:, : netlist.timesteps] if frames else payload
     clipped = int(((runs < low) | (runs > high)).sum())
     assert clipped > 0
@@ -142,7 +142,7 @@ def test_values_beyond_the_inputs_range_are_counted(make_netlist, name):
     report = measure(netlist, data, name="net")
     assert to_json(report)["input_clips"] == clipped
     assert all((share in text) == (clipped > 0.01 * runs.size) for text in (to_html(report), to_markdown(report)))
-    within = Dataset("within", np.clip(payload, low, high) * source.scale, None, is_frames=frames)
+    within = Dataset("within", np.clip(payload, low, high) * source.scale, is_frames=frames)
     assert evaluate(netlist, within).input_clips.clipped == 0
 
 

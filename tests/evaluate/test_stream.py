@@ -10,7 +10,7 @@ from random_netlists import radix_netlist
 
 from hw_targets.lava_runtime import lava_is_installed
 from sim import golden
-from toolchain.data import Dataset
+from toolchain.data import Dataset, Truth
 from toolchain.energy import count
 from toolchain.evaluate import (
     ByName,
@@ -38,7 +38,7 @@ def data_for(netlist, samples=SAMPLES, *, labels=True, scale=0.8) -> Dataset:
     lead = (samples, netlist.timesteps + 1) if netlist.input.coding == "frames" else (samples,)
     classes = rng.integers(0, netlist.readouts[0].shape[0], samples) if labels else None
     values = rng.normal(0, scale, (*lead, *netlist.input.shape))
-    return Dataset("made up", values, classes, is_frames=netlist.input.coding == "frames")
+    return Dataset("made up", values, Truth(classes), is_frames=netlist.input.coding == "frames")
 
 
 def whole(netlist, data):
@@ -147,7 +147,7 @@ def test_data_are_checked_before_anything_runs(make_netlist, executor):
 
     for data, message in (
         (replace(good, values=good.values[:, :2]), "samples of shape"),
-        (replace(good, labels=good.labels + 1000), "labels"),
+        (replace(good, truth=Truth(good.labels + 1000)), "labels"),
         (replace(good, is_frames=True), "frames found"),
         (good.select(np.arange(0)), "holds no samples"),
     ):
@@ -204,7 +204,7 @@ def test_without_labels_or_classes_there_is_no_accuracy(make_netlist, name):
     found = evaluate(netlist, data_for(netlist, labels=False))
     assert (found.accuracy, found.accuracy_by_timestep) == (None, ())
     assert "no labels" in str(found)
-    labelled = replace(data_for(netlist, labels=False), labels=np.zeros(SAMPLES, np.int64))
+    labelled = replace(data_for(netlist, labels=False), truth=Truth(np.zeros(SAMPLES, np.int64)))
     assert (evaluate(netlist, labelled).accuracy is None) == (netlist.classifier is None)
 
 

@@ -109,10 +109,27 @@ def small_data():
     return buffer.getvalue()
 
 
+def small_truth():
+    """All that can be true of samples, and more of it than one task needs."""
+    buffer = io.BytesIO()
+    rng = np.random.default_rng(1)
+    boxes = {
+        "boxes": np.array([[0, 0, 3, 2], [1, 1, 1, 4], [0, 2, 4, 4]], np.float32),
+        "box_labels": np.array([0, 2, 1]),
+        "box_samples": np.array([3, 0, 0]),
+    }
+    masks = rng.integers(0, 3, (4, 4, 4)).astype(np.uint8)
+    np.savez_compressed(
+        buffer, points=rng.normal(size=(4, 3, 5)).astype(np.float32), point_labels=np.arange(20).reshape(4, 5),
+        labels=np.arange(4), masks=masks, **boxes,
+    )  # fmt: skip
+    return buffer.getvalue()
+
+
 def seeds(kind):
     """Return the bytes that mutation starts from."""
     if kind == "npz":
-        return [small_data()]
+        return [small_data(), small_truth()]
     if kind == "net":
         from toolchain.exchange import export_netlist
 
@@ -149,7 +166,7 @@ def read(kind, path):
         from toolchain.data import read_data
 
         data = read_data(path)
-        return data.values.tobytes(), None if data.labels is None else data.labels.tobytes()
+        return data.sha256_with_truth, tuple(sorted(data.select(np.arange(len(data))[::-1]).truth.content()))
     if kind == "h5":
         from toolchain.files import read_netlist
 
@@ -308,7 +325,9 @@ def _mutate_npz(data, rng):
         members = {name: bytearray(archive.read(name)) for name in archive.namelist()}
     name = rng.choice(sorted(members))
     if rng.random() < 0.2:
-        members[rng.choice(["frames.npy", "labels.npy", "../evil.npy", "x" * 200])] = members.pop(name)
+        members[
+            rng.choice(["frames.npy", "labels.npy", "points.npy", "masks.npy", "boxes.npy", "../evil.npy", "x" * 200])
+        ] = members.pop(name)
     else:
         header = rng.choice(
             [(b"|u1", b"|O "), (b"(4,", b"(9,"), (b"False", b"True "), (b"'shape'", b"'shapf'"), (b"<i8", b"<f8")]

@@ -8,7 +8,7 @@ from hw_targets.lava_runtime import measure_on_lava, run_on_lava
 from hw_targets.lava_runtime.stock import compare_with_stock
 from hw_targets.schedule import schedule
 from sim import golden
-from toolchain.data import Dataset
+from toolchain.data import Dataset, Truth
 from toolchain.equivalence import verify
 from toolchain.evaluate import evaluate
 from toolchain.netlist import AdaFire, Connection, Conv, Input, InputError, Linear, Netlist, Readout, Reshape, Scale
@@ -238,7 +238,7 @@ def test_a_data_set_runs_batch_by_batch(make_netlist):
     """More samples than one run takes: evaluation and verification join them, and say what Lava cost."""
     netlist = make_netlist("conv", 1, timesteps=3)
     rng = np.random.default_rng(0)
-    data = Dataset("random", rng.normal(size=(70, 3, 7, 9)), rng.integers(0, 5, 70))
+    data = Dataset("random", rng.normal(size=(70, 3, 7, 9)), Truth(rng.integers(0, 5, 70)))
     found = evaluate(netlist, data, batch=40, backend="lava")
     expected = evaluate(netlist, data)
     cost = found.to_json().pop("lava")

@@ -9,7 +9,7 @@ import pytest
 from random_netlists import radix_netlist
 
 from toolchain.cli import run
-from toolchain.data import Dataset
+from toolchain.data import Dataset, Truth
 from toolchain.energy import count, energy_text, estimate_energy, paper_energy_by_timestep, sops_by_timestep
 from toolchain.evaluate import Reference, evaluate, stream
 from toolchain.files import write_netlist
@@ -38,13 +38,13 @@ def dataset(netlist, *, labels=True) -> Dataset:
     rng = np.random.default_rng(0)
     frames = netlist.input.coding == "frames"
     shape = (SAMPLES, 12, *netlist.input.shape) if frames else (SAMPLES, *netlist.input.shape)
-    data = Dataset("val.npz", rng.normal(0, 0.8, shape), None, is_frames=frames)
+    data = Dataset("val.npz", rng.normal(0, 0.8, shape), is_frames=frames)
     if not labels:
         return data
     (readout,) = netlist.readouts
     decided = np.concatenate([(t.readout[-1] * readout.scale).argmax(-1) for t in traces(netlist, data)])
     right = rng.random(SAMPLES) < 2 / 3
-    return replace(data, labels=np.where(right, decided, rng.integers(0, readout.shape[0], SAMPLES)))
+    return replace(data, truth=Truth(np.where(right, decided, rng.integers(0, readout.shape[0], SAMPLES))))
 
 
 @pytest.mark.parametrize("architecture", ["shortcut", "maxpool", "frames", "linear"])
@@ -235,6 +235,6 @@ def test_other_classes_are_refused(make_netlist):
 
 def test_maps_cannot_be_compared(make_netlist):
     netlist = make_netlist("upsampling")
-    labelled = replace(dataset(netlist, labels=False), labels=np.zeros(SAMPLES, np.int64))
+    labelled = replace(dataset(netlist, labels=False), truth=Truth(np.zeros(SAMPLES, np.int64)))
     with pytest.raises(InputError, match="single list of classes"):
         run_report(netlist, labelled, name="net", lava=0, baselines={"same.h5": netlist})

@@ -22,7 +22,7 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from hw_targets.rules import check  # noqa: E402
 from hw_targets.rules.capacity import placed  # noqa: E402
 from hw_targets.target import load_target  # noqa: E402
-from toolchain.data import Dataset  # noqa: E402
+from toolchain.data import Dataset, Truth  # noqa: E402, Truth
 from toolchain.netlist import Accuracies, Provenance  # noqa: E402
 from toolchain.report import compare_html, measure, run_baseline, to_html  # noqa: E402
 
@@ -79,7 +79,7 @@ def pages(tmp_path_factory, make_netlist):
     folder = tmp_path_factory.mktemp("pages")
     netlist, other = make_netlist("shortcut"), make_netlist("shortcut", phi=1)
     rng = np.random.default_rng(0)
-    data = Dataset("pictures.npz", rng.normal(0, 0.8, (8, *netlist.input.shape)), rng.integers(0, 4, 8))
+    data = Dataset("pictures.npz", rng.normal(0, 0.8, (8, *netlist.input.shape)), Truth(rng.integers(0, 4, 8)))
     target = load_target("loihi2")
     first = measure(netlist, data, name="shortcut", check=check(netlist, target), placement=placed(netlist, target)[0])
     accuracies = Accuracies("pictures.npz", "0" * 64, 8, 0.5, 0.5, 0.25)

@@ -18,7 +18,7 @@ from hw_targets.target import load_target
 from sim import simulate
 from sim.early_exit import alpha_schedule
 from toolchain.cli import run
-from toolchain.data import Dataset
+from toolchain.data import Dataset, Truth
 from toolchain.equivalence import diagnose
 from toolchain.files import write_netlist
 from toolchain.netlist import Accuracies, AdaFire, InputError, Provenance, membrane_bound
@@ -35,7 +35,7 @@ def dataset(netlist, *, labels=True, seed=0) -> Dataset:
     shape = (SAMPLES, netlist.timesteps, *netlist.input.shape) if frames else (SAMPLES, *netlist.input.shape)
     classes = netlist.readouts[0].shape[0]
     found = rng.integers(0, classes, SAMPLES) if labels else None
-    return Dataset("pictures.npz", rng.normal(0, 0.8, shape), found, is_frames=frames)
+    return Dataset("pictures.npz", rng.normal(0, 0.8, shape), Truth(found), is_frames=frames)
 
 
 @pytest.fixture(scope="module")

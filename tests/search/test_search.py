@@ -53,7 +53,7 @@ def data() -> Dataset:
     # Pictures that differ in more than noise, so that decisions differ.
     centres = rng.integers(0, 256, (12, 2, 8, 8))
     pictures = centres[rng.integers(0, 12, 400)] * 0.7 + rng.integers(0, 256, (400, 2, 8, 8)) * 0.3
-    return Dataset("pictures.npz", pictures.astype(np.uint8), None)
+    return Dataset("pictures.npz", pictures.astype(np.uint8))
 
 
 @pytest.fixture(scope="module")

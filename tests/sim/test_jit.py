@@ -38,5 +38,5 @@ def test_a_read_only_installation_without_a_home_simulates_the_same(make_netlist
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    found, expected = json.loads(done.stdout), evaluate(netlist, Dataset("data.npz", values, None)).to_json()
+    found, expected = json.loads(done.stdout), evaluate(netlist, Dataset("data.npz", values)).to_json()
     assert {**found, "seconds": 0} == {**expected, "seconds": 0}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from toolchain.cli import run
-from toolchain.data import Dataset
+from toolchain.data import Dataset, Truth
 from toolchain.evaluate import evaluate
 from toolchain.netlist import BackendError, InputError
 from toolchain.workers import run_tasks
@@ -38,7 +38,7 @@ def netlist(make_netlist):
 def data(netlist):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(23, *netlist.input.shape)).astype(np.float32)
-    return Dataset("made up", values, rng.integers(0, netlist.readouts[0].shape[0], 23))
+    return Dataset("made up", values, Truth(rng.integers(0, netlist.readouts[0].shape[0], 23)))
 
 
 def counted(evaluation):

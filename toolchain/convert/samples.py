@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,8 +71,7 @@ def draw_samples(network: FloatNetwork, data: Dataset, recipe: Recipe) -> Sample
     judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
     others = held_out if held_out is not None else _unseen(data, recipe)
     unseen = _prepare(others, source, recipe) if others is not None else prepared
-    sha256 = hashlib.sha256(np.ascontiguousarray(calibration.values).tobytes()).hexdigest()
-    return SampleSets(source, sha256, prepared, judged, unseen)
+    return SampleSets(source, calibration.sha256, prepared, judged, unseen)
 
 
 def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
@@ -99,8 +97,8 @@ def _check_fits(network: FloatNetwork, data: Dataset, recipe: Recipe) -> None:
         raise InputError(
             data.name, "frames found: a window of digits holds one picture, and leaves nothing for the next", _RATES
         )
-    if data.is_frames and data.values.shape[1] < recipe.steps:
-        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected {recipe.steps}")
+    if data.frames is not None and data.frames < recipe.steps:
+        raise InputError(data.name, f"{data.frames} frames per sample found, expected {recipe.steps}")
     if len(data) == 0:
         raise InputError(data.name, "holds no samples", "calibrate on at least one, better 1,024")
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from sim.threads import one_thread
@@ -116,10 +114,9 @@ def measure_stages(
             advance()
     integers = evaluate(netlist, data, progress=progress)
     assert integers.accuracy is not None
-    sha = hashlib.sha256(np.ascontiguousarray(data.values).tobytes() + data.labels.tobytes())
     return Accuracies(
         data=data.name,
-        data_sha256=sha.hexdigest(),
+        data_sha256=data.sha256_with_truth,
         samples=len(data),
         ann=ann / len(data),
         float_snn=spikes / len(data),

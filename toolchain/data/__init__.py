@@ -3,10 +3,16 @@
 from toolchain.data.dataset import Dataset, channels_first, check_data
 from toolchain.data.normalization import Normalization, choose_input, parse_normalization
 from toolchain.data.npz_file import read_data, write_data
+from toolchain.data.truth import VOID, Boxes, Truth
+from toolchain.data.values import Values
 
 __all__ = [
+    "VOID",
+    "Boxes",
     "Dataset",
     "Normalization",
+    "Truth",
+    "Values",
     "channels_first",
     "check_data",
     "choose_input",

@@ -1,12 +1,16 @@
-"""A data set: pictures, signals or event frames, and labels, as they are stored."""
+"""A data set: pictures, signals, points or event frames, as they are stored, and what is true of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
+from toolchain.data.truth import UNKNOWN, Truth
+from toolchain.data.values import Values, choose, parts
 from toolchain.netlist import Input, InputError, Shape, per_channel
 
 
@@ -18,25 +22,44 @@ class Dataset:
     ----------
     name : str
         Of the file, for messages.
-    values : ndarray (N, C, ...) or (N, T, C, ...) for frames
-        uint8 pictures, or numbers that are taken as they are.
-    labels : ndarray (N,) int64, or None
+    values : Values (N, C, ...) or (N, T, C, ...) for frames
+        uint8 pictures, or numbers that are taken as they are. An array, or what reads a slice when it is asked for.
+    truth : Truth
+        What scores compare with; nothing where samples only calibrate.
     is_frames : bool
         Whether axis 1 is time.
+
+    Raises
+    ------
+    InputError
+        When the truth is not of as many samples.
     """
 
     name: str
-    values: np.ndarray
-    labels: np.ndarray | None
+    values: Values
+    truth: Truth = UNKNOWN
     is_frames: bool = False
+
+    def __post_init__(self) -> None:
+        self.truth.check(self.name, len(self))
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
 
     @property
+    def labels(self) -> np.ndarray | None:
+        """Class of every sample, (N,) int64, where it is known."""
+        return self.truth.labels
+
+    @property
     def shape(self) -> Shape:
         """Shape of one sample (of one frame), (C, ...)."""
         return tuple(self.values.shape[2 if self.is_frames else 1 :])
+
+    @property
+    def frames(self) -> int | None:
+        """Frames of a sample; None of data without a time axis."""
+        return int(self.values.shape[1]) if self.is_frames else None
 
     @property
     def is_pictures(self) -> bool:
@@ -49,15 +72,14 @@ class Dataset:
         Pictures are scaled to [0, 1] and then normalised, ``(x - mean) / std`` per channel; all
         other data are the numbers that the network takes.
         """
-        part: np.ndarray = self.values[start:stop]
+        part = self.values[start:stop]
         if not self.is_pictures:
             return part.astype(np.float64)
         return np.asarray((part / 255.0 - per_channel(mean, self.shape)) / per_channel(std, self.shape))
 
     def select(self, samples: np.ndarray) -> Dataset:
         """Return the samples at these positions."""
-        labels = None if self.labels is None else self.labels[samples]
-        return replace(self, values=self.values[samples], labels=labels)
+        return replace(self, values=choose(self.values, samples), truth=self.truth.select(samples))
 
     def payloads(self, source: Input, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return what a netlist's input emits for samples.
@@ -80,13 +102,31 @@ class Dataset:
 
     @property
     def unlabelled(self) -> Dataset:
-        """The same samples without labels: for runs that ask for no accuracy, whatever the labels are."""
-        return replace(self, labels=None)
+        """The same samples, of which nothing is known: for runs that ask for no score, whatever is true."""
+        return replace(self, truth=UNKNOWN)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the samples as they are stored, read in parts."""
+        return _sha256(part.tobytes() for part in parts(self.values))
+
+    @property
+    def sha256_with_truth(self) -> str:
+        """SHA-256 (hex) of the samples as they are stored, and then of what is known of them."""
+        samples = (part.tobytes() for part in parts(self.values))
+        return _sha256(chain(samples, self.truth.content()))
 
     def batches(self, source: Input, size: int) -> Iterator[np.ndarray]:
         """Yield the payloads of all samples, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.payloads(source, start, start + size)
+
+
+def _sha256(content: Iterable[bytes]) -> str:
+    sha = hashlib.sha256()
+    for part in content:
+        sha.update(part)
+    return sha.hexdigest()
 
 
 def channels_first(where: str, key: str, values: np.ndarray) -> np.ndarray:
@@ -96,10 +136,10 @@ def channels_first(where: str, key: str, values: np.ndarray) -> np.ndarray:
     ----------
     where : str
         What an error names.
-    key : {"images", "frames"}
+    key : {"images", "frames", "points"}
     values : ndarray
         Images are uint8 (N, H, W, C), or (N, H, W) with one channel, and are turned; uint8 (N, features), numbers of
-        other types (N, C, ...) and frames (N, T, C, ...) stay as they are.
+        other types (N, C, ...), frames (N, T, C, ...) and points (N, C, P) stay as they are.
 
     Raises
     ------
@@ -113,6 +153,10 @@ def channels_first(where: str, key: str, values: np.ndarray) -> np.ndarray:
     if key == "frames":
         if not 3 <= values.ndim <= 6:
             raise InputError(where, f"frames of shape {values.shape} found, expected (N, T, C, H, W)")
+        return values
+    if key == "points":
+        if values.ndim != 3:
+            raise InputError(where, f"points of shape {values.shape} found, expected (N, C, P)")
         return values
     if not 2 <= values.ndim <= 5:
         expected = "uint8 (N, H, W, C) or (N, H, W), or floating (N, C, H, W)"
@@ -144,8 +188,8 @@ def check_data(data: Dataset, source: Input, classes: int | None = None, timeste
         raise InputError(data.name, f"{found} found, expected {expected}: the netlist takes {source.coding} coding")
     if data.shape != source.shape:
         raise InputError(data.name, f"samples of shape {data.shape} found, expected {source.shape} (channels first)")
-    if data.is_frames and timesteps is not None and data.values.shape[1] < timesteps:
-        raise InputError(data.name, f"{data.values.shape[1]} frames per sample found, expected at least {timesteps}")
+    if data.frames is not None and timesteps is not None and data.frames < timesteps:
+        raise InputError(data.name, f"{data.frames} frames per sample found, expected at least {timesteps}")
     if data.labels is not None and classes is not None and data.labels.size:
         low, high = int(data.labels.min()), int(data.labels.max())
         if low < 0 or high >= classes:

@@ -1,7 +1,8 @@
-"""The data file (.npz): pictures, signals or event frames, and labels.
+"""The data file (.npz): pictures, signals, points or event frames, and what is true of them.
 
-``images`` uint8 (N, H, W, C) or (N, H, W), or floating (N, C, H, W), or ``frames`` (N, T, C, H, W); ``labels`` (N,).
-Nothing is unpickled, and of an array only the first `limit` samples are inflated.
+One of ``images`` uint8 (N, H, W, C) or (N, H, W), or floating (N, C, H, W), ``frames`` (N, T, C, H, W) and ``points``
+(N, C, P); ``labels`` (N,), ``masks`` (N, H, W), ``boxes`` (M, 4) with ``box_labels`` and ``box_samples`` (M,), and
+``point_labels`` (N, P), as `Truth` has them. Nothing is unpickled, and only the first `limit` samples are inflated.
 """
 
 from __future__ import annotations
@@ -11,27 +12,39 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from toolchain.data.dataset import Dataset, channels_first
+from toolchain.data.truth import BOX_KEYS, Truth, truth_of
 from toolchain.files import replacing
 from toolchain.netlist import FormatError, InputError, Shape
 
 #: Largest array that is read, in bytes.
 MAX_BYTES = 1 << 34
 MAX_MEMBERS = 64
+_INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64)
 _DTYPES = {
     "images": (np.uint8, np.float16, np.float32, np.float64),
     "frames": (np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64, np.float16, np.float32, np.float64),
-    "labels": (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64),
+    "points": (np.float16, np.float32, np.float64),
+    "labels": _INTEGERS,
+    "masks": (np.uint8,),
+    "boxes": (np.float16, np.float32, np.float64, *_INTEGERS),
+    "box_labels": _INTEGERS,
+    "box_samples": _INTEGERS,
+    "point_labels": _INTEGERS,
 }
+#: What holds the samples, one of which a file has.
+_SAMPLES = ("images", "frames", "points")
 
 
 def read_data(path: Path | str, *, limit: int | None = None) -> Dataset:
-    """Read samples and labels.
+    """Read samples and what is true of them.
 
     Parameters
     ----------
@@ -56,18 +69,44 @@ def read_data(path: Path | str, *, limit: int | None = None) -> Dataset:
         raise InputError(str(path), "no such file" if not path.exists() else "is no file", "name a .npz file")
     if limit is not None and limit < 1:
         raise InputError("limit", f"{limit} found, expected at least 1")
+    key, arrays = _read_arrays(path, limit)
+    values, total = arrays.pop(key)
+    values = channels_first(str(path), key, values)
+    truth = _truth(str(path), arrays, total, len(values))
+    points = truth.point_labels
+    if key == "points" and points is not None and points.shape[1] != values.shape[2]:
+        raise InputError(str(path), f"point_labels of {points.shape[1]} points found, expected {values.shape[2]}")
+    return Dataset(path.name, values, truth, key == "frames")
+
+
+def _truth(where: str, arrays: Mapping[str, tuple[np.ndarray, int]], total: int, taken: int) -> Truth:
+    """Return what is true of the first `taken` samples of `total`, by arrays and the rows they have in the file."""
+    for name, (array, rows) in arrays.items():
+        if name not in BOX_KEYS and rows != total:
+            found, expected = ((n, *array.shape[1:]) for n in (rows, total))
+            raise InputError(where, f"{name} of shape {found} found, expected {expected}")
+    # Boxes are those of all samples; all else holds a row for each that was taken.
+    truth = truth_of(where, {name: array for name, (array, _) in arrays.items() if name not in BOX_KEYS}, taken)
+    of_all = truth_of(where, {name: array for name, (array, _) in arrays.items() if name in BOX_KEYS}, total)
+    return replace(truth, boxes=of_all.select(np.arange(taken)).boxes)
+
+
+def _read_arrays(path: Path, limit: int | None) -> tuple[str, dict[str, tuple[np.ndarray, int]]]:
+    """Read what holds the samples, whose name comes first, and what is true of them; with the rows that each has."""
     try:
         with zipfile.ZipFile(path) as archive:
             if len(archive.namelist()) > MAX_MEMBERS:
                 raise FormatError(str(path), f"{len(archive.namelist())} arrays found, expected at most {MAX_MEMBERS}")
             names = {n.removesuffix(".npy") for n in archive.namelist()}
-            wanted = names & {"images", "frames"}
+            wanted = names & set(_SAMPLES)
             if len(wanted) != 1:
                 found = ", ".join(sorted(names)[:10]) or "nothing"
-                raise InputError(str(path), f"holds {found}; expected either 'images' or 'frames'")
-            (key,) = wanted
-            values, total = _read_array(path, archive, key, limit)
-            labels, labelled = _read_array(path, archive, "labels", limit) if "labels" in names else (None, total)
+                raise InputError(str(path), f"holds {found}; expected one of 'images', 'frames' and 'points'")
+            return wanted.pop(), {
+                name: _read_array(path, archive, name, None if name in BOX_KEYS else limit)
+                for name in _DTYPES
+                if name in names
+            }
     except (InputError, FormatError):
         raise
     except (
@@ -84,9 +123,6 @@ def read_data(path: Path | str, *, limit: int | None = None) -> Dataset:
         OverflowError,
     ) as error:
         raise FormatError(str(path), f"is no .npz file or a damaged one ({error})") from None
-    if labels is not None and (labels.ndim != 1 or labelled != total):
-        raise InputError(str(path), f"labels of shape {(labelled, *labels.shape[1:])} found, expected ({total},)")
-    return Dataset(path.name, channels_first(str(path), key, values), _labels(labels), key == "frames")
 
 
 def write_data(path: Path | str, **arrays: np.ndarray) -> None:
@@ -96,7 +132,7 @@ def write_data(path: Path | str, **arrays: np.ndarray) -> None:
     ----------
     path : path
     **arrays : ndarray
-        `images` or `frames`, `labels`: as `read_data` takes them.
+        `images`, `frames` or `points`, and what is true of them: as `read_data` takes them.
     """
     formats: Any = np.lib.format  # numpy leaves these functions untyped
     with replacing(path) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -104,10 +140,6 @@ def write_data(path: Path | str, **arrays: np.ndarray) -> None:
             # A fixed date: numpy's own writer puts the time of writing in.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
                 formats.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
-
-
-def _labels(labels: np.ndarray | None) -> np.ndarray | None:
-    return None if labels is None else labels.astype(np.int64)
 
 
 def _read_array(path: Path, archive: zipfile.ZipFile, key: str, limit: int | None) -> tuple[np.ndarray, int]:

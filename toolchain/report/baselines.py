@@ -130,8 +130,8 @@ def check_baselines(
                 raise InputError(
                     name, f"{what} {found} found, the reported netlist has {expected}", "convert the same network"
                 )
-        if data.is_frames and data.values.shape[1] < baseline.timesteps:
-            raise InputError(name, f"T = {baseline.timesteps}, {data.name} holds {data.values.shape[1]} frames")
+        if data.frames is not None and data.frames < baseline.timesteps:
+            raise InputError(name, f"T = {baseline.timesteps}, {data.name} holds {data.frames} frames")
 
 
 def run_baseline(

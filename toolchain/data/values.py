@@ -1,0 +1,68 @@
+"""Stored samples, wherever they lie: read a few at a time, so that what lies on a disk is never held whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Protocol
+
+import numpy as np
+
+#: Bytes of stored samples that are read at a time where all of them are gone through.
+PART_BYTES = 1 << 26
+
+
+class Values(Protocol):
+    """Samples as they are stored, (N, ...), of which slices and lists of positions can be read; an ndarray is one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all samples, (N, ...)."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of one number."""
+
+    def __getitem__(self, samples: slice | np.ndarray, /) -> np.ndarray:
+        """Read samples: by a slice, or by their positions (int64), which may come in any order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Some samples of others, which are read when they are asked for.
+
+    Parameters
+    ----------
+    values : Values
+    positions : ndarray (N,) int64
+    """
+
+    values: Values
+    positions: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all samples, (N, ...)."""
+        return (len(self.positions), *self.values.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of one number."""
+        return self.values.dtype
+
+    def __getitem__(self, samples: slice | np.ndarray) -> np.ndarray:
+        """Read samples."""
+        return self.values[self.positions[samples]]
+
+
+def choose(values: Values, positions: np.ndarray) -> Values:
+    """Return the samples at these positions: of an array at once, of all else when they are read."""
+    return values[positions] if isinstance(values, np.ndarray) else Chosen(values, positions)
+
+
+def parts(values: Values) -> Iterator[np.ndarray]:
+    """Read all samples in order, as many at a time as `PART_BYTES` hold."""
+    step = max(1, PART_BYTES // max(1, prod(values.shape[1:]) * values.dtype.itemsize))
+    for start in range(0, values.shape[0], step):
+        yield values[start : start + step]
