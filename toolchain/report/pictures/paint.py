@@ -1,7 +1,7 @@
 """Samples, and what is said of them, as small pictures: masks over photographs, boxes on them, coloured points, events.
 
-All are arrays (H, W, 4) uint8 of red, green, blue and opacity. What is no photograph stands on nothing, so that a page in
-light and one in dark colours can share it.
+All are arrays (H, W, 4) uint8 of red, green, blue and opacity. What is no photograph stands on nothing, so that a page
+in light colours and one in dark can share it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from PIL import Image
 
 #: Longest side of a picture, in pixels.
 LARGEST = 256
-#: Colours of the first classes that people with any sight tell apart, on light and on dark: those of M. Okabe and K. Ito
-#: ("Color Universal Design", 2008) without black and white, then darker and lighter ones.
+#: Colours of the first classes that people with any sight tell apart, on light and on dark: those of M. Okabe and
+#: K. Ito ("Color Universal Design", 2008) without black and white, then darker and lighter ones.
 _COLOURS = (
     "0072b2",
     "e69f00",
@@ -150,11 +150,3 @@ def address(picture: np.ndarray) -> str:
         image.save(buffer, "PNG", optimize=True)
     kind = "webp" if photo else "png"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def timesteps_shown(answers: tuple[int, ...]) -> tuple[int, ...]:
-    """Choose the timesteps to show: the last one, and halves of it, three at most."""
-    last = answers[-1]
-    wanted = [last // 4, last // 2, last]
-    found = sorted({t for t in wanted if t in answers})
-    return tuple(found)
