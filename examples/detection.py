@@ -2,8 +2,9 @@
 
     python examples/detection.py [--full]
 
-BCCD: red and white cells and platelets in 364 pictures, a detector trained here. FastestDet (by hpc203) and version-slim
-(Linzaer, MIT) come as ONNX files; of the faces nobody knows the boxes, so the SNN is held against the ANN's own. What makes boxes of outputs runs on the host: `cells`, `objects` and `faces` below.
+BCCD: red and white cells and platelets in 364 pictures, a detector trained here. FastestDet (hpc203) and version-slim
+(Linzaer, MIT) come as ONNX files; of the faces nobody knows the boxes, so the SNN is held against the ANN's own. What
+makes boxes of outputs runs on the host: `cells`, `objects` and `faces` below.
 """
 
 import json
@@ -103,11 +104,11 @@ def bccd() -> adafire.Dataset:
         scale = np.array([WIDTH / image.width, HEIGHT / image.height] * 2)
         images.append(np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)))
         for each in ElementTree.parse(folder / "Annotations" / f"{path.stem}.xml").iter("object"):
-            boxes.append(
-                [float(each.findtext(f"bndbox/{corner}")) for corner in ("xmin", "ymin", "xmax", "ymax")] * scale
-            )
-            labels.append(CELLS.index(each.findtext("name")))
-            samples.append(n)
+            corners = [float(each.findtext(f"bndbox/{corner}")) for corner in ("xmin", "ymin", "xmax", "ymax")]
+            if corners[0] < corners[2] and corners[1] < corners[3]:  # one has no extent
+                boxes.append(corners * scale)
+                labels.append(CELLS.index(each.findtext("name")))
+                samples.append(n)
     truth = adafire.Truth(boxes=adafire.Boxes(np.array(boxes, np.float32), np.array(labels), np.array(samples)))
     return adafire.Dataset("bccd", np.stack(images).transpose(0, 3, 1, 2), truth)
 

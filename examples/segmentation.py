@@ -2,7 +2,7 @@
 
     python examples/segmentation.py [--full]
 
-CamVid: 11 classes at 160 x 120, trained here. DRIVE: the U-Net of github.com/orobix/retina-unet (MIT) with its weights on
+CamVid: 11 classes at 160 x 120, trained here. DRIVE: the U-Net of github.com/orobix/retina-unet (MIT) as published, on
 tiles of 48 x 48, for which it was made; five pictures calibrate, tiles of the others are scored in the field of view.
 """
 

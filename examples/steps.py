@@ -143,19 +143,20 @@ def compare(
             seed=chosen.seed,
             **{"samples": chosen.few(128, 512), **recipe},
         )
-        netlist = adafire.convert(network, calibration, wanted, evaluate=test, evaluate_limit=len(test))
+        netlist = adafire.convert(network, calibration, wanted, evaluate=test, evaluate_limit=len(test), decode=decode)
         found, spent = netlist.provenance.evaluation, adafire.energy(netlist, test, limit=priced)
+        score = found.integer_snn
         table.add_row(
             setting.calibrate,
             str(setting.timesteps),
             str(setting.phi),
-            f"{found.integer_snn:.2%}",
-            f"{100 * (found.integer_snn - found.ann):+.2f}",
+            f"{score.value:.2%}",
+            f"{100 * (score.value - found.ann.value):+.2f}",
             f"{spent.sops / spent.counts.samples / 1e6:.2f} M",
             f"{float(spent.e_snn) / spent.counts.samples / 1e6:.2f} µJ",
             f"{float(spent.e_snn / spent.e_ann):.2f}",
         )
         netlists.append(netlist)
-    table.caption = f"ANN {netlists[0].provenance.evaluation.ann:.2%}"
+    table.caption = f"score: {score.measure}, of the ANN {found.ann.value:.2%}"
     Console(width=110).print(table)
     return netlists[0]

@@ -78,11 +78,11 @@ class Gallery:
         if self.task is None:
             return ()
         wanted = np.unique(np.linspace(0, len(self.data) - 1, SHOWN).astype(int))
-        first, rows = run.samples.first, timesteps_shown(run.netlist.answers)
-        here = wanted[(wanted >= first) & (wanted < first + run.size)]
+        part, rows = run.part, timesteps_shown(run.netlist.answers)
+        here = wanted[(wanted >= part.start) & (wanted < part.stop)]
         if not here.size:
             return ()
-        by_timestep = {t: self._said(_rows(own_units(run, row), here - first)) for t, row in rows.items()}
+        by_timestep = {t: self._said(_rows(own_units(run, row), here - part.start)) for t, row in rows.items()}
         chosen = self.data.select(here)
         ann = [None] * here.size if self.ann is None else self._of_ann(run, chosen)
         return tuple(
