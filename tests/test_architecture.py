@@ -29,6 +29,7 @@ FLOORS = (
     ("toolchain.exchange", "toolchain.info"),
     ("toolchain.frontend",),  # reading
     ("toolchain.network",),  # types
+    ("toolchain.tasks",),
     ("toolchain.data", "toolchain.recordings"),
     ("toolchain.tail",),
     ("sim", "hw_targets"),  # executors

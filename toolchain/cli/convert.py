@@ -67,9 +67,13 @@ def convert(
     recipe: Recipe,
     weights: Annotated[Path | None, typer.Option(help="Trained weights (.safetensors, .pt).")] = None,
     evaluate: Annotated[
-        Path | None, typer.Option(help="Labelled data (.npz): measure the accuracy of ANN, float SNN and integer SNN.")
+        Path | None, typer.Option(help="Labelled data (.npz): measure the score of ANN, float SNN and integer SNN.")
     ] = None,
     evaluate_limit: Annotated[int, typer.Option(min=1, help="Use the first samples of --evaluate only.")] = 256,
+    decode: Annotated[
+        str | None,
+        typer.Option(help="Code that makes boxes of the outputs, for detection: path/to/file.py:callable."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Convert a trained network into a spiking netlist, without training.
@@ -88,6 +92,7 @@ def convert(
         weights=weights,
         evaluate=evaluate,
         evaluate_limit=evaluate_limit,
+        decode=decode,
         progress=progress,
     )
     write_netlist(netlist, output)
@@ -96,22 +101,23 @@ def convert(
 
 def _outcome(netlist: Netlist, output: Path) -> dict[str, Any]:
     """Return what was written as JSON values: as `adafire info`, with the file and what was measured on top."""
-    from toolchain.evaluate import interval
     from toolchain.info import summarize
+    from toolchain.tasks import Outcome
 
     measured = netlist.provenance.evaluation
     return {
         "file": str(output),
         **summarize(netlist).to_json(),
         "evaluation": None if measured is None else measured.to_json(),
-        "interval": None if measured is None else list(interval(measured.integer_snn, measured.samples)),
+        **Outcome.of_stages(netlist.provenance.task, measured).to_json(),
         "input_clips": None if measured is None else measured.input_clips,
     }
 
 
 def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
     """Say what was written, how accurate it is, what a search and early exit promise, and what was rounded."""
-    from toolchain.evaluate import InputClips, interval_text
+    from toolchain.evaluate import InputClips
+    from toolchain.tasks import interval_text
 
     found = netlist.provenance
     yield (
@@ -121,7 +127,8 @@ def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
     if found.tail is not None:
         yield str(found.tail)
     if found.evaluation is not None:
-        yield f"{found.evaluation} ({interval_text(found.evaluation.integer_snn, found.evaluation.samples)})"
+        sure = interval_text(found.evaluation.integer_snn)
+        yield str(found.evaluation) + ("" if sure is None else f" ({sure})")
         if note := InputClips.of(netlist, found.evaluation.input_clips or 0, found.evaluation.samples).note:
             yield f"note: {note}"
     yield from found.activations
