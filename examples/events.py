@@ -2,8 +2,8 @@
 
     python examples/events.py [--full]
 
-A recording becomes samples of 16 frames of 20 ms. The network is trained as spiking networks on events are: it sees each
-frame by itself, and its logits are averaged. The spiking network sees a frame at each timestep.
+A recording becomes samples of 16 frames of 20 ms. The network is trained as spiking networks on events are: each frame
+by itself, logits averaged. The spiking network sees a frame at each timestep.
 """
 
 import numpy as np

@@ -102,7 +102,8 @@ class _Artist:
         sure = found.scores >= LEAST_CONFIDENCE
         boxes, labels = found.boxes[sure], found.labels[sure]
         self.coloured |= {int(label) for label in labels}
-        picture = boxed(photograph(shown.values), boxes, labels, shown.values.shape[1:])
+        height, width = shown.values.shape[1:]
+        picture = boxed(photograph(shown.values), boxes, labels, (height, width))
         said = ", ".join(f"{count} {self.name(label)}" for label, count in sorted(Counter(labels.tolist()).items()))
         return Cell(_address(picture), f"{who}: {said or 'no boxes'}", said or "no boxes")
 
@@ -131,7 +132,7 @@ def _true(truth: Truth) -> Said | None:
         return Said(detected=Detected(truth.boxes.boxes, np.ones(len(truth.boxes)), truth.boxes.labels))
     for known in (truth.masks, truth.point_labels, truth.labels):
         if known is not None:
-            return Said(classes=np.asarray(known[0]))
+            return Said(classes=np.asarray(known[0], np.int64))
     return None
 
 

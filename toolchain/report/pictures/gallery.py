@@ -106,7 +106,7 @@ class Gallery:
             return [Said(detected=found) for found in self.task.detect(values)]
         assert self.task is not None
         decisions = self.task.decisions(values)
-        return [] if decisions is None else [Said(classes=found) for found in decisions]
+        return [] if decisions is None else [Said(classes=np.asarray(found)) for found in decisions]
 
 
 def _rows(values: Outputs, samples: np.ndarray) -> Outputs:
