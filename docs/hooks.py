@@ -18,6 +18,7 @@ NAVIGATION = {
         "howto/energy.md",
         "howto/notebook.md",
         "howto/spiking.md",
+        "tasks.md",
         "howto/migrate.md",
     ],
     "Explanation": ["neuron.md", "semantics.md", "energy.md", "performance.md"],

@@ -27,6 +27,7 @@ PAGES = (
     "howto/energy",
     "howto/notebook",
     "howto/spiking",
+    "tasks",
     "howto/migrate",
     "neuron",
 )

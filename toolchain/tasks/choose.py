@@ -80,7 +80,7 @@ def _bound(name: TaskName | None, output: str, shape: Shape, input_shape: Shape,
         "points": f"a list of classes (classes,), or one per point (classes, {input_shape[-1]})",
         "segmentation": "classes per pixel (classes, H, W), or one channel of which two are decided at 0",
     }
-    raise InputError("task", f"{name} found for an output {output} of shape {shape}, expected {expected[name or '']}")
+    raise InputError("task", f"{name} found for output {output!r} of shape {shape}, expected {expected[name or '']}")
 
 
 def _classes(channels: int) -> int:
@@ -104,12 +104,11 @@ def why_unscored(task: ScoredTask | None, name: TaskName | None, outputs: Mappin
     if task is not None:
         return f"no {_words(task.needs)}"
     known = [_words(f.name) for f in fields(truth) if getattr(truth, f.name) is not None]
+    if name == "detection":
+        fix = "name with `decode` the code that makes them of the outputs"
+        return "no boxes" if truth.boxes is None else f"boxes not scored: {fix}"
     if not known:
         return "no labels"
-    if name == "detection" and truth.boxes is None:
-        return "no boxes"
-    if name == "detection":
-        return "boxes not scored: name with `decode` the code that makes them of the outputs"
     if len(outputs) > 1:
         return f"{known[0]} not scored: name the readout that they are for, one of {', '.join(outputs)}"
     (shape,) = outputs.values()

@@ -88,7 +88,7 @@ class Decoder:
         whole = labels.astype(np.int64)
         if np.any(whole != labels):
             raise InputError(self.name, f"labels {labels} in sample {sample} of a batch found, expected whole numbers")
-        return Detected(boxes, scores, whole)
+        return Detected(boxes.astype(np.float64), scores.astype(np.float64), whole)
 
 
 def _plain(value: Final) -> Final:

@@ -19,10 +19,10 @@ class Detected:
 
     Parameters
     ----------
-    boxes : ndarray (K, 4), floating point
+    boxes : ndarray (K, 4), float64
         x0, y0, x1, y1 in pixels.
-    scores : ndarray (K,), floating point
-    labels : ndarray (K,), integer
+    scores : ndarray (K,), float64
+    labels : ndarray (K,), int64
     """
 
     boxes: np.ndarray
@@ -120,5 +120,5 @@ def _annotations(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[dict[st
     return [
         {"image_id": n, "category_id": int(label), "bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0)}
         for n, (boxes, labels) in enumerate(found, start=1)
-        for (x0, y0, x1, y1), label in zip(np.asarray(boxes, np.float64).tolist(), labels, strict=True)
+        for (x0, y0, x1, y1), label in zip(boxes.astype(np.float64).tolist(), labels, strict=True)
     ]

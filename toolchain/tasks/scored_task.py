@@ -118,7 +118,7 @@ class DenseClasses(ScoredTask):
         if found.shape[1:] != self.places:
             raise InputError(
                 where,
-                f"`{self.needs}` of shape {found.shape[1:]} found, output {self.readout} decides on {self.places}",
+                f"`{self.needs}` of shape {found.shape[1:]} found, output {self.readout!r} decides on {self.places}",
                 advice,
             )
         if not (found != VOID).any():
@@ -186,8 +186,9 @@ class Detection(ScoredTask):
     no_early_exit: ClassVar[str] = "a picture stops on one decision, and a detector makes one for every box"
 
     def check(self, where: str, truth: Truth) -> None:
-        """Raise InputError unless there is a box."""
+        """Raise InputError unless there is a box, and code that makes some."""
         assert truth.boxes is not None
+        _ = self.decode.function
         if not len(truth.boxes):
             raise InputError(where, "no box found in any sample, average precision needs one")
 
