@@ -141,7 +141,16 @@ def blood(chosen: Options) -> None:
     network = trained("bccd", Detector(), fitted)
     few = test.select(np.arange(min(len(test), chosen.few(16, 73))))
     netlist = compare(
-        f"blood cells: {len(few)} pictures", network, train, few, chosen, decode=cells, priced=4, samples=128, task=TASK
+        f"blood cells: {len(few)} pictures",
+        network,
+        train,
+        few,
+        chosen,
+        decode=cells,
+        priced=4,
+        samples=128,
+        task=TASK,
+        classes=",".join(CELLS),
     )
     adafire.report(netlist, few, BUILD / "bccd.html", limit=chosen.few(8, 73), ann=network, decode=cells, lava=0)
     corner = adafire.dataset(train.values[:8, :, :64, :64].transpose(0, 2, 3, 1))  # Lava runs a corner

@@ -83,7 +83,16 @@ def main(chosen: Options) -> None:
     few = np.arange(chosen.few(24, len(unseen)))
     calibration = adafire.Dataset("forest", x)
     test = adafire.Dataset("forest", unseen[few], adafire.Truth(point_labels=truth[few]))
-    netlist = compare(f"forest: {len(test)} columns", network, calibration, test, chosen, priced=8, task="points")
+    netlist = compare(
+        f"forest: {len(test)} columns",
+        network,
+        calibration,
+        test,
+        chosen,
+        priced=8,
+        task="points",
+        classes="ground,tree",
+    )
     print(adafire.verify(netlist, test, "lava", limit=1))
     adafire.report(netlist, test, BUILD / "forest.html", ann=network, lava=0)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import adafire
 
 VOID, TASK = 255, "segmentation"
+STREETS = "sky,building,pole,road,pavement,tree,sign,fence,car,pedestrian,bicyclist"
 
 
 class UNet(nn.Module):
@@ -91,7 +92,10 @@ def streets(chosen: Options) -> None:
     few = np.arange(chosen.few(16, 100)) * (len(images["test"]) // 100)
     pictures = {name: x.transpose(0, 3, 1, 2) for name, x in images.items()}
     test = adafire.Dataset("camvid", pictures["test"][few], adafire.Truth(masks=masks["test"][few]))
-    calibration, recipe = adafire.Dataset("camvid", pictures["train"]), {"normalize": "imagenet", "task": TASK}
+    calibration, recipe = (
+        adafire.Dataset("camvid", pictures["train"]),
+        {"normalize": "imagenet", "task": TASK, "classes": STREETS},
+    )
     netlist = compare(f"streets: {len(few)} pictures", network, calibration, test, chosen, priced=4, **recipe)
     adafire.report(netlist, test, BUILD / "camvid.html", limit=chosen.few(8, 100), ann=network, lava=0)
     corner = adafire.dataset(images["train"][:8, :32, :32])  # Lava runs a corner
@@ -119,7 +123,7 @@ def vessels(chosen: Options) -> None:
     network.load_state_dict(load_file(data("segmentation", "drive", "retina_unet.safetensors")))
     calibration, test = tiles(found, range(5), chosen.few(64, 256)), tiles(found, range(5, 10), chosen.few(32, 200))
     title = f"vessels: {len(test)} tiles"
-    netlist = compare(title, network.eval(), calibration, test, chosen, priced=4, task=TASK)
+    netlist = compare(title, network.eval(), calibration, test, chosen, priced=4, task=TASK, classes="retina,vessel")
     print(adafire.verify(netlist, test, "lava", limit=1))
     adafire.report(netlist, test, BUILD / "drive.html", limit=chosen.few(16, 100), ann=network, lava=0)
 

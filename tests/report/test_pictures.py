@@ -76,7 +76,7 @@ def test_boxes_of_some_confidence_are_drawn():
     m = measure(netlist, data, name="net", decode=Decoder(decode))
     pictures = draw(m.gallery, m.outcome.classes)
     ((_, cells),) = pictures.rows
-    assert [cell.text for cell in cells] == ["1 tree", "1 car", "1 car", "1 car"]
+    assert [cell.text for cell in cells] == ["1 × tree", "1 × car", "1 × car", "1 × car"]
     assert pictures.legend == (("car", colour(1)), ("tree", colour(2)))
     assert "30%" in pictures.note
     found = np.asarray(opened(cells[1].picture).convert("RGB"))

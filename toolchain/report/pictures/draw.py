@@ -104,7 +104,7 @@ class _Artist:
         self.coloured |= {int(label) for label in labels}
         height, width = shown.values.shape[1:]
         picture = boxed(photograph(shown.values), boxes, labels, (height, width))
-        said = ", ".join(f"{count} {self.name(label)}" for label, count in sorted(Counter(labels.tolist()).items()))
+        said = ", ".join(f"{count} × {self.name(label)}" for label, count in sorted(Counter(labels.tolist()).items()))
         return Cell(_address(picture), f"{who}: {said or 'no boxes'}", said or "no boxes")
 
     def _places(self, shown: Shown, who: str, classes: np.ndarray, true: np.ndarray | None) -> Cell:
