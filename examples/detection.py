@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from steps import BUILD, Options, compare, data, fit, options, trained
+from steps import Options, compare, data, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -140,7 +140,7 @@ def blood(chosen: Options) -> None:
 
     network = trained("bccd", Detector(), fitted)
     few = test.select(np.arange(min(len(test), chosen.few(16, 73))))
-    netlist = compare(
+    netlists = compare(
         f"blood cells: {len(few)} pictures",
         network,
         train,
@@ -152,7 +152,7 @@ def blood(chosen: Options) -> None:
         task=TASK,
         classes=",".join(CELLS),
     )
-    adafire.report(netlist, few, BUILD / "bccd.html", limit=chosen.few(8, 73), ann=network, decode=cells, lava=0)
+    reported("bccd", netlists, few, network, chosen.few(8, 73), cells)
     corner = adafire.dataset(train.values[:8, :, :64, :64].transpose(0, 2, 3, 1))  # Lava runs a corner
     small = adafire.convert(network, corner, adafire.Recipe(timesteps=4, phi=4, accept_collapse=True))
     print(adafire.verify(small, corner, "lava", limit=1))
@@ -238,8 +238,8 @@ def portraits(chosen: Options) -> None:
     few = judged.select(np.arange(chosen.few(6, 12)))
     calibration = found.select(np.arange(12, 24))
     title = f"faces, against the ANN's own boxes: {len(few)} pictures"
-    netlist = compare(title, network, calibration, few, chosen, decode=faces, priced=2, accept_collapse=True, **recipe)
-    adafire.report(netlist, few, BUILD / "faces.html", limit=6, ann=network, decode=faces, lava=0)
+    netlists = compare(title, network, calibration, few, chosen, decode=faces, priced=2, accept_collapse=True, **recipe)
+    reported("faces", netlists, few, network, 6, faces)
 
 
 def main() -> None:

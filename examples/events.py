@@ -3,7 +3,8 @@
     python examples/events.py [--full]
 
 A recording becomes samples of 16 frames of 20 ms. The network is trained as spiking networks on events are: each frame
-by itself, logits averaged. The spiking network sees a frame at each timestep.
+by itself, logits averaged. The spiking network sees a frame at each timestep, and the ANN that it is compared with
+the mean of the frames: both readings of the ANN are printed.
 """
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
-from steps import BUILD, Options, compare, data, fit, options, trained
+from steps import Options, compare, data, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -63,28 +64,35 @@ def recordings(session: str, size: tuple[int, int], limit: int | None = None) ->
 
 
 def objects(chosen: Options) -> None:
-    frames, labels = recordings("set100", (32, 32))
+    known, labels = recordings("set100", (32, 32))
     unseen, classes = recordings("set2", (32, 32))
     epochs = chosen.few(20, 60)
-    network = trained("events", small_network(5), lambda net: train(net, frames, labels, epochs, chosen.seed))
-    calibration = adafire.Dataset("set100", frames, is_frames=True)
+    network = trained("events", small_network(5), lambda net: train(net, known, labels, epochs, chosen.seed))
+    calibration = adafire.Dataset("set100", known, is_frames=True)
     test = adafire.Dataset("set2", unseen, adafire.Truth(labels=classes), is_frames=True)
-    netlist = compare(f"objects: {len(test)} samples of another session", network, calibration, test, chosen)
-    print(adafire.verify(netlist, test, "lava", limit=1))
-    adafire.report(netlist, test, BUILD / "events.html", limit=chosen.few(64, 256), ann=network, lava=0)
-    stream(netlist, test)
+    with torch.no_grad():
+        frames = torch.from_numpy(unseen[:, : chosen.timesteps]).float()
+        each = torch.stack([network(frame) for frame in frames.unbind(1)]).mean(0).argmax(1).numpy()
+        mean = network(frames.mean(1)).argmax(1).numpy()
+    print(f"ANN, its logits for each frame averaged: {(each == classes).mean():.2%}")
+    print(f"ANN, on the mean of the frames, as it is converted: {(mean == classes).mean():.2%}")
+    netlists = compare(f"objects: {len(test)} samples of another session", network, calibration, test, chosen)
+    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    reported("events", netlists, test, network, chosen.few(64, 256))
+    stream(network, calibration, test)
 
 
-def stream(netlist: adafire.Netlist, test: adafire.Dataset) -> None:
-    """Take each recording as one stream of samples, with the state carried over from sample to sample or not."""
-    table = Table("recordings", "right", title="a stream, T = 8: each sample is two windows")
+def stream(network: nn.Module, calibration: adafire.Dataset, test: adafire.Dataset) -> None:
+    """Take each recording as one stream of windows, with the state carried over from window to window or not."""
+    netlist = adafire.convert(network, calibration, adafire.Recipe(timesteps=8, phi=4, samples=128))
+    table = Table("state", "right", title="recordings as streams of windows of 8 frames")
     halves = adafire.Dataset(
         test.name,
         test.values.reshape(-1, netlist.timesteps, *test.shape),
         adafire.Truth(labels=np.repeat(test.labels, FRAMES // netlist.timesteps)),
         is_frames=True,
     )
-    for keep, name in ((False, "at rest with each window"), (True, "state kept from window to window")):
+    for keep, name in ((False, "at rest at the start of each window"), (True, "kept from window to window")):
         right = total = 0.0
         for label in np.unique(halves.labels):
             recording = halves.select(np.flatnonzero(halves.labels == label))
@@ -101,7 +109,7 @@ def gestures(chosen: Options) -> None:
     frames, classes = recordings("set2", (128, 128), limit=chosen.few(10, 40))
     calibration = adafire.Dataset("set2", frames, is_frames=True)
     netlist = adafire.convert(
-        network.eval(), calibration, adafire.Recipe(timesteps=FRAMES, phi=4, frames="mean", accept_collapse=True)
+        network.eval(), calibration, adafire.Recipe(timesteps=FRAMES, phi=4, samples=16, accept_collapse=True)
     )
     table = Table("recording", "events", "SOPs", "energy", title="a network for gestures, on objects: per sample")
     for label in np.unique(classes):

@@ -14,7 +14,7 @@ import numpy as np
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
-from steps import BUILD, compare, data, options
+from steps import compare, data, options, reported
 from torch import Tensor, nn
 
 import adafire
@@ -74,7 +74,7 @@ def main() -> None:
         images = pictures(folder, short, side)
         even, odd = np.arange(0, len(images), 2), np.arange(1, len(images), 2)
         test = images.select(odd[: chosen.few(20, 50)])
-        netlist = compare(
+        netlists = compare(
             f"{name}: {len(test)} pictures",
             network,
             images.select(even),
@@ -84,8 +84,8 @@ def main() -> None:
             normalize=normalize,
             accept_collapse=True,  # the table shows what too few spikes make of thirteen depthwise layers
         )
-        print(adafire.verify(netlist, test, "lava", limit=1))
-        adafire.report(netlist, test, BUILD / f"{name}.html", limit=chosen.few(8, 50), ann=network, lava=0)
+        print(adafire.verify(netlists[0], test, "lava", limit=1))
+        reported(name, netlists, test, network, chosen.few(8, 50))
 
 
 if __name__ == "__main__":

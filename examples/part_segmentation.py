@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
-from steps import BUILD, Options, compare, data, fit, options, trained
+from steps import Options, compare, data, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -83,7 +83,7 @@ def main(chosen: Options) -> None:
     few = np.arange(chosen.few(24, len(unseen)))
     calibration = adafire.Dataset("forest", x)
     test = adafire.Dataset("forest", unseen[few], adafire.Truth(point_labels=truth[few]))
-    netlist = compare(
+    netlists = compare(
         f"forest: {len(test)} columns",
         network,
         calibration,
@@ -93,8 +93,8 @@ def main(chosen: Options) -> None:
         task="points",
         classes="ground,tree",
     )
-    print(adafire.verify(netlist, test, "lava", limit=1))
-    adafire.report(netlist, test, BUILD / "forest.html", ann=network, lava=0)
+    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    reported("forest", netlists, test, network, len(test))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
-from steps import BUILD, Options, compare, data, fit, options, trained
+from steps import Options, compare, data, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -84,9 +84,9 @@ def run(name: str, parts: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
         lambda net: train(net, clouds, labels, chosen.few(20, 60), chosen.seed),
     )
     test = adafire.dataset(unseen, classes)
-    netlist = compare(f"{name}: {len(test)} clouds held out", network, adafire.dataset(clouds), test, chosen)
-    print(adafire.verify(netlist, test, "lava", limit=1))
-    adafire.report(netlist, test, BUILD / f"points_{name}.html", limit=chosen.few(32, 256), ann=network)
+    netlists = compare(f"{name}: {len(test)} clouds held out", network, adafire.dataset(clouds), test, chosen)
+    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    reported(f"points_{name}", netlists, test, network, chosen.few(32, 256))
 
 
 if __name__ == "__main__":

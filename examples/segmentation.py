@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from steps import BUILD, Options, compare, data, fit, options, trained
+from steps import Options, compare, data, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -89,15 +89,17 @@ def streets(chosen: Options) -> None:
         fit(network, loss, len(x), chosen.few(6, 20), batch=8, rate=4e-3, seed=chosen.seed)
 
     network = trained("camvid_unet", UNet(11), train)
-    few = np.arange(chosen.few(16, 100)) * (len(images["test"]) // 100)
+    few = np.arange(chosen.few(8, 24)) * (len(images["test"]) // 24)
     pictures = {name: x.transpose(0, 3, 1, 2) for name, x in images.items()}
     test = adafire.Dataset("camvid", pictures["test"][few], adafire.Truth(masks=masks["test"][few]))
     calibration, recipe = (
         adafire.Dataset("camvid", pictures["train"]),
         {"normalize": "imagenet", "task": TASK, "classes": STREETS},
     )
-    netlist = compare(f"streets: {len(few)} pictures", network, calibration, test, chosen, priced=4, **recipe)
-    adafire.report(netlist, test, BUILD / "camvid.html", limit=chosen.few(8, 100), ann=network, lava=0)
+    netlists = compare(
+        f"streets: {len(few)} pictures", network, calibration, test, chosen, priced=4, samples=16, **recipe
+    )
+    reported("camvid", netlists, test, network, chosen.few(4, 8))
     corner = adafire.dataset(images["train"][:8, :32, :32])  # Lava runs a corner
     small = adafire.convert(network, corner, adafire.Recipe(timesteps=4, phi=4, accept_collapse=True, **recipe))
     print(adafire.verify(small, corner, "lava", limit=1))
@@ -121,11 +123,13 @@ def vessels(chosen: Options) -> None:
     found = dict(np.load(data("segmentation", "drive", "drive_dev10.npz")))
     network = RetinaUNet()
     network.load_state_dict(load_file(data("segmentation", "drive", "retina_unet.safetensors")))
-    calibration, test = tiles(found, range(5), chosen.few(64, 256)), tiles(found, range(5, 10), chosen.few(32, 200))
+    calibration, test = tiles(found, range(5), 64), tiles(found, range(5, 10), chosen.few(16, 64))
     title = f"vessels: {len(test)} tiles"
-    netlist = compare(title, network.eval(), calibration, test, chosen, priced=4, task=TASK, classes="retina,vessel")
-    print(adafire.verify(netlist, test, "lava", limit=1))
-    adafire.report(netlist, test, BUILD / "drive.html", limit=chosen.few(16, 100), ann=network, lava=0)
+    netlists = compare(
+        title, network.eval(), calibration, test, chosen, priced=4, samples=32, task=TASK, classes="retina,vessel"
+    )
+    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    reported("drive", netlists, test, network, 16)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ silence and unknown. Without many clips at hand, the score on 50 of them has a w
 """
 
 from safetensors.torch import load_file
-from steps import BUILD, compare, data, options
+from steps import compare, data, options, reported
 from torch import Tensor, nn
 
 import adafire
@@ -35,11 +35,11 @@ def main() -> None:
     network.load_state_dict(load_file(folder / "cnn_trad_pool2.safetensors"))
     test = adafire.dataset(folder / "words_dev50.npz", limit=chosen.few(20, 50))
     calibration = adafire.dataset(folder / "calibration128.npz")
-    netlist = compare(
+    netlists = compare(
         f"{len(test)} words", network.eval(), calibration, test, chosen, priced=4, samples=chosen.few(16, 128)
     )
-    print(adafire.verify(netlist, test, "lava", limit=1))
-    adafire.report(netlist, test, BUILD / "speech.html", limit=chosen.few(8, 50), ann=network, lava=0)
+    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    reported("speech", netlists, test, network, chosen.few(8, 50))
 
 
 if __name__ == "__main__":

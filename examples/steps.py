@@ -25,17 +25,9 @@ import adafire
 BUILD = Path("build/examples")
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One conversion of the table."""
-
-    timesteps: int
-    phi: int
-    calibrate: str = "advanced"
-
-
-SMALL = (Setting(8, 4), Setting(8, 1))
-FULL = tuple(Setting(t, phi, how) for how in ("advanced", "light") for phi in (4, 1) for t in (4, 8, 16))
+#: Of the table's lines: how it is calibrated, and the longest burst.
+SMALL = (("advanced", 4), ("advanced", 1))
+FULL = (*SMALL, ("light", 4), ("light", 1))
 
 
 @dataclass(frozen=True)
@@ -46,9 +38,9 @@ class Options:
     seed: int
 
     @property
-    def settings(self) -> tuple[Setting, ...]:
-        """Conversions to compare."""
-        return FULL if self.full else SMALL
+    def timesteps(self) -> int:
+        """T."""
+        return self.few(8, 16)
 
     def few(self, small: int, full: int) -> int:
         """Return how many samples or epochs to take."""
@@ -126,37 +118,58 @@ def compare(
     decode: Callable | None = None,
     priced: int = 32,
     **recipe: object,
-) -> adafire.Netlist:
-    """Convert a network with every setting, print what each scores and spends, and return the first netlist.
+) -> tuple[adafire.Netlist, adafire.Netlist]:
+    """Convert a network in several ways, print what each scores and spends, and return the netlists of phi 4 and 1.
 
-    Energy is the paper's model on the first `priced` samples; ANN and SNN are scored on all.
+    A netlist is converted for T timesteps and also read out before. Energy is the paper's model on the first `priced`
+    samples, for all T timesteps; ANN and SNN are scored on all samples.
     """
-    table = Table("calibration", "T", "φ", "score", "against the ANN", "SOPs", "energy", "of the ANN's", title=title)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    read = [t for t in (4, 8, 16) if t <= chosen.timesteps]
+    headings = (*(f"t = {t}" for t in read), "against the ANN", "SOPs", "energy", "of the ANN's")
+    table = Table("calibration", "φ", *headings, title=title)
     netlists = []
-    for setting in chosen.settings:
-        wanted = adafire.Recipe(
-            timesteps=setting.timesteps,
-            phi=setting.phi,
-            calibrate=setting.calibrate,
-            seed=chosen.seed,
-            **{"samples": chosen.few(128, 512), **recipe},
+    for calibrate, phi in FULL if chosen.full else SMALL:
+        wanted = {"samples": chosen.few(128, 512), "seed": chosen.seed, "timesteps": chosen.timesteps, **recipe}
+        netlist = adafire.convert(
+            network,
+            calibration,
+            adafire.Recipe(phi=phi, calibrate=calibrate, **wanted),
+            evaluate=test,
+            evaluate_limit=len(test),
+            decode=decode,
         )
-        netlist = adafire.convert(network, calibration, wanted, evaluate=test, evaluate_limit=len(test), decode=decode)
         found, spent = netlist.provenance.evaluation, adafire.energy(netlist, test, limit=priced)
-        score = found.integer_snn
+        samples = spent.counts.samples
         table.add_row(
-            setting.calibrate,
-            str(setting.timesteps),
-            str(setting.phi),
-            f"{score.value:.2%}",
-            f"{100 * (score.value - found.ann.value):+.2f}",
-            f"{spent.sops / spent.counts.samples / 1e6:.2f} M",
-            f"{float(spent.e_snn) / spent.counts.samples / 1e6:.2f} µJ",
+            calibrate,
+            str(phi),
+            *(f"{found.by_timestep[t - 1]:.2%}" for t in read),
+            f"{100 * (found.integer_snn.value - found.ann.value):+.2f}",
+            f"{spent.sops / samples / 1e6:.3g} M",
+            f"{float(spent.e_snn) / samples / 1e6:.3g} µJ",
             f"{float(spent.e_snn / spent.e_ann):.2f}",
         )
         netlists.append(netlist)
-    table.caption = f"score: {score.measure}, of the ANN {found.ann.value:.2%}"
+    table.caption = f"{found.ann.measure} of the ANN: {found.ann.value:.2%}"
     Console(width=110).print(table)
-    return netlists[0]
+    return netlists[0], netlists[1]
+
+
+def reported(
+    name: str,
+    netlists: tuple[adafire.Netlist, adafire.Netlist],
+    test: adafire.Dataset,
+    network: nn.Module | Path,
+    limit: int,
+    decode: Callable | None = None,
+) -> None:
+    """Write the page of a netlist, and say when the one without bursts is as good."""
+    page = BUILD / f"{name}.html"
+    bursts, single = netlists
+    found = adafire.report(
+        bursts, test, page, limit=limit, ann=network, decode=decode, lava=0, baselines={"phi 1": single}
+    )
+    (other,) = found.baselines
+    when = "never as good" if other.timestep is None else f"as good at t = {other.timestep}"
+    spent = "" if other.energy_ratio is None else f", for {other.energy_ratio:.2f} of the energy"
+    print(f"{page}: of {min(limit, len(test))} samples; phi 1 is {when}{spent}")
