@@ -139,7 +139,7 @@ def blood(chosen: Options) -> None:
         fit(network, loss, len(x), chosen.few(8, 30), batch=8, rate=3e-3, seed=chosen.seed)
 
     network = trained("bccd", Detector(), fitted)
-    few = test.select(np.arange(min(len(test), chosen.few(16, 73))))
+    few = test.select(np.arange(min(len(test), chosen.few(8, 24))))
     netlists = compare(
         f"blood cells: {len(few)} pictures",
         network,
@@ -148,11 +148,11 @@ def blood(chosen: Options) -> None:
         chosen,
         decode=cells,
         priced=4,
-        samples=128,
+        samples=24,
         task=TASK,
         classes=",".join(CELLS),
     )
-    reported("bccd", netlists, few, network, chosen.few(8, 73), cells)
+    reported("bccd", netlists, few, network, 8, cells)
     corner = adafire.dataset(train.values[:8, :, :64, :64].transpose(0, 2, 3, 1))  # Lava runs a corner
     small = adafire.convert(network, corner, adafire.Recipe(timesteps=4, phi=4, accept_collapse=True))
     print(adafire.verify(small, corner, "lava", limit=1))
@@ -209,6 +209,7 @@ def voc(chosen: Options) -> None:
         chosen,
         decode=objects,
         priced=2,
+        samples=12,
         task=TASK,
         accept_collapse=True,
     )
@@ -238,7 +239,9 @@ def portraits(chosen: Options) -> None:
     few = judged.select(np.arange(chosen.few(6, 12)))
     calibration = found.select(np.arange(12, 24))
     title = f"faces, against the ANN's own boxes: {len(few)} pictures"
-    netlists = compare(title, network, calibration, few, chosen, decode=faces, priced=2, accept_collapse=True, **recipe)
+    netlists = compare(
+        title, network, calibration, few, chosen, decode=faces, priced=2, samples=12, accept_collapse=True, **recipe
+    )
     reported("faces", netlists, few, network, 6, faces)
 
 

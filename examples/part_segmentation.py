@@ -90,11 +90,12 @@ def main(chosen: Options) -> None:
         test,
         chosen,
         priced=8,
+        samples=chosen.few(48, 96),
         task="points",
         classes="ground,tree",
     )
     print(adafire.verify(netlists[0], test, "lava", limit=1))
-    reported("forest", netlists, test, network, len(test))
+    reported("forest", netlists, test, network, 16)
 
 
 if __name__ == "__main__":
