@@ -182,6 +182,50 @@ def test_what_a_netlist_was_made_for_decides(folder):
     assert "no `task` was named" in evaluate(plain, read_data("blobs.npz")).outcome.unscored
 
 
+@pytest.mark.parametrize(
+    ("task", "module", "data"),
+    [("segmentation", "Blobs", "blobs.npz"), ("points", "PartNet", "parts.npz"), ("detection", "Boxes", "cells.npz")],
+)
+def test_early_exit_is_refused_before_calibration_where_there_is_no_one_decision(
+    folder, monkeypatch, task, module, data
+):
+    monkeypatch.setattr(
+        "toolchain.convert.pipeline.collect_histograms", lambda *_, **__: pytest.fail("calibration began")
+    )
+    with pytest.raises(InputError, match=r"^early_exit: .* stops on one decision"):
+        adafire.convert(f"nets.py:{module}", data, adafire.Recipe(task=task, early_exit=True))
+
+
+def test_clouds_stop_early(folder):
+    recipe = adafire.Recipe(timesteps=4, task="points", early_exit=True)
+    more = np.random.default_rng(1).uniform(-1, 1, (256, 3, 32))
+    netlist = adafire.convert("nets.py:PointNet", more, recipe)
+    found = adafire.simulate(netlist, "clouds.npz", early_exit=True)
+    assert (found.outcome.task, found.outcome.by_timestep) == ("points", ())
+    assert found.mean_timesteps < 4
+    assert found.accuracy > 0.9
+
+
+@pytest.mark.parametrize(
+    ("task", "module", "data"),
+    [
+        ("segmentation", "Foreground", small_tasks.blobs(384)[0]),
+        ("detection", "Boxes", small_tasks.cells(384)["images"]),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["channels", "layers"])
+def test_a_search_sees_what_the_task_decides(folder, tmp_path, task, module, data, strategy):
+    """One channel, or values that are no logits: their divergence is not zero, and less is spent within a tolerance."""
+    recipe = adafire.Recipe(
+        timesteps=3, task=task, compress=True, tolerance=0.2, strategy=strategy, calibrate="light", cache=tmp_path
+    )
+    record = adafire.convert(f"nets.py:{module}", data, recipe).provenance.search
+    before, after = record.compression.before, record.measured
+    assert 0 < before.divergence < after.divergence <= before.divergence + 0.2
+    assert after.operations < before.operations
+    assert 0.5 < after.agreement <= 1
+
+
 def test_a_file_that_names_a_task_that_its_outputs_are_not_is_refused():
     with pytest.raises(InputError, match="task: segmentation found for output 'a' of shape"):
         choose_task("segmentation", {"a": (5,)}, input_shape=(3, 8, 8))

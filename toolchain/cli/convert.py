@@ -17,7 +17,7 @@ from toolchain.cli.flags import flag, in_flags
 from toolchain.convert import Recipe
 
 if TYPE_CHECKING:
-    from toolchain.netlist import Netlist
+    from toolchain.netlist import Netlist, TaskRecord
 
 #: Short names of options.
 _SHORT = {"timesteps": "-T"}
@@ -137,10 +137,15 @@ def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
         yield (
             f"search: {measured.operations:,.0f} operations per sample, "
             f"divergence {measured.divergence:.4f} from the ANN, "
-            f"{measured.agreement:.2%} of its decisions, on held-out samples"
+            f"{measured.agreement:.2%} {_alike(found.task)}, on held-out samples"
         )
     if found.early_exit is not None:
         mean = found.early_exit.samples.mean_timesteps
         yield f"early exit: {mean:.2f} of {netlist.timesteps} timesteps on held-out samples"
     for note in found.notes or ():
         yield f"note: {note}"
+
+
+def _alike(task: TaskRecord | None) -> str:
+    """Say what the agreement of a search is a share of."""
+    return "correlation with its outputs" if task is not None and task.name == "detection" else "of its decisions"

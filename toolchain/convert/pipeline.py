@@ -98,7 +98,7 @@ def convert_network(
     levels = Levels(calibrator)
     record = None
     if search is not None:
-        found = search(calibrator, Judge(network, samples.judged, precision))
+        found = search(calibrator, Judge(network, samples.judged, precision, recipe.task))
         first = done = passes.quantized({name: f.phi for name, f in found.spiking.firing.items()}, found.spiking)
         record = found.record
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from toolchain.convert.recipe import Recipe
 from toolchain.netlist import InputError, TaskRecord
 from toolchain.network import FloatNetwork
-from toolchain.tasks import Classification, Decoder, DenseClasses, ScoredTask, choose_task
+from toolchain.tasks import Classification, Decoder, DenseClasses, Detection, ScoredTask, choose_task
 
 
 def network_task(network: FloatNetwork, recipe: Recipe, decode: Decoder | None) -> ScoredTask | None:
@@ -14,13 +14,17 @@ def network_task(network: FloatNetwork, recipe: Recipe, decode: Decoder | None) 
     Raises
     ------
     InputError
-        When the outputs are none that the task has, or the classes are not as many as were named.
+        When the outputs are none that the task has, the classes are not as many as were named, or samples are to stop
+        early and the task has no single decision.
     """
     shapes = {u.name: u.shape for u in network.outputs}
     task = choose_task(recipe.task, shapes, input_shape=network.source.shape, tail=network.tail, decode=decode)
     names = recipe.class_names
     if names is not None and isinstance(task, Classification | DenseClasses) and len(names) != task.classes:
         raise InputError("classes", f"{len(names)} names found, the network decides between {task.classes} classes")
+    why = Detection.no_early_exit if recipe.task == "detection" else None if task is None else task.no_early_exit
+    if recipe.early_exit and why is not None:
+        raise InputError("early_exit", why, "leave it out")
     return task
 
 

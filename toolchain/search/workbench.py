@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from toolchain.calibrate import CHUNK, CalibrationData, CalibrationWalk, channel_mean, shift_bias
-from toolchain.netlist import Readout, fan_outs, per_channel
+from toolchain.netlist import Readout, TaskName, fan_outs, per_channel
 from toolchain.network import Firing, FloatNetwork, SpikingNetwork, iterate
 from toolchain.quantize import Precision, quantize
-from toolchain.search.measure import symmetric_divergence
+from toolchain.tasks import symmetric_divergence
 
 #: Changes when measurements change their meaning: measurements on disk by other versions are not read.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,20 @@ class BaseNetwork:
         The base setting.
     data : CalibrationData
     precision : Precision
+    task : TaskName or None
+        What the network is for: how outputs are compared.
     """
 
     network: FloatNetwork
     spiking: SpikingNetwork
     data: CalibrationData
     precision: Precision
+    task: TaskName | None = None
 
     @cached_property
     def key(self) -> str:
         """Hash of everything that decides a measurement, but the varied layer."""
-        digest = hashlib.sha256(f"{_VERSION}:".encode())
+        digest = hashlib.sha256(f"{_VERSION}:{self.task}:".encode())
         for network in (self.network, self.spiking.network):
             for unit in network.units:
                 digest.update(repr((unit.name, unit.shape)).encode())
@@ -112,7 +115,7 @@ class Workbench:
             assert isinstance(readout, Readout)
             scale = torch.from_numpy(per_channel(readout.scale, readout.shape))
             average = walk.spikes(output_name)[0] * scale / walk.spiking.timesteps
-            divergence += symmetric_divergence(average, reference)
+            divergence += symmetric_divergence(average, reference, self._base.task)
         emitted = walk.spikes(name).sum((0, 1), dtype=torch.int64).numpy()
         return Sensitivity(divergence, float((emitted * self._synapses[name]).sum()) / len(self._base.data))
 

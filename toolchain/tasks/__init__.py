@@ -4,6 +4,7 @@ from toolchain.tasks.choose import choose_task, why_unscored
 from toolchain.tasks.confusion import Confusion
 from toolchain.tasks.decoder import Decoder
 from toolchain.tasks.detections import Detected, Detections
+from toolchain.tasks.divergence import same_decisions, symmetric_divergence
 from toolchain.tasks.hits import Hits, decide
 from toolchain.tasks.interval import interval, interval_text, score_interval, score_text
 from toolchain.tasks.outcome import Outcome
@@ -40,7 +41,9 @@ __all__ = [
     "decide",
     "interval",
     "interval_text",
+    "same_decisions",
     "score_interval",
     "score_text",
+    "symmetric_divergence",
     "why_unscored",
 ]
