@@ -178,7 +178,7 @@ def objects(outputs: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> list[F
     for value in values:
         centre = (np.tanh(value[:, 1:3]) + np.stack([columns, rows], 1)) / side
         half = 0.5 / (1 + np.exp(-value[:, 3:5]))
-        boxes = np.concatenate([centre - half, centre + half], 1) * [shape[2], shape[1]] * 2
+        boxes = np.concatenate([centre - half, centre + half], 1) * ([shape[2], shape[1]] * 2)
         scores = value[:, 0] * value[:, 5:].max(1)
         found.append(suppressed(boxes, scores, value[:, 5:].argmax(1), 0.45, 0.01))
     return found

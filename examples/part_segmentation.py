@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
-from steps import Options, compare, data, fit, options, reported, trained
+from steps import compare, data, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -64,7 +64,8 @@ def columns(names: tuple[str, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(places, np.float32), np.array(classes)
 
 
-def main(chosen: Options) -> None:
+def main() -> None:
+    chosen = options(__doc__)
     x, y = columns(("Area_1_Park_1", "Area_1_Park_2", "Area_2_linchang_1", "Area_2_linchang_2"), chosen.seed)
     unseen, truth = columns(("Area_3_nefulinchang_1",), chosen.seed)
     clouds, labels = torch.from_numpy(x), torch.from_numpy(y).long()
@@ -99,4 +100,4 @@ def main(chosen: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(options(__doc__))
+    main()

@@ -89,7 +89,11 @@ def run(name: str, parts: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     reported(f"points_{name}", netlists, test, network, chosen.few(32, 256))
 
 
-if __name__ == "__main__":
+def main() -> None:
     chosen = options(__doc__)
     run("lidar", lidar(), chosen)
     run("furniture", furniture(chosen.seed), chosen)
+
+
+if __name__ == "__main__":
+    main()

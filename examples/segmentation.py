@@ -132,7 +132,11 @@ def vessels(chosen: Options) -> None:
     reported("drive", netlists, test, network, 16)
 
 
-if __name__ == "__main__":
+def main() -> None:
     chosen = options(__doc__)
     streets(chosen)
     vessels(chosen)
+
+
+if __name__ == "__main__":
+    main()
