@@ -9,6 +9,7 @@ import pytest
 import small_tasks
 
 import adafire
+from hw_targets.lava_runtime import lava_is_installed
 from toolchain.cli import run
 from toolchain.data import Truth, read_data
 from toolchain.evaluate import evaluate
@@ -78,6 +79,33 @@ def test_a_task_from_module_to_score(folder, capsys, case):
     record = netlist.provenance.task
     assert (record.name, record.classes) == (task, tuple(converted["classes"]))
     assert replace(netlist, provenance=Provenance()).content_hash == netlist.content_hash
+
+
+def test_a_pipeline_scores_by_the_task(folder, capsys):
+    (folder / "all.toml").write_text(
+        'netlist = "piped.h5"\ndata = "cells.npz"\n[convert]\nspec = "nets.py:Boxes"\ncalibration = "cells.npz"\n'
+        'evaluate = "cells.npz"\ntask = "detection"\ndecode = "nets.py:decode"\ntimesteps = 2\n'
+        '[simulate]\ndecode = "nets.py:decode"\nann = "nets.py:Boxes"\n'
+    )
+    assert run(["run", "all.toml"]) == 0, capsys.readouterr().err
+    found = json.loads((folder / "piped.simulate.json").read_text())
+    stages = adafire.read("piped.h5").provenance.evaluation
+    assert (found["score"], found["ann_score"]) == (stages.integer_snn.value, stages.ann.value)
+
+
+@pytest.mark.lava
+@pytest.mark.skipif(not lava_is_installed(), reason="Lava is not installed")
+@pytest.mark.parametrize("case", [case for case in TASKS if "tail" not in case])
+def test_lava_computes_the_same_payloads_and_score(folder, case):
+    module, data, *_ = TASKS[case]
+    recipe = adafire.Recipe(timesteps=2, task=words(case)[0], calibrate="light")
+    netlist = adafire.convert(f"nets.py:{module}", data, recipe)
+    assert adafire.verify(netlist, data, "lava", limit=1).equivalent
+    decode = "nets.py:decode" if "detection" in case else None
+    on_lava, here = (
+        adafire.simulate(netlist, data, limit=2, decode=decode, backend=backend) for backend in ("lava", "reference")
+    )
+    assert on_lava.outcome == here.outcome
 
 
 def test_on_workers_and_in_python(folder):

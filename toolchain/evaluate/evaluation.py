@@ -137,6 +137,7 @@ def evaluate(
     keep_state: bool = False,
     trace: Path | None = None,
     executor: str | None = None,
+    device: str = "cpu",
     progress: Progress = silent,
 ) -> Evaluation:
     """Run a netlist on a data set and score it.
@@ -164,28 +165,21 @@ def evaluate(
         Write every payload there.
     executor : str, optional
         Where batches run, as `toolchain.workers.run_tasks` takes it; by default in this process.
+    device : str
+        What the reference simulator runs on: cpu, cuda or cuda:N.
     progress : Progress
 
     Raises
     ------
     InputError
-        When the data do not fit the netlist, it holds no confidence schedule to stop by, the readout or the executor is
-        unknown, options exclude each other, or state is to be kept where frames are left out or bursts are digits.
+        When the data do not fit the netlist, it holds no confidence schedule to stop by, the readout, the executor or
+        the device is unknown, options exclude each other, or state is to be kept where frames are left out or bursts
+        are digits.
     BackendError
         When Lava or the executor is not there, or died.
     """
-    if (early_exit or executor is not None) and (backend == "lava" or trace is not None):
-        option = "early_exit" if early_exit else "executor"
-        raise InputError(option, "cannot be combined with `backend` lava or `trace`")
-    if keep_state and (early_exit or executor is not None or backend == "lava" or trace is not None):
-        raise InputError("keep_state", "cannot be combined with `early_exit`, `executor`, `backend` lava or `trace`")
-    runs: Backend
-    if keep_state:
-        runs = Continuing(netlist)
-    elif early_exit:
-        runs = Stopping(netlist)
-    else:
-        runs = Lava(netlist) if backend == "lava" else Reference(netlist, spikes=trace is not None)
+    _check_options(backend, early_exit, keep_state, trace, executor, device)
+    runs = _backend(netlist, backend, early_exit, keep_state, device, spikes=trace is not None)
     scored = scoring(netlist, data, readout=readout, decode=decode)
     if early_exit and scored.task is not None and scored.task.no_early_exit is not None:
         raise InputError("early_exit", scored.task.no_early_exit, "leave it out")
@@ -215,6 +209,29 @@ def evaluate(
         keep_state=keep_state,
         lava=add_timings(times) if times else None,
     )
+
+
+def _check_options(
+    backend: str, early_exit: bool, keep_state: bool, trace: Path | None, executor: str | None, device: str
+) -> None:
+    """Raise where options exclude each other."""
+    if (early_exit or executor is not None) and (backend == "lava" or trace is not None):
+        option = "early_exit" if early_exit else "executor"
+        raise InputError(option, "cannot be combined with `backend` lava or `trace`")
+    if keep_state and (early_exit or executor is not None or backend == "lava" or trace is not None):
+        raise InputError("keep_state", "cannot be combined with `early_exit`, `executor`, `backend` lava or `trace`")
+    if backend == "lava" and device != "cpu":
+        raise InputError("device", f"{device} found, but `backend` lava runs on cpu")
+
+
+def _backend(
+    netlist: Netlist, backend: str, early_exit: bool, keep_state: bool, device: str, *, spikes: bool
+) -> Backend:
+    if keep_state:
+        return Continuing(netlist, device)
+    if early_exit:
+        return Stopping(netlist, device)
+    return Lava(netlist) if backend == "lava" else Reference(netlist, spikes, device)
 
 
 def count_operations(netlist: Netlist, data: Dataset, *, batch: int = 64, progress: Progress = silent) -> Counts:
