@@ -129,7 +129,9 @@ def _right(classes: np.ndarray, true: np.ndarray) -> float:
 def _true(truth: Truth) -> Said | None:
     """Return what is true of one sample as if somebody said it."""
     if truth.boxes is not None:
-        return Said(detected=Detected(truth.boxes.boxes, np.ones(len(truth.boxes)), truth.boxes.labels))
+        return Said(
+            detected=Detected(truth.boxes.boxes.astype(np.float64), np.ones(len(truth.boxes)), truth.boxes.labels)
+        )
     for known in (truth.masks, truth.point_labels, truth.labels):
         if known is not None:
             return Said(classes=np.asarray(known[0], np.int64))
