@@ -20,7 +20,7 @@ _MOST_NAMED = 24
 
 
 @dataclass(frozen=True)
-class Cell:
+class Panel:
     """A picture with what it shows in words, a line below it, and whether that is right, where anybody knows."""
 
     picture: str | None
@@ -34,7 +34,7 @@ class Pictures:
     """The table: a heading per column, a title and cells per row, the classes with their colours, a note."""
 
     headings: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    rows: tuple[tuple[str, tuple[Panel, ...]], ...]
     legend: tuple[tuple[str, str], ...]
     note: str
 
@@ -71,20 +71,20 @@ class _Artist:
     def legend(self) -> tuple[tuple[str, str], ...]:
         return tuple((self.name(label), colour(label)) for label in sorted(self.coloured)[:_MOST_NAMED])
 
-    def cells(self, shown: Shown) -> list[Cell]:
+    def cells(self, shown: Shown) -> list[Panel]:
         """Return the cells of one sample: what is true, then what each network says."""
         true, last = _true(shown.truth), max(shown.snn)
         networks = [("ANN", shown.ann, last)] if shown.ann is not None else []
         networks += [(f"SNN, timestep {t}", said, t) for t, said in shown.snn.items()]
         return [self.truth(shown, true), *(self.cell(shown, *each, true) for each in networks)]
 
-    def truth(self, shown: Shown, true: Said | None) -> Cell:
+    def truth(self, shown: Shown, true: Said | None) -> Panel:
         """Return the sample with what is true of it, or as it is."""
         if true is None:
-            return Cell(_address(_portrait(shown)), "the sample", "not known")
+            return Panel(_address(_portrait(shown)), "the sample", "not known")
         return replace(self.cell(shown, "truth", true, max(shown.snn), None), right=None)
 
-    def cell(self, shown: Shown, who: str, said: Said, timestep: int, true: Said | None) -> Cell:
+    def cell(self, shown: Shown, who: str, said: Said, timestep: int, true: Said | None) -> Panel:
         """Return what one network says."""
         if said.detected is not None:
             return self._boxes(shown, who, said.detected)
@@ -96,18 +96,18 @@ class _Artist:
         # A held picture is shown once; of events, what each timestep has seen by then.
         picture = _portrait(shown, timestep) if shown.is_frames or who == "truth" else None
         right = None if known is None else bool(label == known)
-        return Cell(_address(picture), f"{who}: {self.name(label)}", self.name(label), right)
+        return Panel(_address(picture), f"{who}: {self.name(label)}", self.name(label), right)
 
-    def _boxes(self, shown: Shown, who: str, found: Detected) -> Cell:
+    def _boxes(self, shown: Shown, who: str, found: Detected) -> Panel:
         sure = found.scores >= LEAST_CONFIDENCE
         boxes, labels = found.boxes[sure], found.labels[sure]
         self.coloured |= {int(label) for label in labels}
         height, width = shown.values.shape[1:]
         picture = boxed(photograph(shown.values), boxes, labels, (height, width))
         said = ", ".join(f"{count} × {self.name(label)}" for label, count in sorted(Counter(labels.tolist()).items()))
-        return Cell(_address(picture), f"{who}: {said or 'no boxes'}", said or "no boxes")
+        return Panel(_address(picture), f"{who}: {said or 'no boxes'}", said or "no boxes")
 
-    def _places(self, shown: Shown, who: str, classes: np.ndarray, true: np.ndarray | None) -> Cell:
+    def _places(self, shown: Shown, who: str, classes: np.ndarray, true: np.ndarray | None) -> Panel:
         """Return classes of pixels over the picture, or of points in colours."""
         counted = classes != VOID
         self.coloured |= {int(label) for label in np.unique(classes[counted])}
@@ -118,7 +118,7 @@ class _Artist:
         most = Counter(classes[counted].tolist()).most_common(3)
         shares = ", ".join(f"{count / counted.sum():.0%} {self.name(label)}" for label, count in most)
         text = "" if true is None else f"{_right(classes, true):.1%} right"
-        return Cell(_address(picture), f"{who}: {shares}", text)
+        return Panel(_address(picture), f"{who}: {shares}", text)
 
 
 def _right(classes: np.ndarray, true: np.ndarray) -> float:
