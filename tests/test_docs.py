@@ -27,6 +27,7 @@ PAGES = (
     "howto/energy",
     "howto/notebook",
     "howto/spiking",
+    "howto/events",
     "tasks",
     "howto/migrate",
     "neuron",
