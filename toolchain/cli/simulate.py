@@ -9,12 +9,14 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
+from toolchain.cli.samples import FORMS, Size, open_samples
 
 
 @app.command()
 def simulate(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
-    data: Annotated[Path, typer.Option(help="Samples, and what is true of them for the score (.npz).")],
+    data: Annotated[str, typer.Option(help=f"Samples, and what is true of them for the score: {FORMS}.")],
+    size: Size = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
     readout: Annotated[str | None, typer.Option(help="Score this readout, where the netlist has several.")] = None,
     decode: Annotated[
@@ -46,13 +48,12 @@ def simulate(
     from toolchain import api
     from toolchain.files import check_writable, read_netlist
 
-    network = read_netlist(netlist)
+    network, samples = read_netlist(netlist), open_samples(data, size=size, limit=limit)
     if trace is not None:
         check_writable(trace)
     result = api.simulate(
         network,
-        data,
-        limit=limit,
+        samples,
         readout=readout,
         decode=decode,
         ann=ann,

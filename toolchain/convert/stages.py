@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
+from math import prod
 from operator import add
 
+import numpy as np
 import torch
 
 from sim.threads import one_thread
@@ -13,12 +16,9 @@ from toolchain.data import Dataset
 from toolchain.display import Progress, silent
 from toolchain.evaluate import evaluate
 from toolchain.netlist import CurveRecord, FrozenGates, InputError, Netlist, StageScores, TaskName
-from toolchain.network import FloatNetwork, SpikingNetwork, outputs, reference_outputs, simulate_float
+from toolchain.network import FloatNetwork, SpikingNetwork, chunks, outputs, simulate_float
 from toolchain.pieces import Substituted, beyond
 from toolchain.tasks import Classification, Detection, ScoredTask, Tallies, interval
-
-#: Samples in memory at a time.
-BATCH = 32
 
 
 def check_scored(network: FloatNetwork, task: ScoredTask | None, name: TaskName | None, data: Dataset) -> None:
@@ -118,14 +118,14 @@ def measure_stages(
     StageScores
         Float sums run on one thread, in float32: the same scores however many cores there are.
     """
-    source, tallies = netlist.input, list[Tallies]()
-    with one_thread(), progress("float SNN", -(-len(data) // BATCH)) as advance:
-        for start in range(0, len(data), BATCH):
-            stop = min(start + BATCH, len(data))
-            truth = data.truth.part(start, stop)
-            x = torch.from_numpy(data.normalized(source.mean, source.std, start, stop)).float()
-            values = outputs(network, _still(x, data, netlist))
-            ann = {u.name: value.numpy() for u, value in zip(network.outputs, values, strict=True)}
+    tallies: list[Tallies] = []
+    # The float SNN keeps the potentials of all units, and as much again of what they emit.
+    parts = chunks(len(data), 2 * sum(prod(u.shape) for u in network.units))
+    with one_thread(), progress("float SNN", len(parts)) as advance:
+        for part in parts:
+            truth = data.truth.part(part.start, part.stop)
+            x = _normalized(data, part, netlist)
+            ann = _by_name(network, _still(x, data, netlist))
             for fired in simulate_float(spiking, x):
                 sums = fired
             floats = {name: sums[name].numpy() / spiking.timesteps for name in ann}
@@ -144,6 +144,15 @@ def measure_stages(
         by_timestep=integers.outcome.by_timestep,
         input_clips=integers.input_clips.clipped,
     )
+
+
+def _normalized(data: Dataset, part: slice, netlist: Netlist) -> torch.Tensor:
+    return torch.from_numpy(data.normalized(netlist.input.mean, netlist.input.std, part.start, part.stop)).float()
+
+
+def _by_name(network: FloatNetwork, x: torch.Tensor) -> dict[str, np.ndarray]:
+    """Return what a network says of samples."""
+    return {u.name: value.numpy() for u, value in zip(network.outputs, outputs(network, x), strict=True)}
 
 
 def _still(x: torch.Tensor, data: Dataset, netlist: Netlist) -> torch.Tensor:
@@ -167,12 +176,16 @@ def measure_substituted(
         That `check_scored` took.
     task : ScoredTask
     """
-    source, gates = netlist.input, substituted.gates
-    x = _still(torch.from_numpy(data.normalized(source.mean, source.std)).float(), data, netlist)
-    with one_thread():
-        shares = beyond(substituted, x)
-        if gates is not None and isinstance(task, Classification):
-            values = reference_outputs(substituted.frozen, x)
-            named = {u.name: value.numpy() for u, value in zip(substituted.frozen.outputs, values, strict=True)}
-            gates = replace(gates, accuracy=task.tally(named, data.truth).score().value)
+    gates, frozen = substituted.gates, substituted.frozen
+    parts = chunks(len(data), frozen.widest)
+
+    def seen() -> Iterator[torch.Tensor]:
+        return (_still(_normalized(data, part, netlist), data, netlist) for part in parts)
+
+    shares = beyond(substituted, seen())
+    if gates is not None and isinstance(task, Classification):
+        with one_thread():
+            each = zip(parts, seen(), strict=True)
+            tallies = [task.tally(_by_name(frozen, x), data.truth.part(p.start, p.stop)) for p, x in each]
+        gates = replace(gates, accuracy=reduce(add, tallies).score().value)
     return tuple(replace(c, beyond=shares[c.unit]) for c in curves), gates

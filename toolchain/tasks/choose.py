@@ -80,7 +80,11 @@ def _bound(name: TaskName | None, output: str, shape: Shape, input_shape: Shape,
         "points": f"a list of classes (classes,), or one per point (classes, {input_shape[-1]})",
         "segmentation": "classes per pixel (classes, H, W), or one channel of which two are decided at 0",
     }
-    raise InputError("task", f"{name} found for output {output!r} of shape {shape}, expected {expected[name or '']}")
+    raise InputError(
+        "task",
+        f"{name} found for output {output!r} of shape {shape}, expected {expected[name or '']}",
+        "end the network where it says so with `outputs`, classes on the first axis, or name another `task`",
+    )
 
 
 def _classes(channels: int) -> int:
