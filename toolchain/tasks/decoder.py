@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,9 @@ class Decoder:
             return function
 
     def __reduce__(self) -> tuple[type[Decoder], tuple[Any]]:
-        """Travel by name: a worker does not know the module that a file became here."""
-        return Decoder, (self.code,)
+        """Travel by the whole name: a worker knows neither the module that a file became here nor this folder."""
+        place, colon, name = self.code.rpartition(":") if isinstance(self.code, str) else ("", "", "")
+        return Decoder, (f"{Path(place).resolve()}{colon}{name}" if place.endswith(".py") else self.code,)
 
     def __call__(self, outputs: Mapping[str, Final], samples: int, shape: Shape) -> list[Detected]:
         """Return what is detected in each of so many samples.

@@ -118,11 +118,11 @@ class DenseClasses(ScoredTask):
         if found.shape[1:] != self.places:
             raise InputError(
                 where,
-                f"`{self.needs}` of shape {found.shape[1:]} found, output {self.readout!r} decides on {self.places}",
+                f"{self.needs} of shape {found.shape[1:]} found, output {self.readout!r} decides on {self.places}",
                 advice,
             )
         if not (found != VOID).any():
-            raise InputError(where, f"`{self.needs}` hold {VOID} only, which is not counted")
+            raise InputError(where, f"{self.needs} hold {VOID} only, which is not counted")
         _check_classes(where, self.needs, found, self.classes)
 
 
