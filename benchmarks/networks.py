@@ -48,6 +48,34 @@ def _resnet18() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
 
 
+class _Bottleneck(nn.Module):
+    def __init__(self, c_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        c_out = 4 * width
+        self.conv1, self.bn1 = nn.Conv2d(c_in, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, c_out, 1, bias=False), nn.BatchNorm2d(c_out)
+        self.down = nn.Sequential()
+        if stride > 1 or c_in != c_out:
+            self.down = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))))
+        return torch.relu(self.bn3(self.conv3(y)) + self.down(x))
+
+
+def _resnet50() -> nn.Module:
+    """ResNet-50's shape for 224 x 224 pictures (He et al. 2016), max-pool included."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    layers.append(nn.MaxPool2d(3, 2, 1))
+    channels = 64
+    for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        for block in range(blocks):
+            layers.append(_Bottleneck(channels, width, 2 if width > 64 and block == 0 else 1))
+            channels = 4 * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000))
+
+
 def random_pictures(samples: int, size: int) -> Dataset:
     """Return seeded pictures with large smooth areas, as photographs have."""
     small = np.random.default_rng(0).uniform(0, 255, (samples, 3, 8, 8))
@@ -87,9 +115,9 @@ def _keep_alive(module: nn.Module, pictures: Dataset, normalize: str) -> None:
     scale_to_unit_variance(module, x)
 
 
-def _resnet18_224(samples: int) -> Subject:
+def _random_224(make: Callable[[], nn.Module], samples: int) -> Subject:
     torch.manual_seed(0)
-    module, pictures = _resnet18(), random_pictures(samples, 224)
+    module, pictures = make(), random_pictures(samples, 224)
     _keep_alive(module, pictures, "imagenet")
     return Subject(module, pictures, "imagenet", False)
 
@@ -104,6 +132,7 @@ SUBJECTS: dict[str, Callable[[int], Subject]] = {
     "resnet20": lambda samples: _cifar("resnet20", "resnet20_cifar10.safetensors", "imagenet", samples),
     "resnet44": lambda samples: _cifar("resnet44", "resnet44_cifar10.safetensors", "imagenet", samples),
     "vgg16": lambda samples: _cifar("vgg16", "vgg16_cifar10.safetensors", "cifar10", samples),
-    "resnet18_224": _resnet18_224,
+    "resnet18_224": lambda samples: _random_224(_resnet18, samples),
+    "resnet50_224": lambda samples: _random_224(_resnet50, samples),
     "efficientnet_lite0": _efficientnet,
 }
