@@ -17,6 +17,7 @@ NAVIGATION = {
         "howto/validate.md",
         "howto/energy.md",
         "howto/notebook.md",
+        "howto/data.md",
         "howto/spiking.md",
         "howto/migrate.md",
     ],

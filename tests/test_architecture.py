@@ -28,6 +28,7 @@ FLOORS = (
     ("toolchain.energy",),
     ("toolchain.exchange", "toolchain.info"),
     ("toolchain.frontend",),  # reading
+    ("toolchain.doors",),  # doors
     ("toolchain.network",),  # types
     ("toolchain.data", "toolchain.recordings"),
     ("toolchain.tail",),

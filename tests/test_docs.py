@@ -26,6 +26,7 @@ PAGES = (
     "howto/validate",
     "howto/energy",
     "howto/notebook",
+    "howto/data",
     "howto/spiking",
     "howto/migrate",
     "neuron",

@@ -14,6 +14,7 @@ import typer
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
 from toolchain.cli.flags import flag, in_flags
+from toolchain.cli.samples import FORMS, Size, open_samples
 from toolchain.convert import Recipe
 
 if TYPE_CHECKING:
@@ -62,14 +63,15 @@ def convert(
         str,
         typer.Argument(help="The network: package.module:callable, path/to/file.py:callable, FILE.onnx or FILE.pt2."),
     ],
-    calibration: Annotated[Path, typer.Option(help="Unlabelled data to calibrate on (.npz).")],
+    calibration: Annotated[str, typer.Option(help=f"Unlabelled data to calibrate on: {FORMS}.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The netlist to write (.h5).")],
     recipe: Recipe,
     weights: Annotated[Path | None, typer.Option(help="Trained weights (.safetensors, .pt).")] = None,
     evaluate: Annotated[
-        Path | None, typer.Option(help="Labelled data (.npz): measure the accuracy of ANN, float SNN and integer SNN.")
+        str | None, typer.Option(help="Labelled data: measure the accuracy of ANN, float SNN and integer SNN.")
     ] = None,
     evaluate_limit: Annotated[int, typer.Option(min=1, help="Use the first samples of --evaluate only.")] = 256,
+    size: Size = None,
     as_json: Json = False,
 ) -> None:
     """Convert a trained network into a spiking netlist, without training.
@@ -83,10 +85,10 @@ def convert(
     check_writable(output)
     netlist = api.convert(
         spec,
-        calibration,
+        open_samples(calibration, size=size, limit=None, labelled=False),
         recipe,
         weights=weights,
-        evaluate=evaluate,
+        evaluate=None if evaluate is None else open_samples(evaluate, size=size, limit=evaluate_limit),
         evaluate_limit=evaluate_limit,
         progress=progress,
     )

@@ -10,12 +10,14 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, results
+from toolchain.cli.samples import FORMS, Size, open_samples
 
 
 @app.command()
 def report(
     netlists: Annotated[list[Path], typer.Argument(help="A netlist (.h5), or several to compare side by side.")],
-    data: Annotated[Path, typer.Option(help="Samples, and labels for the accuracy (.npz).")],
+    data: Annotated[str, typer.Option(help=f"Samples, and labels for the accuracy: {FORMS}.")],
+    size: Size = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file to write: .html, .json, .csv or .md.")
     ] = None,
@@ -44,7 +46,6 @@ def report(
     Example: adafire report resnet20.h5 --data val.npz --limit 256 -o report.html
     """
     from hw_targets.target import load_target
-    from toolchain.data import read_data
     from toolchain.files import read_netlist, write_bytes
     from toolchain.netlist import InputError
     from toolchain.report import check_report_path, converted_for, run_report, written
@@ -55,7 +56,7 @@ def report(
         check_report_path(output, len(netlists))
     if baselines and len(netlists) > 1:
         raise InputError("baselines", f"{len(netlists)} netlists to report found, expected one", "report one at a time")
-    samples = read_data(data, limit=limit)
+    samples = open_samples(data, size=size, limit=limit)
     others = baselines or []
     compared = dict(zip(_apart([p.name for p in others], others), map(read_netlist, others), strict=True))
     network = None
@@ -83,7 +84,7 @@ def report(
             )
         )
     if output is not None:
-        command = " ".join(["adafire report", *(p.name for p in netlists), "--data", data.name])
+        command = " ".join(["adafire report", *(p.name for p in netlists), "--data", Path(data).name])
         command += "" if limit is None else f" --limit {limit}"
         command += "".join(f" --baseline {name}" for name in compared)
         write_bytes(output, written(measured, output.suffix, command).encode(errors="replace"))

@@ -9,12 +9,14 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
+from toolchain.cli.samples import FORMS, Size, open_samples
 
 
 @app.command()
 def simulate(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
-    data: Annotated[Path, typer.Option(help="Samples, and labels for the accuracy (.npz).")],
+    data: Annotated[str, typer.Option(help=f"Samples, and labels for the accuracy: {FORMS}.")],
+    size: Size = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
     readout: Annotated[str | None, typer.Option(help="Score this readout, where the netlist has several.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in memory at a time.")] = 64,
@@ -35,11 +37,10 @@ def simulate(
 
     Example: adafire simulate resnet20.h5 --data val.npz --limit 1000
     """
-    from toolchain.data import read_data
     from toolchain.evaluate import evaluate
     from toolchain.files import check_writable, read_netlist
 
-    network, samples = read_netlist(netlist), read_data(data, limit=limit)
+    network, samples = read_netlist(netlist), open_samples(data, size=size, limit=limit)
     if trace is not None:
         check_writable(trace)
     result = evaluate(
