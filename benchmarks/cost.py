@@ -4,7 +4,8 @@
 
 One thread, processor time. Every layer of ResNet-20, VGG16 and ResNet-18 runs on its own payloads; three rates, none
 below zero, are fitted to all of them, errors weighed by what a layer takes: seconds per product, per neuron and
-timestep, and per call of a layer. The model is compared with whole runs; ResNet-50 is not fitted, and says how far it goes.
+timestep, and per call of a layer. The model is compared with whole runs. ResNet-50 is not fitted: it says how far the
+model goes.
 """
 
 import argparse

@@ -12,6 +12,7 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def main() -> None:
             netlist = convert_network(network, data, recipe)
             wall, processor = time.perf_counter() - started, processor_seconds() - used
             without = rows[0] if rows else {"wall s": wall, "processor s": processor}
-            search = netlist.provenance.to_json()["search"]
+            search = netlist.provenance.search
             rows.append(
                 {
                     "search": what,
@@ -76,7 +77,7 @@ def main() -> None:
                     # The conversion with light calibration is cheaper: of those rows less is beyond it than was spent.
                     "wall s beyond": wall - without["wall s"],
                     "processor s beyond": processor - without["processor s"],
-                    **(search["measured"] if search else dict.fromkeys(("divergence", "agreement", "operations"))),
+                    **(asdict(search.measured) if search else dict.fromkeys(("divergence", "agreement", "operations"))),
                 }
             )
             print(rows[-1], file=sys.stderr, flush=True)
