@@ -19,6 +19,7 @@ NAVIGATION = {
         "howto/notebook.md",
         "howto/data.md",
         "howto/spiking.md",
+        "tasks.md",
         "howto/migrate.md",
     ],
     "Explanation": ["neuron.md", "semantics.md", "energy.md", "performance.md"],

@@ -30,6 +30,7 @@ FLOORS = (
     ("toolchain.frontend",),  # reading
     ("toolchain.doors",),  # doors
     ("toolchain.network",),  # types
+    ("toolchain.tasks",),
     ("toolchain.data", "toolchain.recordings"),
     ("toolchain.tail",),
     ("sim", "hw_targets"),  # executors

@@ -28,6 +28,8 @@ PAGES = (
     "howto/notebook",
     "howto/data",
     "howto/spiking",
+    "howto/events",
+    "tasks",
     "howto/migrate",
     "neuron",
 )

@@ -6,9 +6,9 @@ takes: a path, an array, a data set; a network is a module, or what SPEC of ``ad
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import nn
@@ -43,9 +43,12 @@ from toolchain.netlist import InputError, Netlist
 from toolchain.network import FloatNetwork
 from toolchain.report import Measurement, check_report_path, converted_for, run_report, written
 from toolchain.tail import Final
+from toolchain.tasks import Decoder
 
 #: A trained network: a module, or ``package.module:callable``, ``path/to/file.py:callable``, a .onnx or .pt2 file.
 Network = nn.Module | str | Path
+#: A function that makes boxes of outputs, or what names one: ``path/to/file.py:callable``.
+Decode = str | Callable[..., Any]
 
 
 def dataset(
@@ -89,6 +92,7 @@ def convert(
     weights: str | Path | None = None,
     evaluate: Data | None = None,
     evaluate_limit: int = 256,
+    decode: Decode | None = None,
     progress: Progress = silent,
 ) -> Netlist:
     """Convert a trained network into a spiking netlist, without training.
@@ -104,9 +108,12 @@ def convert(
     weights : path, optional
         Loaded into the module first.
     evaluate : Dataset, path, ndarray or iterable, optional
-        Labelled samples; the accuracies of ANN, float SNN and netlist go into the netlist's provenance.
+        Samples of which it is known what is true; the scores of ANN, float SNN and netlist go into the netlist's
+        provenance.
     evaluate_limit : int
         Use the first of them only.
+    decode : str or callable, optional
+        Makes boxes of the outputs, to score detection (`toolchain.tasks.Decoder`).
     progress : Progress
 
     Raises
@@ -124,7 +131,29 @@ def convert(
     labelled = None if evaluate is None else open_data(evaluate, limit=evaluate_limit, progress=progress)
     recipe = recipe or Recipe()
     ann = _read_ann(network, weights, data, recipe.output_names)
-    return convert_network(ann, data, recipe, evaluate=labelled, progress=progress)
+    return convert_network(ann, data, recipe, evaluate=labelled, decode=decoder(decode), progress=progress)
+
+
+def decoder(decode: Decode | None) -> Decoder | None:
+    """Return what makes boxes of outputs: a function, or what names one."""
+    return None if decode is None else Decoder(decode)
+
+
+def original(
+    netlist: Netlist, network: Network | None, weights: str | Path | None, data: Dataset
+) -> FloatNetwork | None:
+    """Return the network that a netlist was converted from, ending where that did; None where none is named.
+
+    Raises
+    ------
+    InputError
+        When there is no such network, or only its weights are named.
+    """
+    if network is not None:
+        return _read_ann(network, weights, data, _ends(netlist))
+    if weights is not None:
+        raise InputError("weights", "weights found without a network", "name it with `ann`")
+    return None
 
 
 def _read_ann(network: Network, weights: str | Path | None, data: Dataset, ends: tuple[str, ...]) -> FloatNetwork:
@@ -201,6 +230,9 @@ def simulate(
     *,
     limit: int | None = None,
     readout: str | None = None,
+    decode: Decode | None = None,
+    ann: Network | None = None,
+    weights: str | Path | None = None,
     batch: int = 64,
     backend: Literal["reference", "lava"] = "reference",
     early_exit: bool = False,
@@ -210,7 +242,7 @@ def simulate(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> Evaluation:
-    """Run a netlist on data: accuracy by timestep, spikes, operations, time.
+    """Run a netlist on data: score by timestep, spikes, operations, time.
 
     Parameters
     ----------
@@ -219,7 +251,13 @@ def simulate(
     limit : int, optional
         Use the first samples only.
     readout : str, optional
-        Name of the readout that the labels judge, where there are several.
+        Name of the readout that is scored, where there are several.
+    decode : str or callable, optional
+        Makes boxes of the outputs, to score detection.
+    ann : nn.Module, str or Path, optional
+        The network that it was converted from: its score on the same samples.
+    weights : path, optional
+        Of that network.
     batch : int
         Samples in memory at a time.
     backend : {"reference", "lava"}
@@ -247,6 +285,8 @@ def simulate(
         netlist,
         samples,
         readout=readout,
+        decode=decoder(decode),
+        ann=original(netlist, ann, weights, samples),
         batch=batch,
         backend=backend,
         early_exit=early_exit,
@@ -387,6 +427,7 @@ def report(
     *,
     limit: int | None = None,
     readout: str | None = None,
+    decode: Decode | None = None,
     ann: Network | None = None,
     weights: str | Path | None = None,
     target: str | Target | None = None,
@@ -405,7 +446,9 @@ def report(
     limit : int, optional
         Use the first samples only.
     readout : str, optional
-        Name of the readout that the labels judge, where there are several.
+        Name of the readout that is scored, where there are several.
+    decode : str or callable, optional
+        Makes boxes of the outputs, to score detection.
     ann : nn.Module, str or Path, optional
         The network that it was converted from, to compare with.
     weights : path, optional
@@ -415,7 +458,7 @@ def report(
     lava : int, optional
         Samples to verify on Lava; by default a few where Lava is installed.
     baselines : mapping of str to Netlist, optional
-        Other conversions of the network, to compare at equal accuracy.
+        Other conversions of the network, to compare at an equal score.
     progress : Progress
 
     Raises
@@ -432,7 +475,8 @@ def report(
         samples,
         name=Path(path).stem,
         readout=readout,
-        ann=None if ann is None else _read_ann(ann, weights, samples, _ends(netlist)),
+        decode=decoder(decode),
+        ann=original(netlist, ann, weights, samples),
         target=converted_for(netlist) if target is None else _target(target),
         lava=lava,
         baselines=baselines,
@@ -467,13 +511,14 @@ def read(
     dt: float | None = None,
     reset: Literal["zero", "subtract"] | None = None,
     input_bits: int = 8,
+    coding: Literal["direct", "frames"] | None = None,
 ) -> Netlist:
     """Read a netlist: adafire's own (.h5), or one that ``adafire import`` takes (.nir, .net).
 
     Parameters
     ----------
     path : path
-    timesteps, weight_bits, dt, reset, input_bits
+    timesteps, weight_bits, dt, reset, input_bits, coding
         For files of other tools, what they do not say; as `import_netlist` takes them.
 
     Raises
@@ -485,7 +530,13 @@ def read(
     if path.suffix == ".h5":
         return read_netlist(path)
     imported = import_netlist(
-        path, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset, input_bits=input_bits
+        path,
+        timesteps=timesteps,
+        weight_bits=weight_bits,
+        dt=dt,
+        reset=reset,
+        input_bits=input_bits,
+        coding=coding,
     )
     return imported.netlist
 

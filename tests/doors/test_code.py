@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +71,14 @@ def test_an_endless_one_ends_in_an_error(monkeypatch):
     monkeypatch.setattr("toolchain.doors.spool.MAX_BYTES", 1 << 10)
     with pytest.raises(InputError, match="sample 64: more than 1024 bytes of samples found; end the data, or use"):
         open_data(Endless())
+
+
+def test_an_endless_one_leaves_room_on_the_disk(monkeypatch):
+    monkeypatch.setattr("toolchain.doors.spool._LOOK", 1 << 10)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=99))
+    with pytest.raises(InputError, match=r"sample 63: 99 bytes left in .* found, expected at least 1073741824"):
+        open_data(Endless())
+    assert len(open_data(Endless(), limit=63)) == 63
 
 
 def test_a_full_disk_is_one_clear_error(monkeypatch):

@@ -12,7 +12,7 @@ from PIL import Image
 from toolchain.cli import run
 from toolchain.doors import Crop, open_data, parse_crop
 from toolchain.doors.pictures import MAX_PIXELS
-from toolchain.netlist import FormatError, InputError
+from toolchain.netlist import AdafireError, FormatError, InputError
 
 
 def picture(height=8, width=6, seed=0, channels=3):
@@ -180,6 +180,47 @@ def test_what_cannot_be_used_is_named(tmp_path, make, message, capsys):
     assert said.out == ""
     assert said.err.count("\n") == 1
     assert not (tmp_path / "d.npz").exists()
+
+
+def torn(content, rng):
+    """Change a few bytes, half of them in the header, or leave the rest out."""
+    changed = bytearray(content)
+    for _ in range(rng.integers(1, 5)):
+        place = rng.integers(0, len(changed) if rng.random() < 0.5 else min(len(changed), 64))
+        if rng.random() < 0.1:
+            del changed[max(place, 1) :]
+        else:
+            changed[place] = rng.integers(0, 256)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("ending", "form"),
+    [
+        ("png", {}),
+        ("jpg", {}),
+        ("jpg", {"progressive": True}),
+        ("tif", {}),
+        ("tif", {"compression": "tiff_lzw"}),
+        ("tif", {"compression": "jpeg"}),
+        ("webp", {}),
+        ("bmp", {}),
+        ("ppm", {}),
+    ],
+)
+def test_torn_pictures_end_in_one_clear_error(tmp_path, ending, form, capfd):
+    rng, path = np.random.default_rng(0), tmp_path / f"0.{ending}"
+    picture(40, 30).save(path, **form)
+    whole, errors = path.read_bytes(), 0
+    for _ in range(60):
+        path.write_bytes(torn(whole, rng))
+        try:
+            open_data(tmp_path, crop=Crop(16, 16)).values[:]
+        except AdafireError:  # anything else is a fault of ours
+            errors += 1
+    assert errors > 0
+    said = capfd.readouterr()
+    assert said.out + said.err == ""  # what the libraries in C say past Python, too
 
 
 def test_an_empty_class_is_named(folder):

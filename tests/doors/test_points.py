@@ -55,6 +55,15 @@ def test_arrays_and_meshes(tmp_path):
     assert cloud.faces.tolist() == [[0, 1, 2], [0, 2, 3]]
 
 
+def test_a_mesh_with_a_texture_and_a_header_without_a_line_break(tmp_path, caplog):
+    text = ply().replace(b"element vertex", b"comment TextureFile /etc/passwd\nelement vertex")
+    (tmp_path / "a.ply").write_bytes(text)
+    assert np.array_equal(read_cloud(tmp_path / "a.ply").values, POINTS)
+    assert caplog.text == ""
+    (tmp_path / "a.off").write_text(SQUARE.replace("OFF\n", "OFF"))  # as some of ModelNet's files are
+    assert len(read_cloud(tmp_path / "a.off").faces) == 2
+
+
 @pytest.fixture
 def folder(tmp_path):
     for name, points in (("dog/0.txt", 20), ("cat/train/1.txt", 9), ("cat/0.txt", 30), ("cat/.hidden.txt", 3)):
@@ -132,6 +141,7 @@ def test_the_command_writes_what_others_read(folder, capsys):
         ("a.ply", ply("binary_little_endian", stated=10**12), "damaged"),
         ("a.ply", ply("binary_little_endian")[:-9], "damaged"),
         ("a.ply", b"ply\n", "damaged"),
+        ("a.ply", ply(points=POINTS[:0]), "0 points of 3 numbers found"),
         ("a.off", SQUARE.replace("4 2 0", "4000000000 2 0").encode(), "damaged"),
         ("a.off", SQUARE.replace("3 0 1 2", "3 0 1 9").encode(), "damaged|faces between points up to 9"),
         ("a.off", b"OFF\n0 0 0\n", "found|damaged"),

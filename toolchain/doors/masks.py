@@ -12,7 +12,7 @@ from toolchain.data import VOID
 from toolchain.display import Progress, silent
 from toolchain.doors.annotated import Contents, fitted, read_stretched
 from toolchain.doors.folder import evenly
-from toolchain.doors.pictures import Size, files_of, open_picture
+from toolchain.doors.pictures import Size, files_of, load, open_picture
 from toolchain.netlist import InputError
 
 #: Modes of a mask: black and white, grey, palette.
@@ -112,7 +112,7 @@ def _read(path: Path, expected: Size, wanted: Size, size: Size | None) -> np.nda
                 str(path),
                 f"{image.height} x {image.width} pixels found, its picture has {expected[0]} x {expected[1]}",
             )
-        image.load()
+        load(image)
         grey = image.convert("L") if image.mode == "1" else image
         return np.asarray(fitted(path, grey, wanted, size, Image.Resampling.NEAREST))
 

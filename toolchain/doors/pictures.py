@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,6 +146,22 @@ def is_grey(path: Path) -> bool:
         return image.mode in _GREY
 
 
+def load(image: Image.Image) -> None:
+    """Decode an open picture."""
+    if image.format != "TIFF":
+        image.load()
+        return
+    # libtiff says on stderr itself what it finds, past Python, before Pillow raises the error that we report.
+    shown, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        image.load()
+    finally:
+        os.dup2(shown, 2)
+        os.close(shown)
+        os.close(nowhere)
+
+
 def upright(path: Path, image: Image.Image, channels: int) -> Image.Image:
     """Decode an open picture: as grey (1 channel) or RGB (3), turned as its camera says (EXIF), without transparency.
 
@@ -155,7 +172,7 @@ def upright(path: Path, image: Image.Image, channels: int) -> Image.Image:
     """
     if channels == 1 and image.mode not in _GREY:
         raise InputError(str(path), "colours found, those before are grey", "make all of them alike")
-    image.load()
+    load(image)
     return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
 
 

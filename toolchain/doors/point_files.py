@@ -66,11 +66,13 @@ def _mesh(path: Path) -> Cloud:
             "pip install adafire[points]",
         ) from None
     kind = path.suffix.lower()[1:]
-    content = io.BytesIO(path.read_bytes())  # from memory: a file that names others, of textures say, finds none
+    content = io.BytesIO(path.read_bytes())  # from memory: a file may not name others
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # how numpy says that a row is no numbers
-        loaded: Any = trimesh.load(content, file_type=kind, process=False, maintain_order=True)
-    vertices = np.asarray(loaded.vertices, np.float64)
+        loaded: Any = trimesh.load(
+            content, file_type=kind, process=False, maintain_order=True, fix_texture=False, skip_materials=True
+        )
+    vertices = np.asarray(getattr(loaded, "vertices", np.empty((0, 3))), np.float64)
     faces = np.asarray(getattr(loaded, "faces", np.empty((0, 3))), np.int64).reshape(-1, 3)
     element = loaded.metadata.get("_ply_raw", {}).get("vertex", {})
     if element and element["length"] != len(vertices):

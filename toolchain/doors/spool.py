@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Callable
@@ -12,8 +13,11 @@ import numpy as np
 
 from toolchain.netlist import InputError, Shape
 
-#: Most bytes that are kept.
+#: Most bytes that are kept, and bytes of the disk that are left to others.
 MAX_BYTES = 1 << 36
+LEFT_FREE = 1 << 30
+#: How often the disk is looked at, in bytes that are kept.
+_LOOK = 1 << 26
 
 
 class Spool:
@@ -64,7 +68,7 @@ class Spool:
         """
         where = f"{self.name}, sample {index}"
         if self._first is None:
-            # The numbers of one sample; where the others lie follows from its size.
+            # Its shape and type; where the others lie in the file follows from its size.
             self._first = np.empty_like(sample)
         if (sample.shape, sample.dtype) != (self._first.shape, self._first.dtype):
             raise InputError(
@@ -74,17 +78,24 @@ class Spool:
             )
         if sample.dtype.kind == "f" and not np.isfinite(sample).all():
             raise InputError(where, "holds NaN or infinite values", "clean the data first")
-        if (self._count + 1) * sample.nbytes > MAX_BYTES:
-            raise InputError(where, f"more than {MAX_BYTES} bytes of samples found", "end the data, or use `limit`")
+        start = self._count * sample.nbytes
+        self._check_room(where, start, start + sample.nbytes)
         try:
-            self._file.seek(self._count * sample.nbytes)
+            self._file.seek(start)
             self._file.write(sample.tobytes())
         except OSError as error:
-            folder = tempfile.gettempdir()
-            raise InputError(
-                where, f"cannot be kept in {folder} ({error.strerror})", "set TMPDIR, or use `limit`"
-            ) from None
+            found = f"cannot be kept in {tempfile.gettempdir()} ({error.strerror})"
+            raise InputError(where, found, "set TMPDIR, or use `limit`") from None
         self._count += 1
+
+    def _check_room(self, where: str, start: int, stop: int) -> None:
+        """Raise where data have no end that a disk holds: before it is full, which other programs would suffer from."""
+        if stop > MAX_BYTES:
+            raise InputError(where, f"more than {MAX_BYTES} bytes of samples found", "end the data, or use `limit`")
+        folder = tempfile.gettempdir()
+        if start // _LOOK != stop // _LOOK and (free := shutil.disk_usage(folder).free) < LEFT_FREE:
+            found = f"{free} bytes left in {folder} found, expected at least {LEFT_FREE}"
+            raise InputError(where, found, "set TMPDIR, end the data, or use `limit`")
 
     def __getitem__(self, samples: slice | np.ndarray) -> np.ndarray:
         """Read samples, by their positions in the order they came."""
