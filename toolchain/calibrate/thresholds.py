@@ -7,7 +7,8 @@ phi spikes give phi * T + 1 levels, so
 
 with u0 = 0.5 where the membrane starts (or drifts) by half a threshold. The search runs over a grid of
 thresholds relative to the channel's largest activation / phi. Activations enter as histograms, so
-that the cost does not grow with the number of samples.
+that the cost does not grow with the number of samples, and one more with them, that none of the samples held
+(`toolchain.calibrate.records`).
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ import torch
 from torch import Tensor
 
 from sim.threads import one_thread
+from toolchain.calibrate.records import record_error
 from toolchain.display import Progress, silent
 from toolchain.netlist import InputError, Radix
 from toolchain.network import Firing, FloatNetwork, iterate, shared_amplitudes
 
 #: Bins per channel. The histogram's error in an activation is at most half a bin, max / 4096.
 BINS = 2048
-#: Candidate thresholds relative to max / phi, the least that still reaches the largest activation: a greater one would
-#: only make the levels coarser.
-GRID = np.linspace(0.01, 1.0, 100)
+#: Candidate thresholds relative to max / phi, the least that still reaches the largest activation. Greater ones, in
+#: steps of 9 %, leave room for records, and make the levels coarser.
+GRID = np.concatenate([np.linspace(0.01, 1.0, 100), np.geomspace(1.0, 64.0, 49)[1:]])
 
 Init = Literal["half", "zero", "spread"]
 ThresholdMethod = Literal["mse", "max", "percentile"]
@@ -118,8 +120,24 @@ def search_threshold(data: Histogram, phi: int, timesteps: int, offset: float) -
     ndarray (C,), float64
         0 for a channel that is never active.
     """
-    errors = sum_bins(data, level_tables(GRID / phi, phi, timesteps, offset)[0])
+    errors = squared_errors(data, GRID / phi, phi, level_tables(GRID / phi, phi, timesteps, offset)[0])
     return np.asarray(GRID[np.argmin(errors, axis=1)] * data.top / phi)
+
+
+def squared_errors(data: Histogram, thresholds: np.ndarray, phi: int, table: np.ndarray) -> np.ndarray:
+    """Sum up the squared errors of a histogram's activations, and of a record, (C, M) float64.
+
+    Parameters
+    ----------
+    data : Histogram
+    thresholds : ndarray (M,), float64
+        Candidates for Vth, relative to the largest activation of a channel.
+    phi : int
+    table : ndarray (BINS, M), float64
+        Their squared errors, as `level_tables` gives them.
+    """
+    top = data.top[:, None]
+    return np.asarray(sum_bins(data, table) * top**2 + record_error(data.top, phi * thresholds * top))
 
 
 def level_tables(thresholds: np.ndarray, phi: int, timesteps: int, offset: float) -> tuple[np.ndarray, np.ndarray]:
