@@ -1,4 +1,4 @@
-"""What the next sample may hold: thresholds leave room for it where the samples say little, and none where they say much."""
+"""What the next sample may hold: thresholds leave room for it where samples say little of a channel."""
 
 import numpy as np
 import pytest

@@ -30,8 +30,8 @@ from toolchain.network import Firing, FloatNetwork, iterate, shared_amplitudes
 #: Bins per channel. The histogram's error in an activation is at most half a bin, max / 4096.
 BINS = 2048
 #: Candidate thresholds relative to max / phi, the least that still reaches the largest activation. Greater ones, in
-#: steps of 9 %, leave room for records, and make the levels coarser.
-GRID = np.concatenate([np.linspace(0.01, 1.0, 100), np.geomspace(1.0, 64.0, 49)[1:]])
+#: steps of 19 %, leave room for records, whatever part of its layer's range a channel used; levels get coarser.
+GRID = np.concatenate([np.linspace(0.01, 1.0, 100), np.geomspace(1.0, 4096.0, 49)[1:]])
 
 Init = Literal["half", "zero", "spread"]
 ThresholdMethod = Literal["mse", "max", "percentile"]
@@ -137,7 +137,9 @@ def squared_errors(data: Histogram, thresholds: np.ndarray, phi: int, table: np.
         Their squared errors, as `level_tables` gives them.
     """
     top = data.top[:, None]
-    return np.asarray(sum_bins(data, table) * top**2 + record_error(data.top, phi * thresholds * top))
+    # A channel that never fired takes the layer's greatest threshold (`active_or_greatest`), which no record exceeds.
+    records = np.where(top > 0, record_error(data.top, phi * thresholds * top), 0.0)
+    return np.asarray(sum_bins(data, table) * top**2 + records)
 
 
 def level_tables(thresholds: np.ndarray, phi: int, timesteps: int, offset: float) -> tuple[np.ndarray, np.ndarray]:
