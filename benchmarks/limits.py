@@ -20,7 +20,7 @@ from measure import finish, interleave, print_table, ratio
 from resnet20 import random_resnet20
 from vgg16 import vgg16
 
-from sim import compile_netlist, currents, scan
+from sim import arrange, compile_netlist, currents, scan
 from sim.currents import ByteConv
 from sim.events import EventConv
 from sim.layer import Layer
@@ -103,7 +103,7 @@ def stages(layer: Layer, spikes: dict[str, torch.Tensor]) -> dict[str, float]:
             watch.wrap(currents, "convolve_bytes", "products"),
             watch.wrap(currents, "multiply_bytes", "products"),
             watch.wrap(EventConv, "run", "events"),
-            watch.wrap(currents, "_sum_pool", "pool"),
+            watch.wrap(arrange, "_sum_pool", "pool"),
             watch.wrap(scan, "fire", "scan"),
         ]
         start = perf_counter()

@@ -180,7 +180,7 @@ def correlation(study: Study, arguments: argparse.Namespace) -> dict[str, Any]:
 
     def prepared(data: Dataset) -> CalibrationData:
         values = data.normalized(source.mean, source.std)
-        return CalibrationData(torch.from_numpy(values).float(), torch.from_numpy(data.payloads(source))[None])
+        return CalibrationData(torch.from_numpy(values).float(), torch.from_numpy(data.payloads(source))[:, None])
 
     data = prepared(calibration)
     histograms = collect_histograms(study.network, data.x)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from threading import Lock
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sim import scan
@@ -59,8 +59,8 @@ class Counter:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._payloads: dict[str, np.ndarray] = {}
-        self._events: dict[str, np.ndarray] = {}
+        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory.
+        self._sums: dict[str, np.ndarray] = {}
 
     def count(
         self,
@@ -83,21 +83,54 @@ class Counter:
             Payloads are numbers that were sent digit by digit: for each number the sum of its digits, and how many of
             them are not zero.
         """
+        if values.device.type != "cpu" and digits is None:
+            self._add(name, sums_on_device(values, steps).cpu().numpy())
+            return
         # As they lie in memory, channels-last: no copy.
         flat = np.ascontiguousarray(values.transpose(0, 1).movedim(2, -1).cpu().numpy())
         samples, length, *shape = flat.shape
-        ran = np.broadcast_to(steps, samples)[:, np.newaxis]
+        ran = np.broadcast_to(steps, (samples, 1)) if isinstance(steps, int) else steps[:, np.newaxis]
         emitted = ran if length == 1 else ran > np.arange(length)
-        payloads, events = np.zeros((2, prod(shape)), np.int32)
+        sums = np.zeros((2, *shape), np.int32)
+        payloads, events = sums.reshape(2, -1)
         if digits is None:
             scan.count(flat.reshape(samples, length, -1), np.ascontiguousarray(emitted, np.int32), payloads, events)
         else:
             scan.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
-        for where, counted in ((self._payloads, payloads), (self._events, events)):
-            total = np.moveaxis(counted.reshape(shape), -1, 0).astype(np.int64)
-            with self._lock:
-                where[name] = where[name] + total if name in where else total
+        self._add(name, sums)
+
+    def _add(self, name: str, sums: np.ndarray) -> None:
+        with self._lock:
+            if name in self._sums:
+                self._sums[name] += sums
+            else:
+                self._sums[name] = sums.astype(np.int64)
 
     def activity(self, samples: int, steps: int, saturations: Mapping[str, int]) -> Activity:
         """Return the sums."""
-        return Activity(samples, steps, dict(self._payloads), dict(self._events), dict(saturations))
+        payloads, events = (
+            {name: np.ascontiguousarray(np.moveaxis(sums[kind], -1, 0)) for name, sums in self._sums.items()}
+            for kind in (0, 1)
+        )
+        return Activity(samples, steps, payloads, events, dict(saturations))
+
+
+def sums_on_device(values: Tensor, steps: np.ndarray | int) -> Tensor:
+    """Return the sums of |payload| and of events where the payloads are: only these travel.
+
+    Parameters
+    ----------
+    values, steps
+        As of `Counter.count`.
+
+    Returns
+    -------
+    Tensor (2, spatial..., C), int64
+    """
+    length, samples = values.shape[:2]
+    ran = torch.as_tensor(steps, device=values.device).expand(samples)
+    times = ran[None] if length == 1 else ran > torch.arange(length, device=values.device)[:, None]
+    times = times.reshape(length, samples, *(1,) * (values.ndim - 2))
+    # -128 has its magnitude in 32 bits.
+    kinds = (values.to(torch.int32).abs(), (values != 0).to(torch.int32))
+    return torch.stack([(kind * times).sum((0, 1), dtype=torch.int64).movedim(0, -1) for kind in kinds])

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from sim.columns import compile_plain
 from sim.currents import (
     CompiledConnection,
     Diagonal,
@@ -97,7 +98,8 @@ def compile_layer(
             if diagonal is not None and (currents or connection is not fed[-1][0]):
                 skip = (line(connection), diagonal)
                 continue
-        currents.append((line(connection), compile_current(connection, source, plain=not loops)))
+        compiled = compile_current(connection, source) if loops else compile_plain(connection, source, place)
+        currents.append((line(connection), compiled))
     if not fed:
         # Whatever comes tells how many samples there are.
         beside = next(p.name for p in sources.values() if isinstance(p, Input))

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim import scan
+from sim.arrange import arrange, pair, split_at_product, structural
 from sim.events import STEPS, EventConv, compile_events
 from sim.kernels import apply_chain
 from sim.processor import convolve_bytes, has_byte_kernels, multiply_bytes, pack, pack_matrix
@@ -37,13 +37,9 @@ from toolchain.netlist import (
     NetlistError,
     Operator,
     Pad,
-    Permute,
-    Reshape,
     Scale,
     Shape,
-    Slice,
     Spiking,
-    SumPool,
     Weighted,
     bound_partial_sums,
     chain_shapes,
@@ -182,49 +178,6 @@ class Diagonal:
     bound: int
 
 
-def arrange(operators: tuple[Operator, ...], payload: Tensor) -> Tensor:
-    """Apply structural operators to bytes (B, *shape); sums must fit a byte."""
-    for operator in operators:
-        payload = _sum_pool(operator, payload) if isinstance(operator, SumPool) else apply_chain((operator,), payload)
-    return payload
-
-
-def pair(values: tuple[int, ...], fill: int) -> tuple[int, int]:
-    """Give a geometry of one or two spatial axes as that of two."""
-    return (fill, values[0]) if len(values) == 1 else (values[0], values[1])
-
-
-def _sum_pool(operator: SumPool, payload: Tensor) -> Tensor:
-    channels, *spatial = operator.output_shape(tuple(payload.shape[1:]))
-    x = payload.movedim(1, -1).contiguous()
-    out = torch.empty((x.shape[0], *spatial, channels), dtype=payload.dtype)
-    planes = (x.unsqueeze(1), out.unsqueeze(1)) if len(spatial) == 1 else (x, out)
-    scan.sum_windows(
-        planes[0].numpy(),
-        pair(operator.kernel, 1),
-        pair(operator.stride, 1),
-        pair(tuple(before for before, _ in operator.padding), 0),
-        planes[1].numpy(),
-    )
-    return out.movedim(-1, 1)
-
-
-def structural(operators: tuple[Operator, ...], payload: int) -> int:
-    """Count the leading operators that `arrange` can apply to bytes up to `payload`.
-
-    All but sums move bytes or add zeros. A sum may reach `payload` times the size of its window, and so on from sum
-    to sum: bytes hold it up to 255.
-    """
-    for count, operator in enumerate(operators):
-        if isinstance(operator, SumPool) and len(operator.kernel) <= 2:
-            payload *= prod(operator.kernel)
-        elif not isinstance(operator, Reshape | Permute | Slice | Pad):
-            return count
-        if payload > 255:
-            return count
-    return len(operators)
-
-
 def _flattened(conv: Conv, shape: Shape) -> np.ndarray:
     """Write a convolution of (C, spatial...) out as a matrix between channels-last payloads."""
     out = conv.output_shape(shape)
@@ -251,15 +204,10 @@ def _compile_bytes(connection: Connection, source: Emitting, bound: int) -> Byte
     # The kernels take uint8 by int8 and give float32: signed payloads, wide weights and large sums are for floats.
     if low < 0 or bound > EXACT[torch.float32] or not has_byte_kernels():
         return None
-    # Split into what moves bytes, the one operator that multiplies them, and what moves its float32 result.
-    start = structural(connection.operators, high)
-    before, rest = connection.operators[:start], connection.operators[start:]
-    # More products or sums behind it would be floats' work after all: `FloatCurrent` does all of it.
-    if not rest or any(isinstance(o, Weighted | SumPool) for o in rest[1:]):
+    split = split_at_product(connection.operators, high)
+    if split is None:
         return None
-    operator, after = rest[0], rest[1:]
-    if not isinstance(operator, Conv | Linear) or operator.weight.min() < -128 or operator.weight.max() > 127:
-        return None
+    before, operator, after = split
     shape = chain_shapes(before, source.shape)[-1]
     out = operator.output_shape(shape)
     # Volumes: oneDNN's operator has two spatial axes.

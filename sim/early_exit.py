@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sim.activity import Activity, Counter
 from sim.lines import Lines, run_group
+from sim.processor import exact_arithmetic
 from sim.reference import Simulator, chunk_of, compile_netlist
 from sim.threads import for_each
 from toolchain.netlist import AnyReadout, InputError, Netlist, check_payloads
@@ -153,7 +154,8 @@ class EarlyExitSimulator:
         given = torch.from_numpy(np.ascontiguousarray(check_payloads(source, payloads, simulator.timesteps)))
         run = _EarlyExitRun(self, given.shape[1])
         parts = simulator.parts(given.shape[1])
-        for_each(lambda part: run.chunk(given[:, part].to(simulator.device), part.start), parts)
+        with exact_arithmetic():
+            for_each(lambda part: run.chunk(given[:, part].to(simulator.device), part.start), parts)
         return run.result()
 
 
@@ -177,8 +179,8 @@ def compile_early_exit(
         Timesteps that run between two looks at the confidence: small blocks cost calls, large ones compute steps that
         nobody uses. The result does not depend on it.
     chunk : int, optional
-        Samples that one core takes through a block together; by default as many as keep their payloads within
-        `sim.reference.CHUNK_BYTES`.
+        Samples that one core takes through a block together; by default as many as keep their payloads and
+        potentials within `sim.reference.CHUNK_BYTES`.
     device : str or torch.device
 
     Raises
@@ -200,7 +202,10 @@ def compile_early_exit(
         raise InputError("early exit", "expected one readout of shape (classes,)")
     if block < 1:
         raise InputError("early exit", f"block {block} found, expected at least 1")
-    simulator = compile_netlist(netlist, chunk=chunk_of(netlist, block) if chunk is None else chunk, device=device)
+    if chunk is None:
+        # A potential is kept as a float32, with few exceptions.
+        chunk = chunk_of(netlist, block + torch.float32.itemsize)
+    simulator = compile_netlist(netlist, chunk=chunk, device=device)
     return EarlyExitSimulator(simulator, classifier, alpha, block)
 
 
@@ -243,14 +248,32 @@ class _EarlyExitRun:
                 self._counter.count(name, values, used)
             self._timesteps[running[stopped]] = done + used[stopped]
             self._readout[running[stopped]] = sums[used[stopped] - 1, np.flatnonzero(stopped)]
-            running = running[~stopped]
-            stay = torch.from_numpy(np.flatnonzero(~stopped)).to(payloads.device)
-            states = {name: state[stay] for name, state in states.items()}
-            past = {name: payload[:, stay] for name, payload in past.items()}
-            payloads = payloads[:, stay]
+            order = _close_ranks(stopped)
+            running = running[order]
+            states = {name: _moved_up(state, order) for name, state in states.items()}
+            past = {name: payload[:, order] for name, payload in past.items()}
+            payloads = payloads[:, order]
             done += steps
 
     def result(self) -> EarlyExit:
         """Return the whole batch."""
         samples, steps = len(self._timesteps), int(self._timesteps.sum())
         return EarlyExit(self._timesteps, self._readout, self._counter.activity(samples, steps, {}))
+
+
+def _close_ranks(stopped: np.ndarray) -> np.ndarray:
+    """Return the samples (N,) that go on: the first of them in their places, gaps filled from the end."""
+    stay = np.flatnonzero(~stopped)
+    order = np.arange(len(stay))
+    order[stopped[: len(stay)]] = stay[stay >= len(stay)]
+    return order
+
+
+def _moved_up(state: Tensor, order: np.ndarray) -> Tensor:
+    """Bring the states of some samples to the front, in place: those of most are there."""
+    gaps = np.flatnonzero(order != np.arange(len(order)))
+    if gaps.size:
+        # Whole rows of memory: layers keep states channels-last.
+        rows = state.movedim(1, -1)
+        rows.index_copy_(0, torch.from_numpy(gaps).to(rows.device), rows[order[gaps]])
+    return state[: len(order)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -82,7 +83,8 @@ class Layer(ABC):
             Payloads on each line. A first axis of 1 is a *held* payload, the same at every
             timestep (direct coding): its current is computed once.
         state : Tensor, optional
-            As a previous call returned it; the state before the first timestep by default.
+            As a previous call returned it; the state before the first timestep by default. It is used up: the next
+            state may be written over it.
         timesteps : int, optional
             Steps to run; the layer's own number by default.
         keep_state : bool
@@ -106,7 +108,7 @@ class Layer(ABC):
         with exact_arithmetic():
             return self._run(spikes, length, state, keep_state)
 
-    @property
+    @cached_property
     def sources(self) -> tuple[str, ...]:
         """The lines whose payloads it reads."""
         return (*(name for name, _ in self.currents), *([self.skip[0]] if self.skip else []))

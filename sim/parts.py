@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from sim import leaky, scan
-from sim.currents import EXACT, Diagonal, arrange, pair
+from sim.arrange import arrange, pair
+from sim.currents import EXACT, Diagonal
 from sim.layer import Layer, LayerResult
 from sim.threads import for_each, workers
 from toolchain.netlist import (
@@ -165,13 +166,16 @@ class _LayerRun:
         # Leaky populations keep a current beside the potential: axes in front of the channels.
         pair_of_states = (2,) if isinstance(population, CubaLif | LeakyReadout) else ()
         self.lead = 1 + len(pair_of_states)
-        if state is not None or keep_state or pair_of_states:
+        if state is not None:
+            self.state = state.movedim(self.lead, -1).contiguous()
+        elif keep_state or pair_of_states:
             # Potentials are whole numbers in the scan's float; sums of payloads stay below 255 * 4096 (MAX_TIMESTEPS).
             kind = {AdaFire: layer.dtype, MaxPool: torch.int32}.get(type(population), torch.int64)
             channels, *spatial = population.current_shape
-            self.state = torch.zeros((self.samples, *pair_of_states, *spatial, channels), dtype=kind)
-            if state is not None:
-                self.state.copy_(state.movedim(self.lead, -1))
+            shape = (self.samples, *pair_of_states, *spatial, channels)
+            # Firing neurons start from their own potential and only write what is here.
+            blank = torch.empty if isinstance(population, AdaFire) else torch.zeros
+            self.state = blank(shape, dtype=kind)
 
     def parts(self) -> list[slice]:
         """Cut the batch so that a part's currents stay in cache, and every core gets one.

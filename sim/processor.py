@@ -9,6 +9,8 @@ from threading import Lock
 
 import torch
 
+from toolchain.netlist import InputError
+
 
 def convolve_bytes(
     payload: torch.Tensor,
@@ -105,6 +107,43 @@ def has_byte_kernels() -> bool:
     except (RuntimeError, AttributeError):
         return False
     return torch.equal(result, torch.nn.functional.conv2d(payload.double(), weight.double(), padding=1).float())
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """Return a device of torch.
+
+    Raises
+    ------
+    InputError
+        When it is none that there is here, or none that runs netlists.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise InputError("device", f"{device!r} found, expected cpu, cuda or cuda:N") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise InputError("device", f"{device} found, but torch finds {count or 'no'} CUDA devices here", "use cpu")
+    if found.type not in ("cpu", "cuda"):
+        raise InputError("device", f"{device} found, expected cpu, cuda or cuda:N")
+    return found
+
+
+@cache
+def has_integer_products(device: str) -> bool:
+    """Return whether `torch._int_mm` multiplies int8 and adds in int32 on a kind of device; a probe must agree.
+
+    The probe has the largest sums there are. It also finds devices and builds of torch without the operator.
+    """
+    if device == "cpu" and not has_byte_kernels():
+        return False
+    low, high = torch.full((32, 512), -128, dtype=torch.int8), torch.full((32, 512), 127, dtype=torch.int8)
+    expected = torch.cat([low, high]).long() @ torch.cat([low, high]).long().T
+    try:
+        matrix = torch.cat([low, high]).to(device)
+        return torch.equal(torch._int_mm(matrix, matrix.t()).cpu().long(), expected)
+    except (RuntimeError, AttributeError):
+        return False
 
 
 class _Switches:

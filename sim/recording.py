@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sim.lines import Lines, run_group
+from sim.processor import exact_arithmetic
 from sim.reference import BatchResult, Recorder, Simulator, compile_netlist
 from toolchain.netlist import InputError, MaxPool, Netlist, Readout, bound_current, check_payloads
 
@@ -74,9 +75,10 @@ class Recording:
             )
         self._check_sums(given.shape[1])
         recorder = Recorder(simulator, given.shape[1], record, activity)
-        for place in range(given.shape[1]):
-            part = slice(place, place + 1)
-            self._run_sample(given[:, part].to(simulator.device), part, recorder)
+        with exact_arithmetic():
+            for place in range(given.shape[1]):
+                part = slice(place, place + 1)
+                self._run_sample(given[:, part].to(simulator.device), part, recorder)
         return recorder.batch()
 
     def restart(self) -> None:

@@ -21,6 +21,7 @@ from sim.codes import Code, code_of
 from sim.compilation import compile_layer
 from sim.layer import Layer, LayerResult
 from sim.lines import LayerGroup, Lines, group_layers
+from sim.processor import exact_arithmetic, find_device
 from sim.threads import for_each, workers
 from toolchain.netlist import (
     AnyReadout,
@@ -37,6 +38,9 @@ from toolchain.netlist.shapes import size
 
 #: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run, core by core.
 CHUNK_BYTES = 2**26
+
+#: As many times that on a GPU.
+DEVICE_CHUNKS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +116,9 @@ class Simulator:
         given = torch.from_numpy(np.ascontiguousarray(check_payloads(self.netlist.input, payloads, self.timesteps)))
         samples = given.shape[1]
         recorder = Recorder(self, samples, record, activity)
-        for_each(lambda part: self._run_chunk(given[:, part].to(self.device), part, recorder), self.parts(samples))
+        # Layers see to it themselves; around all of them torch's switches are turned once, not once a layer.
+        with exact_arithmetic():
+            for_each(lambda part: self._run_chunk(given[:, part].to(self.device), part, recorder), self.parts(samples))
         return recorder.batch()
 
     def parts(self, samples: int) -> list[slice]:
@@ -214,19 +220,21 @@ def compile_netlist(
     Raises
     ------
     InputError
-        When `timesteps` or `chunk` is not positive, or a window of digits would be cut.
+        When `timesteps` or `chunk` is not positive, a window of digits would be cut, or there is no such device.
     """
-    length = netlist.length(timesteps)
+    length, place = netlist.length(timesteps), find_device(device)
     code = code_of(netlist, length)
     if chunk is not None and chunk < 1:
         raise InputError("chunk", f"{chunk} found, expected at least 1")
     whole = netlist.numbers
     sources = {p.name: p for p in whole.populations}
     layers = tuple(
-        compile_layer(p, whole.inputs(p.name), sources, whole.membrane_limit, code.steps, device, endless=endless)
+        compile_layer(p, whole.inputs(p.name), sources, whole.membrane_limit, code.steps, place, endless=endless)
         for p in whole.populations[1:]
     )
-    return Simulator(netlist, layers, length, code, chunk or chunk_of(netlist, code.steps), torch.device(device))
+    # One call of a GPU must be worth its launch, and its memory holds more than a core's cache.
+    samples = chunk or chunk_of(netlist, code.steps) * (1 if place.type == "cpu" else DEVICE_CHUNKS)
+    return Simulator(netlist, layers, length, code, samples, place)
 
 
 def chunk_of(netlist: Netlist, timesteps: int) -> int:

@@ -83,10 +83,10 @@ def fire(
     for n in range(samples):
         for start in range(0, neurons, tile):
             size = min(tile, neurons - start)
-            if resume:
-                u[:size] = potential[n, start : start + size] + half
-            else:
-                u[:size] = initial[start * initial_moving : start * initial_moving + size] + half
+            # Loops, not sums of arrays: numba would write each sum down and copy it.
+            before = potential[n, start : start + size] if resume else initial[start * initial_moving :][:size]
+            for c in range(size):
+                u[c] = before[c] + half
             b = bias[start * bias_moving : start * bias_moving + size]
             for t in range(timesteps):
                 i = current[n, t * moving, start : start + size]
@@ -110,7 +110,9 @@ def fire(
                         u[c] = v - theta.dtype.type(spikes) * theta[c]
                         out[c] = np.uint8(spikes)
             if potential.shape[0] > 0:
-                potential[n, start : start + size] = u[:size] - half
+                after = potential[n, start : start + size]
+                for c in range(size):
+                    after[c] = u[c] - half
     return clipped
 
 

@@ -1,6 +1,6 @@
 """Populations over time in plain torch, for any device and any shape.
 
-The compiled loops of `sim.scan` do the same faster, on a CPU. All arithmetic of neurons is in int64.
+The compiled loops of `sim.scan` do the same faster, on a CPU.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ def constants(values: np.ndarray, shape: Shape, like: Tensor) -> Tensor:
 def fire(
     population: AdaFire, current: Tensor, timesteps: int, limit: int | None, state: Tensor | None
 ) -> tuple[Tensor, Tensor, int]:
-    """Integrate, fire and reset.
+    """Integrate, fire and reset, in the float type of the current: exact as `sim.scan.fire`, whose notes say why.
 
     Parameters
     ----------
     population : AdaFire
-    current : Tensor (T or 1, N, *shape), int64
+    current : Tensor (T or 1, N, *shape), float32 or float64
+        Written over.
     timesteps : int
     limit : int or None
         Where the potential is clipped.
@@ -41,22 +42,33 @@ def fire(
 
     Returns
     -------
-    bursts (T, N, *shape) uint8, membrane potential (N, *shape) int64, how often it was clipped
+    bursts (T, N, *shape) uint8, membrane potential (N, *shape) in the type of `current`, how often it was clipped
     """
-    shape = population.shape
-    theta, bias = constants(population.threshold, shape, current), constants(population.bias, shape, current)
-    potential = constants(population.initial, shape, current).expand_as(current[0]) if state is None else state
-    output = torch.empty((timesteps, *current.shape[1:]), dtype=torch.uint8, device=current.device)
-    saturations = 0
+
+    def lay(values: np.ndarray) -> Tensor:
+        return constants(values, population.shape, current).to(current.dtype)
+
+    theta = lay(population.threshold)
+    # The quotient of two floats in numpy: rounded to nearest, whatever a device's division does.
+    inverse = torch.from_numpy(1 / theta.cpu().numpy()).to(theta.device)
+    current += lay(population.bias)
+    # All of them lie channels-last in memory, as currents that are matrix products do.
+    potential = torch.empty_like(current[0]).copy_(lay(population.initial) if state is None else state).add_(0.5)
+    samples, channels, *spatial = current.shape[1:]
+    output = torch.empty((timesteps, samples, *spatial, channels), dtype=torch.uint8, device=current.device)
+    output = output.movedim(-1, 2)
+    burst = torch.empty_like(potential)
+    clipped = torch.zeros((), dtype=torch.int64, device=current.device)
     for t in range(timesteps):
-        free = potential + current[min(t, len(current) - 1)] + bias
-        potential = free if limit is None else free.clamp(-limit, limit)
+        potential += current[min(t, len(current) - 1)]
         if limit is not None:
-            saturations += int((potential != free).sum())
-        burst = torch.div(potential, theta, rounding_mode="floor").clamp_(0, population.phi)
-        potential = potential - burst * theta
+            free = potential
+            potential = free.clamp(0.5 - limit, 0.5 + limit)
+            clipped += (potential != free).sum()
+        torch.mul(potential, inverse, out=burst).clamp_(0, population.phi).trunc_()
         output[t] = burst
-    return output, potential, saturations
+        potential.addcmul_(burst, theta, value=-1)
+    return output, potential - 0.5, int(clipped)
 
 
 def accumulate(population: Readout, current: Tensor, timesteps: int, state: Tensor | None) -> Tensor:
@@ -92,10 +104,12 @@ class PlainLayer(Layer):
     """A layer in plain torch."""
 
     def _run(self, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool) -> LayerResult:
+        # Only firing neurons run in floats.
+        kind = self.dtype if isinstance(self.population, AdaFire) else torch.int64
         currents = []
         for name, current in self.currents:
             payload = spikes[name]
-            value = current(payload.flatten(0, 1)).to(torch.int64)
+            value = current(payload.flatten(0, 1)).to(kind)
             currents.append(value.reshape(*payload.shape[:2], *value.shape[1:]))
         total = sum(currents[1:], start=currents[0])
         match self.population:

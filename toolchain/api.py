@@ -213,6 +213,7 @@ def simulate(
     keep_state: bool = False,
     trace: str | Path | None = None,
     executor: str | None = None,
+    device: str = "cpu",
     progress: Progress = silent,
 ) -> Evaluation:
     """Run a netlist on data: accuracy by timestep, spikes, operations, time.
@@ -236,12 +237,14 @@ def simulate(
         Write every payload there (.h5).
     executor : str, optional
         Where batches run: ``local:N`` processes or ``dask://HOST:PORT``; by default this process.
+    device : str
+        What the reference simulator runs on: cpu, cuda or cuda:N.
     progress : Progress
 
     Raises
     ------
     InputError
-        When the data do not fit the netlist, or options exclude each other.
+        When the data do not fit the netlist, options exclude each other, or there is no such device.
     BackendError
         When Lava or the scheduler is not there, or died.
     """
@@ -256,6 +259,7 @@ def simulate(
         keep_state=keep_state,
         trace=None if trace is None else Path(trace),
         executor=executor,
+        device=device,
         progress=progress,
     )
 

@@ -62,7 +62,7 @@ def prepared(network, data):
     """Return (spiking network, data to calibrate on, data to judge on, histograms)."""
     x = data.normalized(NORMALIZATION.mean, NORMALIZATION.std)
     source = choose_input(network.source.name, data, x, NORMALIZATION)
-    whole = CalibrationData(torch.from_numpy(x).float(), torch.from_numpy(data.payloads(source))[None])
+    whole = CalibrationData(torch.from_numpy(x).float(), torch.from_numpy(data.payloads(source))[:, None])
     calibration = whole.part(0, 400)
     histograms = collect_histograms(network, calibration.x)
     firing = fire_with(network, histograms, {u.name: 2 for u in network.activations}, Thresholds(2))

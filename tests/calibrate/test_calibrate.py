@@ -9,7 +9,8 @@ from small_modules import ResidualCNN
 
 from sim import golden
 from toolchain.calibrate import CalibrationData, Thresholds, calibrate_biases, collect_histograms, fire_with
-from toolchain.calibrate.thresholds import GRID, Histogram, choose_threshold, clip_floor, histogram
+from toolchain.calibrate.histograms import Histogram, histogram
+from toolchain.calibrate.thresholds import GRID, choose_threshold, clip_floor
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.frontend import read_module
 from toolchain.netlist import AdaFire, Connection, Input, Linear, Netlist, Readout
@@ -100,7 +101,7 @@ def test_light_calibration_removes_the_mean_error_of_every_channel(network, data
     )
     spiking = SpikingNetwork(network, choose_input(network.source.name, data, x, normalization), firing, 4)
     payload = data.payloads(spiking.source)
-    calibrated = calibrate_biases(spiking, CalibrationData(ann, torch.from_numpy(payload)[None]), Precision())
+    calibrated = calibrate_biases(spiking, CalibrationData(ann, torch.from_numpy(payload)[:, None]), Precision())
     logits = activations(network, ann)["fc"].double().numpy()
 
     def error(candidate):

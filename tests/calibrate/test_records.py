@@ -9,8 +9,9 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from toolchain.calibrate import CalibrationData, Goal, Thresholds
+from toolchain.calibrate.histograms import histogram
 from toolchain.calibrate.records import record_error
-from toolchain.calibrate.thresholds import choose_threshold, histogram
+from toolchain.calibrate.thresholds import choose_threshold
 from toolchain.convert import Recipe, convert_network, measure_agreement
 from toolchain.data import Dataset
 from toolchain.frontend import read_module
@@ -69,7 +70,7 @@ def test_a_class_that_calibration_never_saw_is_decided():
 
     netlist = convert_network(network, Dataset("seen.npz", samples(np.arange(42) % 7)), Recipe())
     unseen = Dataset("unseen.npz", samples(np.full(40, 7)) + 0.5 * (np.arange(8) < 7).astype(np.float32))
-    payload = torch.from_numpy(unseen.payloads(netlist.input))[None]
+    payload = torch.from_numpy(unseen.payloads(netlist.input))[:, None]
     found = measure_agreement(network, netlist, CalibrationData(torch.from_numpy(unseen.values), payload))
     assert found.decisions == 1.0
 

@@ -28,7 +28,7 @@ def data():
 
 
 def _calibration(netlist, data):
-    return CalibrationData(torch.from_numpy(data.values), torch.from_numpy(data.payloads(netlist.input))[None])
+    return CalibrationData(torch.from_numpy(data.values), torch.from_numpy(data.payloads(netlist.input))[:, None])
 
 
 def _muted(netlist, name):

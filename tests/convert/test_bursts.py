@@ -90,7 +90,7 @@ def test_estimates_of_levels():
     network, data = read_module(module, shape), samples(shape, 100, 0)
     x = torch.from_numpy(data.values)
     source = choose_input(network.source.name, data, data.values, parse_normalization("none", 6))
-    prepared = CalibrationData(x, torch.from_numpy(data.payloads(source))[None])
+    prepared = CalibrationData(x, torch.from_numpy(data.payloads(source))[:, None])
     histograms = collect_histograms(network, x)
     levels = Levels(Calibrator(network, source, histograms, prepared, Precision(), Thresholds(8), "light"))
     phi = {u.name: 4 for u in network.activations}
@@ -121,7 +121,7 @@ def test_agreement_is_measured_on_samples_that_calibration_did_not_draw(monkeypa
     network, data, seen = read_module(module, shape), samples(shape, 100, 0), []
 
     def spy(network, netlist, prepared, **rest):
-        seen.append(prepared.x.numpy())
+        seen.append(prepared.x[:].numpy())
         return measure_agreement(network, netlist, prepared, **rest)
 
     monkeypatch.setattr("toolchain.convert.pipeline.measure_agreement", spy)
@@ -139,7 +139,7 @@ def test_agreement_keeps_what_it_was_measured_on():
     netlist = convert_network(network, data, Recipe(normalize="none"))
     x = torch.from_numpy(data.values)
     found = measure_agreement(
-        network, netlist, CalibrationData(x, torch.from_numpy(data.payloads(netlist.input))[None])
+        network, netlist, CalibrationData(x, torch.from_numpy(data.payloads(netlist.input))[:, None])
     )
     assert found.logits is not None
     (wanted,) = reference_outputs(network, x)

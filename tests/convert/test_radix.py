@@ -75,7 +75,7 @@ def test_agreement_is_that_of_the_numbers(network, data):
     """Sums of digits would agree with nothing: 4 is as many spikes as 1."""
     netlist = convert_network(network, data, replace(RADIX, digits=6, calibrate="light"))
     x = torch.from_numpy(data.normalized(netlist.input.mean, netlist.input.std)).float()
-    pictures = CalibrationData(x, torch.from_numpy(data.payloads(netlist.input))[None])
+    pictures = CalibrationData(x, torch.from_numpy(data.payloads(netlist.input))[:, None])
     found = measure_agreement(network, netlist, pictures)
     assert min([*found.layers.values(), *found.outputs.values()]) > 0.95
 

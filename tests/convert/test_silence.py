@@ -60,7 +60,7 @@ def case():
 
 
 def _calibration(netlist, data):
-    return CalibrationData(torch.from_numpy(data.values), torch.from_numpy(data.payloads(netlist.input))[None])
+    return CalibrationData(torch.from_numpy(data.values), torch.from_numpy(data.payloads(netlist.input))[:, None])
 
 
 @pytest.mark.parametrize("samples", [1000, 80])

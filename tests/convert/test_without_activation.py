@@ -81,6 +81,6 @@ def test_it_agrees_with_the_ann(name, bits):
     x = (0.7 * smooth + 0.3 * rng.random((32, 3, 12, 12))).astype(np.float32)
     network, data = read_module(module, (3, 12, 12)), Dataset("pictures.npz", x)
     netlist = convert_network(network, data, Recipe(weight_bits=bits))
-    payload = torch.from_numpy(data.payloads(netlist.input))[None]
+    payload = torch.from_numpy(data.payloads(netlist.input))[:, None]
     found = measure_agreement(network, netlist, CalibrationData(torch.from_numpy(x), payload))
     assert min(found.outputs.values()) > 0.99

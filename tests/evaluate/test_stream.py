@@ -288,3 +288,13 @@ def test_what_keeps_no_state_is_refused(make_netlist):
     radix = radix_netlist("residual")
     with pytest.raises(InputError, match="keep_state: the netlist's bursts are digits"):
         evaluate(radix, data_for(radix), keep_state=True)
+
+
+def test_devices_that_are_not_there_are_one_clear_error(make_netlist):
+    netlist = make_netlist()
+    data = data_for(netlist)
+    for device, found in (("cuda:99", "torch finds"), ("mps", "expected cpu, cuda"), ("fast", "expected cpu, cuda")):
+        with pytest.raises(InputError, match=f"device: .*{found}"):
+            evaluate(netlist, data, device=device)
+    with pytest.raises(InputError, match="device: cuda found, but `backend` lava"):
+        evaluate(netlist, data, backend="lava", device="cuda")

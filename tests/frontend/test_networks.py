@@ -47,6 +47,21 @@ def option_a(c_in, c_out):
     return Function(lambda m, x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, grow, grow)))
 
 
+def up(x):
+    return F.interpolate(x, scale_factor=2.0)
+
+
+def pyramid():
+    """Lateral convolutions, their sums from above, a convolution behind each: no activation between."""
+    return Function(
+        lambda m, x: m.out(m.lateral(x) + up(m.above(m.body(x).relu()))),
+        body=nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        lateral=nn.Conv2d(3, 4, 1),
+        above=nn.Conv2d(4, 4, 1),
+        out=nn.Conv2d(4, 2, 3, padding=1),
+    )
+
+
 def in_place_block():
     def forward(m, x):
         y = m.conv(x)
@@ -467,6 +482,22 @@ NETWORKS = {
     ),
     "alpha": (lambda: Function(lambda m, x: torch.add(m.c(x), x, alpha=0.3).relu(), c=C(3, 3, 1)), IMAGE),
     "x_plus_x": (lambda: Function(lambda m, x: (lambda y: (y + y).relu())(m.c(x).relu()), c=C(3, 3, 1)), IMAGE),
+    # Sums between convolutions, of values with weights behind them and without, read once and twice.
+    "pyramid": (pyramid, IMAGE),
+    "pyramid_of_the_input": (
+        lambda: Function(lambda m, x: m.out(x + up(m.a(F.avg_pool2d(x, 2)))), a=C(3, 3, 1), out=C(3, 2, 3)),
+        IMAGE,
+    ),
+    "sum_read_twice": (
+        lambda: Function(
+            lambda m, x: (lambda y: m.out(m.a(y) + m.b(y) + m.b(y)))(up(m.c(x))),
+            c=C(3, 3, 3, padding=1),
+            a=C(3, 3, 3, padding=1),
+            b=C(3, 3, 3, padding=2, dilation=2),
+            out=C(3, 2, 3),
+        ),
+        IMAGE,
+    ),
     "shared_module": (lambda: Function(lambda m, x: m.c(m.c(x).relu()).relu(), c=C(3, 3, 3, padding=1)), IMAGE),
     "dead_branch": (
         lambda: Function(lambda m, x: (m.a(x).relu(), m.b(x).relu())[0], a=C(3, 4, 3), b=C(3, 4, 3)),

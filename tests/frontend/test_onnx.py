@@ -707,8 +707,10 @@ def test_a_damaged_file_is_refused_or_read(tmp_path_factory, data):
         assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
 
 
-def test_open_axes_need_an_input_shape(tmp_path):
-    proto = model([CONV, ("Relu", "c", "y", {})], shape=("n", 3, "h", "w"), w=W, b=B)
+@pytest.mark.parametrize("axes", [("n", "h", "w"), (-1, -1, -1), (0, "h", -1)])
+def test_open_axes_need_an_input_shape(axes, tmp_path):
+    batch, height, width = axes
+    proto = model([CONV, ("Relu", "c", "y", {})], shape=(batch, 3, height, width), w=W, b=B)
     with pytest.raises(InputError, match="leaves axes of its input 'x' open"):
         convert_model(proto, tmp_path)
     assert convert_model(proto, tmp_path, (3, 6, 9)).source.shape == (3, 6, 9)

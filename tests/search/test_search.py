@@ -65,7 +65,7 @@ def base(network, data):
     firing = fire_with(
         network, collect_histograms(network, ann), {u.name: 2 for u in network.activations}, Thresholds(3)
     )
-    payload = torch.from_numpy(part.payloads(source))[None]
+    payload = torch.from_numpy(part.payloads(source))[:, None]
     return BaseNetwork(network, SpikingNetwork(network, source, firing, 3), CalibrationData(ann, payload), Precision())
 
 
@@ -119,7 +119,7 @@ def one_layer_varied(base, name, firing):
     """Return the base with one layer firing differently, its bias shifted by its mean error: written out, eq. 14."""
     varied = replace(base.spiking, firing={**base.spiking.firing, name: firing})
     netlist = quantize(varied, base.precision)
-    bursts = golden.simulate(netlist, base.data.payload[0].numpy()).spikes[name]
+    bursts = golden.simulate(netlist, base.data.emitted(slice(None))).spikes[name]
     population = netlist[name]
     emitted = bursts.mean(axis=(0, 1, 3, 4)) * population.threshold * population.scale
     wanted = activations(base.network, base.data.x)[name].double().mean(dim=(0, 2, 3)).numpy()
@@ -138,7 +138,7 @@ def test_a_workbench_measures_what_the_whole_network_does(base, name, change):
     netlist = quantize(whole, base.precision)
     # The ANN runs in chunks of another size there, so its last bits may differ.
     assert measured.divergence == pytest.approx(judged.divergence, rel=1e-6)
-    bursts = golden.simulate(netlist, base.data.payload[0].numpy()).spikes[name].sum(axis=(0, 1))
+    bursts = golden.simulate(netlist, base.data.emitted(slice(None))).spikes[name].sum(axis=(0, 1))
     synapses = fan_outs(netlist.connections, {p.name: p.shape for p in netlist.populations})[name]
     assert measured.operations == (bursts * synapses).sum() / len(base.data)
 

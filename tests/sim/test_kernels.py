@@ -12,9 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import currents, events, golden, scan, simulate
+from sim import compile_netlist, currents, events, golden, scan, simulate
+from sim.activity import Counter, sums_on_device
+from sim.columns import ColumnProduct, compile_plain
 from sim.currents import ByteConv, ByteMatrix, FloatCurrent, compile_current
-from sim.processor import has_byte_kernels
+from sim.processor import has_byte_kernels, has_integer_products
 from sim.threads import for_each
 from toolchain.netlist import (
     AdaFire,
@@ -38,14 +40,18 @@ def _source(shape, signed=False, bits=8):
     return Input("input", shape, bits, signed, 1.0, np.zeros(shape[0]), np.ones(shape[0]))
 
 
-def _check(operators, source, plain=False):
+def _check(operators, source, plain=False, device=None):
     """Run random and extreme payloads through the compiled connection; return its kernel."""
     rng = np.random.default_rng(0)
     low, high = source.payload_range
     random = rng.integers(low, high + 1, (3, *source.shape))
     payload = np.concatenate([random, np.full_like(random[:1], high), np.full_like(random[:1], low)])
-    current = compile_current(Connection("input", "x", operators), source, plain=plain)
-    got = current(torch.from_numpy(payload.astype(source.payload_dtype)))
+    connection, given = Connection("input", "x", operators), torch.from_numpy(payload.astype(source.payload_dtype))
+    if device is None:
+        current = compile_current(connection, source, plain=plain)
+    else:
+        current, given = compile_plain(connection, source, torch.device(device)), given.to(device)
+    got = current(given).cpu()
     expected = apply_chain(operators, payload, source.shape)
     np.testing.assert_array_equal(got.numpy(), expected)
     assert np.abs(expected).max() <= current.bound
@@ -98,6 +104,52 @@ def test_chains_equal_the_definition(case, bits):
     if has_byte_kernels():
         assert isinstance(current, kind)
     assert isinstance(_check(operators, _source(shape, bits=bits), plain=True), FloatCurrent)
+
+
+#: Where plain torch runs: on a CPU the same kernels as on CUDA.
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("case", CHAINS)
+def test_columns_equal_the_definition(case, signed, device):
+    operators, shape, kind = CHAINS[case]
+    current = _check(operators, _source(shape, signed=signed, bits=8 if signed else 7), device=device)
+    grouped = any(isinstance(o, Conv) and o.groups > 1 for o in operators)
+    if has_integer_products(device):
+        assert isinstance(current, FloatCurrent if grouped or kind is FloatCurrent else ColumnProduct)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_columns_of_volumes_pools_and_parts(device, monkeypatch):
+    volume = Conv(_weight(5, 3, 3, 2, 3), (1, 2, 1), ((1, 1), (0, 1), (1, 0)), (1, 1, 2))
+    _check((volume,), _source((3, 6, 5, 7), bits=7), device=device)
+    pool, conv = SumPool((2, 2), (2, 2), ((0, 1), (0, 0))), Conv(_weight(8, 4, 1, 1), (1, 1), ((0, 0),) * 2, (1, 1))
+    _check((pool, conv), _source((4, 7, 8), bits=4), device=device)  # 4 * 15 <= 127: bytes
+    _check((pool, conv), _source((4, 7, 8), bits=7), device=device)  # 4 * 127 > 127: floats
+    _check((conv,), _source((4, 7, 8), bits=8), device=device)  # 255 is no int8
+    monkeypatch.setattr("sim.columns.COLUMN_BYTES", 1)
+    _check((volume,), _source((3, 6, 5, 7), bits=7), device=device)
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8])
+def test_counts_on_a_device_are_those_of_the_loops(kind, held):
+    rng = np.random.default_rng(0)
+    info = torch.iinfo(kind)
+    values = torch.from_numpy(rng.integers(info.min, info.max + 1, (1 if held else 5, 3, 4, 2, 3))).to(kind)
+    values[0, 0, 0, 0, 0] = info.min
+    for steps in (5, np.array([5, 2, 1])):
+        counter = Counter()
+        counter.count("x", values, steps)
+        expected = counter.activity(3, 8, {})
+        payloads, events = np.moveaxis(sums_on_device(values, steps).numpy(), -1, 1)
+        np.testing.assert_array_equal(payloads, expected.payloads["x"])
+        np.testing.assert_array_equal(events, expected.events["x"])
 
 
 @needs_bytes
@@ -178,14 +230,18 @@ def test_processors_without_vnni_give_the_same(instructions, tmp_path, make_netl
             np.testing.assert_array_equal(got[name], values)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_gives_the_same(architecture, make_netlist, make_payloads):
+@pytest.mark.parametrize("device", DEVICES)
+def test_plain_torch_gives_the_same(architecture, device, make_netlist, make_payloads, monkeypatch):
+    monkeypatch.setattr("sim.compilation.has_loops", lambda population, device: False)
     netlist = make_netlist(architecture)
     payloads = make_payloads(netlist)
-    got, expected = simulate(netlist, payloads, device="cuda"), golden.simulate(netlist, payloads)
+    got, expected = simulate(netlist, payloads, device=device), golden.simulate(netlist, payloads)
     for name, values in expected.populations.items():
         np.testing.assert_array_equal(got.populations[name], values)
     assert got.saturations == expected.saturations
+    activity = compile_netlist(netlist, device=device).run(payloads, activity=True).activity
+    for name, values in expected.spikes.items():
+        np.testing.assert_array_equal(activity.payloads[name], np.abs(values.astype(np.int64)).sum((0, 1)))
 
 
 @settings(max_examples=300, deadline=None)

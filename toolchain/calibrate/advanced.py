@@ -14,9 +14,10 @@ from functools import partial
 
 import numpy as np
 
+from toolchain.calibrate.calibration_data import CalibrationData
 from toolchain.calibrate.light import calibrate_bias
 from toolchain.calibrate.retune import Goal, retune
-from toolchain.calibrate.walk import CalibrationData, CalibrationWalk, Step, calibrate_units, run_total, sample_mean
+from toolchain.calibrate.walk import CalibrationWalk, Step, calibrate_units
 from toolchain.calibrate.weights import fit_weights
 from toolchain.display import Progress, silent
 from toolchain.netlist import AdaFire, per_channel
@@ -90,8 +91,8 @@ def shift_potentials(walk: CalibrationWalk, name: str) -> SpikingNetwork:
         return walk.spiking
     unit, firing, timesteps = walk.quantized(name), walk.spiking.firing[name], walk.spiking.timesteps
     assert isinstance(unit.population, AdaFire)
-    emitted = sample_mean(run_total(walk.run(unit))) / timesteps
-    error = sample_mean(walk.wanted(name)) - emitted * unit.amplitude
+    emitted = walk.total_output(unit) / len(walk) / timesteps
+    error = walk.wanted_per_neuron(name) - emitted * unit.amplitude
     shift = np.clip(timesteps * error / unit.amplitude, -0.5, 0.5)
     shifted = replace(firing, initial=per_channel(firing.initial, unit.population.shape) + shift)
     return replace(walk.spiking, firing={**walk.spiking.firing, name: shifted})

@@ -13,11 +13,12 @@ from typing import Literal
 import numpy as np
 
 from toolchain.calibrate.advanced import AdvancedCalibration
+from toolchain.calibrate.calibration_data import CalibrationData
+from toolchain.calibrate.histograms import Histogram
 from toolchain.calibrate.influence import influences
 from toolchain.calibrate.light import calibrate_biases
 from toolchain.calibrate.retune import Goal
-from toolchain.calibrate.thresholds import Histogram, Thresholds, fire_with
-from toolchain.calibrate.walk import CalibrationData
+from toolchain.calibrate.thresholds import Thresholds, fire_with
 from toolchain.display import Progress, silent
 from toolchain.netlist import Input, fan_outs
 from toolchain.network import FloatNetwork, SpikingNetwork

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toolchain.calibrate.histograms import Histogram
 from toolchain.calibrate.thresholds import (
-    Histogram,
     Thresholds,
     active_or_greatest,
     initial_and_drift,

@@ -19,9 +19,10 @@ import torch
 
 from sim import alpha_schedule, compile_netlist, confidence
 from sim.early_exit import exit_timesteps
+from toolchain.calibrate.calibration_data import CalibrationData
 from toolchain.netlist import InputError, Netlist
 from toolchain.netlist.provenance import EarlyExitRecord, Exits
-from toolchain.network import FloatNetwork, reference_outputs
+from toolchain.network import FloatNetwork, SampleTensor, chunks, reference_outputs
 
 #: Uncertainty (1 - confidence) that may be left, relative to what the fit found harmless (docs/search.md).
 MARGIN = 0.001
@@ -82,7 +83,7 @@ class EarlyExitCalibration:
 
     base: float | None = None
 
-    def __call__(self, netlist: Netlist, network: FloatNetwork, x: torch.Tensor) -> Netlist:
+    def __call__(self, netlist: Netlist, network: FloatNetwork, data: CalibrationData) -> Netlist:
         """Return the netlist with alpha, and what calibration saw in its provenance.
 
         Parameters
@@ -91,8 +92,7 @@ class EarlyExitCalibration:
             With direct coding and one readout of shape (classes,).
         network : FloatNetwork
             The ANN.
-        x : Tensor (N, *source shape), float32
-            Normalised calibration data.
+        data : CalibrationData
 
         Raises
         ------
@@ -105,8 +105,12 @@ class EarlyExitCalibration:
         if netlist.input.coding != "direct":
             raise InputError("early_exit", "alpha is calibrated on pictures, not on frames", "leave `early_exit` out")
         scale, simulator = classifier.scale, compile_netlist(netlist)
-        splits = {"samples": x, "pairs": (x + x.roll(1, 0)) / 2}
-        readouts = {name: simulator.run(netlist.input.encode(s.double().numpy())).readout for name, s in splits.items()}
+        splits: dict[str, SampleTensor] = {"samples": data.x, "pairs": _Pairs(data.x)}
+        parts = chunks(len(data), network.widest)
+        readouts = {
+            name: np.concatenate([simulator.run(netlist.input.encode(s[p].double().numpy())).readout for p in parts], 1)
+            for name, s in splits.items()
+        }
         wanted = {name: reference_outputs(network, s)[0].argmax(1).numpy() for name, s in splits.items()}
         right = {name: (r * scale).argmax(2) == wanted[name] for name, r in readouts.items()}
         if self.base is None:
@@ -120,6 +124,18 @@ class EarlyExitCalibration:
             margin=MARGIN if self.base is None else None,
         )
         return replace(netlist, alpha=alpha, provenance=replace(netlist.provenance, early_exit=record))
+
+
+class _Pairs:
+    """The mean of every sample and the one before it; of the first and the last."""
+
+    def __init__(self, x: SampleTensor) -> None:
+        self._x, self.shape = x, x.shape
+
+    def __getitem__(self, part: slice) -> torch.Tensor:
+        start, stop, _ = part.indices(self.shape[0])
+        before = torch.cat([self._x[start - 1 : start] if start else self._x[-1:], self._x[start : stop - 1]])
+        return (self._x[start:stop] + before) / 2
 
 
 def _exits(readout: np.ndarray, right: np.ndarray, scale: np.ndarray, alpha: Sequence[float]) -> Exits:

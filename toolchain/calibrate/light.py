@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from toolchain.calibrate.walk import CalibrationData, CalibrationWalk, calibrate_units, channel_mean, replace_unit
+from toolchain.calibrate.calibration_data import CalibrationData
+from toolchain.calibrate.walk import CalibrationWalk, calibrate_units, replace_unit
 from toolchain.display import Progress, silent
 from toolchain.netlist import per_channel
 from toolchain.network import Activation, Output, SpikingNetwork
@@ -44,7 +45,7 @@ def calibrate_bias(walk: CalibrationWalk, name: str) -> SpikingNetwork:
     name : str
         An `Activation` or `Output`.
     """
-    error = channel_mean(walk.wanted(name)) - walk.mean_output(walk.quantized(name))
+    error = walk.wanted_mean(name) - walk.mean_output(walk.quantized(name))
     return shift_bias(walk.spiking, name, error.numpy())
 
 

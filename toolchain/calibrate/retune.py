@@ -159,15 +159,15 @@ class _Arriving:
         self.population = population
         self.timesteps = walk.spiking.timesteps
         self.digits = np.zeros(0, np.int64) if walk.spiking.radix is None else walk.spiking.radix.digit_sums
-        wanted, channels = walk.wanted(population.name), population.shape[0]
-        positions = prod(wanted.shape[2:])
+        channels, positions = population.shape[0], prod(population.shape[1:])
         most = max(1, _NUMBERS // (self.timesteps * channels * positions))
-        self.samples = min(max(SAMPLES, POSITIONS // positions), most, wanted.shape[0])
+        self.samples = min(max(SAMPLES, POSITIONS // positions), most, len(walk))
         size = -(-self.samples // _PARTS)
         self.parts = [slice(i, min(i + size, self.samples)) for i in range(0, self.samples, size)]
-        self.wanted = wanted[: self.samples].movedim(1, -1).reshape(self.samples, -1, channels).contiguous().numpy()
+        wanted = walk.wanted(population.name, slice(0, self.samples))
+        self.wanted = wanted.movedim(1, -1).reshape(self.samples, -1, channels).contiguous().numpy()
         # Where all sources are held, so is the current: it is computed and kept once, not T times.
-        held = all(walk.spikes(c.source).shape[0] == 1 for c in unit.connections)
+        held = all(walk.is_held(c.source) for c in unit.connections)
         steps = 1 if held else self.timesteps
         total = torch.zeros(self.samples, steps, self.wanted.shape[1], channels)
         for connection in unit.connections:
@@ -175,7 +175,7 @@ class _Arriving:
             assert isinstance(source, Input | AdaFire | MaxPool)
             compiled = compile_current(connection, source)
             for part in self.parts:
-                payload = walk.spikes(connection.source)[:, part]
+                payload = walk.spikes(connection.source, part)
                 value = compiled(payload.flatten(0, 1)).float().movedim(1, -1)
                 value = value.reshape(payload.shape[0], payload.shape[1], -1, channels)
                 total[part] += value.transpose(0, 1)

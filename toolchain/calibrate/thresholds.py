@@ -19,16 +19,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sim.threads import one_thread
+from toolchain.calibrate.histograms import BINS, Histogram
 from toolchain.calibrate.records import record_error
-from toolchain.display import Progress, silent
-from toolchain.netlist import InputError, Radix
-from toolchain.network import Firing, FloatNetwork, iterate, shared_amplitudes
+from toolchain.netlist import Radix
+from toolchain.network import Firing, FloatNetwork, shared_amplitudes
 
-#: Bins per channel. The histogram's error in an activation is at most half a bin, max / 4096.
-BINS = 2048
 #: Candidate thresholds relative to max / phi, the least that still reaches the largest activation. Greater ones, in
 #: steps of 19 %, leave room for records, whatever part of its layer's range a channel used; levels get coarser.
 GRID = np.concatenate([np.linspace(0.01, 1.0, 100), np.geomspace(1.0, 4096.0, 49)[1:]])
@@ -44,43 +41,6 @@ def initial_and_drift(init: Init, timesteps: int) -> tuple[float, float]:
     parts (the paper's released code). Semantics, section 2.
     """
     return {"half": (0.5, 0.0), "zero": (0.0, 0.0), "spread": (0.0, 0.5 / timesteps)}[init]
-
-
-@dataclass(frozen=True, eq=False)
-class Histogram:
-    """Activations of one unit, per channel.
-
-    Parameters
-    ----------
-    counts : ndarray (C, BINS), float64
-    top : ndarray (C,), float64
-        Largest activation of the channel; bin i covers ``[i, i + 1) * top / BINS``.
-    """
-
-    counts: np.ndarray
-    top: np.ndarray
-
-    @property
-    def values(self) -> np.ndarray:
-        """Centre of every bin, (C, BINS)."""
-        centres: np.ndarray = (np.arange(BINS) + 0.5) / BINS * self.top[:, None]
-        return centres
-
-
-def histogram(value: Tensor, top: Tensor | None = None) -> Histogram:
-    """Count the activations (N, C, ...) of a unit; exact zeros are left out, they cost nothing.
-
-    Every threshold maps an activation of zero to no spike without error, so zeros do not influence
-    the search.
-    """
-    flat = value.transpose(0, 1).flatten(1)
-    # A channel that is never active has a top of 0; the least positive number keeps the quotient finite.
-    top = flat.amax(1) if top is None else top
-    index = (flat / top.clamp(min=torch.finfo(flat.dtype).tiny)[:, None] * BINS).long().clamp_(0, BINS - 1)
-    # One count for all channels: each has its own range of bins.
-    index += torch.arange(flat.shape[0])[:, None] * BINS
-    counts = torch.bincount(index[flat > 0], minlength=flat.shape[0] * BINS)
-    return Histogram(counts.reshape(flat.shape[0], BINS).double().numpy(), top.double().numpy())
 
 
 def clip_floor(x: np.ndarray, threshold: np.ndarray, phi: int, timesteps: int, offset: float) -> np.ndarray:
@@ -298,39 +258,6 @@ def active_or_greatest(threshold: np.ndarray) -> np.ndarray:
     active = threshold > 0
     fallback = threshold[active].max() if active.any() else 1.0
     return np.where(active, threshold, fallback)
-
-
-@one_thread()
-def collect_histograms(network: FloatNetwork, x: Tensor, *, progress: Progress = silent) -> dict[str, Histogram]:
-    """Run the ANN once and count the activations of every unit that will fire.
-
-    Parameters
-    ----------
-    network : FloatNetwork
-    x : Tensor (N, *source shape), float32
-        Normalised calibration data.
-    progress : Progress
-
-    Returns
-    -------
-    dict of str to Histogram
-        Per activation.
-
-    Raises
-    ------
-    InputError
-        When an activation is NaN or infinite.
-    """
-    found: dict[str, Histogram] = {}
-    wanted = {u.name for u in network.activations}
-    with progress("activations of the ANN", len(network.units)) as advance:
-        for name, value in iterate(network, x):
-            if not bool(torch.isfinite(value).all()):
-                raise InputError(name, "the network's activations are NaN or infinite", "check the weights")
-            if name in wanted:
-                found[name] = histogram(value)
-            advance()
-    return found
 
 
 def fire_with(

@@ -8,88 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sim import compile_layer
-from sim.threads import for_each
+from sim import Layer, compile_layer
+from toolchain.calibrate.calibration_data import CalibrationData, add_up
+from toolchain.calibrate.totals import sum_over_samples, sum_over_steps
 from toolchain.display import Progress, silent
-from toolchain.netlist import AdaFire, InputError, Population, Readout, last_reads, per_channel
+from toolchain.netlist import AdaFire, Population, Readout, Shape, last_reads
 from toolchain.network import (
     Activation,
     FloatNetwork,
     MaxUnit,
     Output,
-    Source,
+    SampleTensor,
     SpikingNetwork,
     Unit,
-    current,
-    value_of,
+    arriving,
+    chunks,
+    each_chunk,
+    emit,
 )
 from toolchain.quantize import Precision, QuantizedUnit, quantize_source, quantize_unit
 
-#: Samples that one call of a layer takes; bounds the memory of its currents. Always the same, for float sums depend on
-#: how they are cut, and never on how many threads there are.
-CHUNK = 32
 
-
-@dataclass(frozen=True, eq=False)
-class CalibrationData:
-    """Unlabelled data to calibrate on.
-
-    Parameters
-    ----------
-    x : Tensor (N, *source shape), float32
-        Normalised: what the ANN sees. The mean over frames for frames coding.
-    payload : Tensor (1 or T, N, *source shape), int8 or uint8
-        What the SNN sees; a first axis of 1 is held.
-    """
-
-    x: Tensor
-    payload: Tensor
-
-    def __post_init__(self) -> None:
-        if self.x.shape != self.payload.shape[1:]:
-            raise InputError("calibration data", f"{tuple(self.x.shape)} data for {tuple(self.payload.shape)} payloads")
-        if self.x.shape[0] < 1:
-            raise InputError("calibration data", "no samples found, expected at least one")
-
-    def __len__(self) -> int:
-        return int(self.x.shape[0])
-
-    def part(self, start: int, stop: int) -> CalibrationData:
-        """Return the samples from `start` up to `stop`."""
-        return CalibrationData(self.x[start:stop], self.payload[:, start:stop])
-
-
-def parts(samples: int) -> list[slice]:
-    """Return the chunks that samples are worked off in."""
-    return [slice(start, min(start + CHUNK, samples)) for start in range(0, samples, CHUNK)]
-
-
-def run_total(spikes: Tensor) -> Tensor:
-    """Sum payloads (T, N, ...) over a run: (N, ...) float32, whose 24 bits hold any such sum."""
-    # Addition by addition: torch's own sum over the first axis is ten times as slow.
-    total = torch.zeros(spikes.shape[1:])
-    for payload in spikes:
-        total += payload
-    return total
-
-
-def channel_mean(values: Tensor) -> Tensor:
-    """Mean over all axes but the channels: (N, C, ...) -> (C,), float64."""
-    rows = values.reshape(*values.shape[:2], -1)
-    sums = for_each(lambda part: rows[part].sum(2, dtype=torch.float64).sum(0), parts(len(rows)))
-    return torch.stack(sums).sum(0) / (rows.shape[0] * rows.shape[2])
-
-
-def sample_mean(values: Tensor) -> np.ndarray:
-    """Mean over samples: (N, ...) -> (...), float64."""
-    sums = for_each(lambda part: values[part].sum(0, dtype=torch.float64), parts(len(values)))
-    return np.asarray(torch.stack(sums).sum(0).numpy() / len(values))
+def channel_sum(values: Tensor) -> Tensor:
+    """Sum over all axes but the channels: (N, C, ...) -> (C,), float64."""
+    return (
+        values.flatten(2).sum(2, dtype=torch.float64).sum(0) if values.ndim > 2 else values.sum(0, dtype=torch.float64)
+    )
 
 
 class CalibrationWalk:
@@ -109,24 +60,26 @@ class CalibrationWalk:
     def __init__(self, spiking: SpikingNetwork, data: CalibrationData, precision: Precision) -> None:
         self.spiking = spiking
         self._ann = spiking.network
-        self._samples = len(data)
+        self._data = data
         self._precision = precision
         source = quantize_source(spiking)
         name = source.population.name
         self._populations: dict[str, Population] = {name: source.population}
         self._amplitudes = {name: source.amplitude}
-        self._spikes: dict[str, Tensor] = {name: data.payload}
-        self._values: dict[str, Tensor] = {name: data.x}
+        #: What is emitted, (N, T or 1, *shape).
+        self._spikes: dict[str, SampleTensor] = {name: data.payload}
+        #: Of the ANN, what arrives at the functions of units, and maxima: (N, *shape).
+        self._arrived: dict[str, SampleTensor] = {name: data.x}
 
     def __len__(self) -> int:
-        return self._samples
+        return len(self._data)
 
     def fork(self, spiking: SpikingNetwork) -> CalibrationWalk:
         """Return a walk that goes on from here with another network, and leaves this one as it is."""
         other = copy(self)
         other.spiking = spiking
         other._populations, other._amplitudes = dict(self._populations), dict(self._amplitudes)
-        other._spikes, other._values = dict(self._spikes), dict(self._values)
+        other._spikes, other._arrived = dict(self._spikes), dict(self._arrived)
         return other
 
     def units(self) -> Iterator[str]:
@@ -137,35 +90,62 @@ class CalibrationWalk:
         """
         done = last_reads((unit.name for unit in self._ann.units), self._ann.connections)
         for unit in self._ann.units[1:]:
-            self._values[unit.name] = self._value(unit)
+            assert isinstance(unit, Activation | MaxUnit | Output)
+            self._arrived[unit.name] = self._store_arriving(unit)
             yield unit.name
             if unit.name not in done[unit.name]:
                 self.keep(unit.name)
             for name in done[unit.name]:
-                self._values.pop(name)
+                self._arrived.pop(name)
                 self._spikes.pop(name, None)
 
-    def wanted(self, name: str) -> Tensor:
-        """Return the ANN's activation of the unit where `units` stands, or of one that it reads, (N, *shape)."""
-        return self._values[name]
+    def shapes(self, name: str) -> list[Shape]:
+        """Return the shapes of a unit and of all that it reads."""
+        return [self._ann[n].shape for n in (name, *(c.source for c in self._ann.inputs(name)))]
 
-    def _value(self, unit: Unit) -> Tensor:
-        """Return what a unit is in the ANN, (N, *shape)."""
-        read = {c.source: self._values[c.source] for c in self._ann.inputs(unit.name)} or self._values
+    def parts(self, name: str, times: int = 1) -> list[slice]:
+        """Return the chunks in which samples of a unit are worked off, of so many times its numbers."""
+        return chunks(len(self), times * max(map(prod, self.shapes(name))))
+
+    def wanted(self, name: str, part: slice) -> Tensor:
+        """Return the ANN's activation of the unit where `units` stands, or of one that it reads, (n, *shape)."""
+        return self._value(self._ann[name], part)
+
+    def arriving(self, name: str, part: slice) -> Tensor:
+        """Return what arrives at the function of the ANN's unit where `units` stands, (n, *shape)."""
+        return self._arrived[name][part]
+
+    def _value(self, unit: Unit, part: slice) -> Tensor:
+        arrived = self._arrived[unit.name][part]
+        return emit(unit, arrived) if isinstance(unit, Activation) else arrived
+
+    def _store_arriving(self, unit: Activation | MaxUnit | Output) -> SampleTensor:
+        stored = self._data.storage.allocate((len(self), *unit.shape), torch.float32)
+        sources = {c.source for c in self._ann.inputs(unit.name)} or {self._ann.source.name}
+
+        def work(part: slice) -> None:
+            arrived = arriving(self._ann, unit, {name: self._value(self._ann[name], part) for name in sources})
+            stored[part] = emit(unit, arrived) if isinstance(unit, MaxUnit) else arrived
+
+        list(each_chunk(work, self.parts(unit.name)))
+        return stored
+
+    def wanted_mean(self, name: str) -> Tensor:
+        """Return the mean of the ANN's activation over samples and positions, (C,) float64."""
 
         def work(part: slice) -> Tensor:
-            return value_of(self._ann, unit, {name: value[part] for name, value in read.items()})
+            return channel_sum(self.wanted(name, part))
 
-        return torch.cat(for_each(work, parts(self._samples)))
+        sums = list(each_chunk(work, self.parts(name)))
+        return torch.stack(sums).sum(0) / (len(self) * prod(self._ann[name].shape[1:]))
 
-    def current(self, name: str, part: slice) -> Tensor:
-        """Return the ANN's current into a unit, bias included, of some samples: before the activation function."""
-        unit = self._ann[name]
-        read = {c.source: self._values[c.source][part] for c in self._ann.inputs(name)}
-        total = current(self._ann, unit, read)
-        if isinstance(unit, MaxUnit | Source):
-            return total
-        return total + torch.from_numpy(per_channel(unit.bias, unit.shape)).to(total)
+    def wanted_per_neuron(self, name: str) -> np.ndarray:
+        """Return the mean of the ANN's activation over samples, (*shape) float64."""
+
+        def work(part: slice) -> np.ndarray:
+            return self.wanted(name, part).sum(0, dtype=torch.float64).numpy()
+
+        return add_up(work, self.parts(name)) / len(self)
 
     def quantized(self, name: str) -> QuantizedUnit:
         """Quantise a unit as the network stands."""
@@ -174,53 +154,74 @@ class CalibrationWalk:
     def keep(self, name: str) -> None:
         """Quantise a unit as the network stands and run it: later units read what it emits."""
         unit = self.quantized(name)
-        self._populations[name], self._amplitudes[name] = unit.population, unit.amplitude
-        self._spikes[name] = self.run(unit)
+        population = unit.population
+        steps = 1 if isinstance(population, Readout) else self.spiking.timesteps
+        dtype = torch.int64 if isinstance(population, Readout) else torch.uint8
+        stored = self._data.storage.allocate((len(self), steps, *population.shape), dtype, channels=2)
+
+        layer = self._compiled(unit)
+
+        def work(part: slice) -> None:
+            stored[part] = self._run(layer, part)
+
+        list(each_chunk(work, self._runs(name)))
+        self._populations[name], self._amplitudes[name], self._spikes[name] = population, unit.amplitude, stored
 
     def population(self, name: str) -> Population:
         """Return a unit that the walk has passed, in integers."""
         return self._populations[name]
 
-    def spikes(self, name: str) -> Tensor:
-        """Return what a unit that the walk has passed emits, (T or 1, N, *shape)."""
-        return self._spikes[name]
+    def is_held(self, name: str) -> bool:
+        """Return whether such a unit says the same at every timestep."""
+        return self._spikes[name].shape[1] == 1
+
+    def spikes(self, name: str, part: slice) -> Tensor:
+        """Return what such a unit emits, (T or 1, n, *shape); of a readout its last sum."""
+        return self._spikes[name][part].transpose(0, 1)
 
     def average(self, name: str, part: slice) -> Tensor:
         """Return what such a unit stands for on average over a run, for some samples, in real numbers, float32."""
-        spikes = self._spikes[name][:, part]
+        spikes = self._spikes[name][part]
         amplitude = torch.from_numpy(np.ascontiguousarray(self._amplitudes[name], dtype=np.float32))
-        return run_total(spikes) / spikes.shape[0] * amplitude
+        return sum_over_steps(spikes).contiguous() / spikes.shape[1] * amplitude
 
-    def run(self, unit: QuantizedUnit) -> Tensor:
-        """Run one quantised unit on the spikes of its sources.
+    def emitted(self, name: str) -> np.ndarray:
+        """Return what neurons of a unit that the walk has passed emit in all samples and timesteps, (*shape) int64."""
+        spikes = self._spikes[name]
+        return add_up(lambda part: sum_over_samples(spikes[part]), self._runs(name))
 
-        Returns
-        -------
-        Tensor (T, N, *shape), integer
-            What it emits. Of a readout the last sum alone, (1, N, *shape): that one decides.
+    def total_output(self, unit: QuantizedUnit) -> np.ndarray:
+        """Run one quantised unit; return what its neurons emit in all samples and timesteps, (*shape) int64.
+
+        Of a readout that is the sum of the last sums.
         """
-        layer = compile_layer(
-            unit.population, unit.connections, self._populations, self._precision.membrane_limit, self.spiking.timesteps
-        )
-        emitted: Tensor | None = None
-        for part in parts(self._samples):
-            output = layer.run({name: self._spikes[name][:, part] for name in layer.sources}).output
-            if isinstance(unit.population, Readout):
-                output = output[-1:]
-            if emitted is None:
-                emitted = output.new_empty((output.shape[0], self._samples, *output.shape[2:]))
-            emitted[:, part] = output
-        assert emitted is not None
-        return emitted
+        layer = self._compiled(unit)
+        return add_up(lambda part: sum_over_samples(self._run(layer, part)), self._runs(unit.population.name))
 
     def mean_output(self, unit: QuantizedUnit) -> Tensor:
         """Average real output per channel over time, samples and space, (C,) float64."""
-        output, population = self.run(unit), unit.population
-        if isinstance(population, Readout):
-            return channel_mean(output[-1]) / self.spiking.timesteps * torch.from_numpy(population.scale)
-        assert isinstance(population, AdaFire)
-        amplitude = torch.from_numpy(population.threshold * population.scale)
-        return channel_mean(run_total(output)) / self.spiking.timesteps * amplitude
+        population = unit.population
+        assert isinstance(population, AdaFire | Readout)
+        amplitude = population.scale * (population.threshold if isinstance(population, AdaFire) else 1)
+        emitted = torch.from_numpy(self.total_output(unit).reshape(population.shape[0], -1).sum(1)).double()
+        mean = emitted / (len(self) * prod(population.shape[1:]))
+        return mean / self.spiking.timesteps * torch.from_numpy(amplitude)
+
+    def _compiled(self, unit: QuantizedUnit) -> Layer:
+        return compile_layer(
+            unit.population, unit.connections, self._populations, self._precision.membrane_limit, self.spiking.timesteps
+        )
+
+    def _runs(self, name: str) -> list[slice]:
+        """Return the chunks of a run, smaller where it is long: how whole numbers are cut decides nothing."""
+        return self.parts(name, -(-self.spiking.timesteps // 8))
+
+    def _run(self, layer: Layer, part: slice) -> Tensor:
+        """Return what a layer emits for some samples, (n, T, *shape); of a readout the last sum, which decides."""
+        output = layer.run({name: self.spikes(name, part) for name in layer.sources}).output
+        if isinstance(layer.population, Readout):
+            output = output[-1:]
+        return output.transpose(0, 1)
 
 
 #: What calibration does with a unit where a walk stands: it returns the walk's network with that unit changed.

@@ -109,7 +109,8 @@ class _Collecting:
             min(positions, -(-_ROWS_PER_WEIGHT * weights // self._samples)),
             min(positions, -(-_JUDGING_ROWS // judging)),
         )
-        self._chunk = min(max(_NUMBERS // (max(self._taken) * weights * groups), 1), _SAMPLES)
+        numbers = max(max(self._taken) * weights * groups, *(prod(s) for s in walk.shapes(unit.name)))
+        self._chunk = min(max(_NUMBERS // numbers, 1), _SAMPLES)
         fitted = self._taken[0] * (self._samples - judging)
         self._equations = equations(groups, weights, operator.weight.shape[0] // groups, fitted)
 
@@ -127,7 +128,7 @@ class _Collecting:
         """Return what the equations add of one chunk of samples, and its rows that judge."""
         part = slice(start, min(start + self._chunk, self._samples))
         before = {c.source: self._walk.average(c.source, part) for c in self._inputs}
-        wanted = self._walk.current(self._unit.name, part)
+        wanted = self._walk.arriving(self._unit.name, part)
         got = sum(
             (apply_chain(c.operators, before[c.source]) for c in self._inputs),
             start=torch.from_numpy(per_channel(self._unit.bias, self._unit.shape)).float(),

@@ -28,6 +28,7 @@ def simulate(
         str | None,
         typer.Option(help="Where batches run: local:N processes or dask://HOST:PORT.  [default: this process]"),
     ] = None,
+    device: Annotated[str, typer.Option(help="What the reference simulator runs on: cpu, cuda or cuda:N.")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Run a netlist on data: accuracy by timestep, spikes per sample, seconds.
@@ -51,6 +52,7 @@ def simulate(
         keep_state=keep_state,
         trace=trace,
         executor=executor,
+        device=device,
         progress=progress,
     )
     show(result, result.to_json() if as_json else None)

@@ -165,10 +165,10 @@ def measure_agreement(
     simulator = compile_netlist(netlist.numbers)
     with progress("agreement with the ANN", -(-samples // batch)) as advance:
         for start in range(0, samples, batch):
-            part = data.part(start, min(start + batch, samples))
-            averages = _averages(simulator, part)
+            part = slice(start, min(start + batch, samples))
+            averages = _averages(simulator, data.emitted(part))
             with one_thread():
-                for name, value in iterate(network, part.x):
+                for name, value in iterate(network, data.x[part]):
                     if name in found:
                         found[name].add(value.double().numpy(), averages[name])
                         if netlist.classifier is not None and name == netlist.classifier.name:
@@ -211,12 +211,11 @@ def check_agreement(agreement: Agreement, *, accept: bool) -> Iterator[str]:
     yield f"collapse accepted: {said}"
 
 
-def _averages(simulator: Simulator, data: CalibrationData) -> dict[str, np.ndarray]:
+def _averages(simulator: Simulator, payloads: np.ndarray) -> dict[str, np.ndarray]:
     """Return what every population stands for on average over a run, (N, *shape) float64 in the ANN's units."""
     netlist = simulator.netlist
-    held = netlist.input.coding == "direct"
     names = [p.name for p in netlist.spiking if isinstance(p, AdaFire)]
-    done = simulator.run((data.payload[0] if held else data.payload).numpy(), record=names)
+    done = simulator.run(payloads, record=names)
     averages = {}
     for name in names:
         population = netlist[name]

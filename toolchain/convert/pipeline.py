@@ -108,8 +108,7 @@ def convert_network(
         *(advice(done, levels, recipe.payload_limit) if recipe.radix is None else ()),
         *check_agreement(done.agreement, accept=recipe.accept_collapse),
     ]
-    payloads = (samples.calibration.payload if data.is_frames else samples.calibration.payload[0]).numpy()
-    curves, gates, accuracies = measure_curves(made, netlist, x, payloads), made.gates, None
+    curves, gates, accuracies = measure_curves(made, netlist, x, samples.calibration.emitted), made.gates, None
     if evaluate is not None:
         accuracies = measure_stages(network, done.spiking, netlist, evaluate, progress=progress)
         curves, gates = measure_substituted(made, curves, netlist, evaluate)
@@ -128,7 +127,7 @@ def convert_network(
         notes=tuple(notes),
     )
     netlist = replace(netlist, provenance=provenance)
-    return EarlyExitCalibration(recipe.alpha_base)(netlist, network, samples.judged.x) if recipe.early_exit else netlist
+    return EarlyExitCalibration(recipe.alpha_base)(netlist, network, samples.judged) if recipe.early_exit else netlist
 
 
 @dataclass(frozen=True, eq=False)

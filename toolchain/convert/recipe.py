@@ -86,6 +86,9 @@ class Recipe:
     accept_collapse : bool
         Whether a netlist that does not compute what the ANN does (`toolchain.convert.agreement`) is taken as it is,
         with a note, and not refused.
+    memory : float
+        Gibibytes of activations that are kept in memory; what goes beyond them is kept in temporary files
+        (`toolchain.calibrate.storage`). It changes nothing about the result.
     executor : str
         Where strategy "layers" measures, as `toolchain.workers.run_tasks` takes it.
     cache : Path, optional
@@ -164,6 +167,10 @@ class Recipe:
     )
     accept_collapse: bool = field(
         default=False, metadata=_about("Take a netlist that does not compute what the ANN does as it is, with a note.")
+    )
+    memory: float = field(
+        default=2.0,
+        metadata=_about("GiB of activations kept in memory; beyond, they go to temporary files (TMPDIR).", 0),
     )
     executor: str = field(
         default="local", metadata=_about("Where `strategy` layers measures: local, local:N or dask://HOST:PORT.")
@@ -271,8 +278,8 @@ class Recipe:
     def settings(self) -> dict[str, Scalar]:
         """Return what decided the netlist as JSON values, for its provenance.
 
-        The normalisation is left out, the netlist's input has it; where measurements ran, and what was accepted, decide
-        nothing.
+        The normalisation is left out, the netlist's input has it; where measurements ran, how much was kept in memory,
+        and what was accepted, decide nothing.
         """
         return {
             **({} if self.radix is None else {"spike_code": self.spike_code, "digits": self.digits}),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
 
-from toolchain.calibrate import CalibrationData
+from toolchain.calibrate import CalibrationData, Storage
 from toolchain.convert.agreement import TELLING_SAMPLES
 from toolchain.convert.recipe import Recipe
-from toolchain.data import Dataset, choose_input, parse_normalization
+from toolchain.data import Dataset, Normalization, choose_input, parse_normalization
 from toolchain.netlist import Input, InputError
-from toolchain.network import FloatNetwork
+from toolchain.network import FloatNetwork, chunks
 
 #: Samples that a search needs besides those it calibrates on, to measure what it promises.
 LEAST_HELD_OUT = 64
@@ -64,14 +65,29 @@ def draw_samples(network: FloatNetwork, data: Dataset, recipe: Recipe) -> Sample
     _check_fits(network, data, recipe)
     normalization = parse_normalization(recipe.normalize, data.shape[0])
     calibration, held_out = _split(data, recipe)
-    x = calibration.normalized(normalization.mean, normalization.std)
-    _check_finite(data, x)
-    source = choose_input(network.source.name, calibration, x, normalization)
-    prepared = _prepare(calibration, source, recipe)
-    judged = _prepare(held_out, source, recipe) if held_out is not None else prepared
+    storage = Storage(recipe.memory)
+    source = choose_input(network.source.name, calibration, _ends(calibration, normalization), normalization)
+    prepared = _prepare(calibration, source, recipe, storage)
+    judged = _prepare(held_out, source, recipe, storage) if held_out is not None else prepared
     others = held_out if held_out is not None else _unseen(data, recipe)
-    unseen = _prepare(others, source, recipe) if others is not None else prepared
+    unseen = judged if others is None or others is held_out else _prepare(others, source, recipe, storage)
     return SampleSets(source, calibration.sha256, prepared, judged, unseen)
+
+
+def _chunks(data: Dataset) -> list[slice]:
+    return chunks(len(data), prod(data.values.shape[1:]))
+
+
+def _ends(data: Dataset, normalization: Normalization) -> np.ndarray:
+    """Return the least and the greatest number of normalised data; pictures have a range of their own."""
+    if data.is_pictures:
+        return np.zeros(2)
+    least = np.full(2, np.inf)
+    for part in _chunks(data):
+        x = data.normalized(normalization.mean, normalization.std, part.start, part.stop)
+        _check_finite(data, x)
+        least = np.minimum(least, [x.min(), -x.max()])
+    return least * (1, -1)
 
 
 def choose_samples(data: Dataset, samples: int, seed: int) -> Dataset:
@@ -128,11 +144,20 @@ def _unseen(data: Dataset, recipe: Recipe) -> Dataset | None:
     return choose_samples(data.select(left), UNSEEN, recipe.seed)
 
 
-def _prepare(data: Dataset, source: Input, recipe: Recipe) -> CalibrationData:
-    """Return what ANN and SNN see of samples; of frames, the ANN sees their mean."""
-    x = data.normalized(source.mean, source.std)
-    _check_finite(data, x)
-    payload = torch.from_numpy(data.payloads(source))
-    if data.is_frames:
-        return CalibrationData(torch.from_numpy(x[:, : recipe.steps].mean(axis=1)).float(), payload[: recipe.steps])
-    return CalibrationData(torch.from_numpy(x).float(), payload[None])
+def _prepare(data: Dataset, source: Input, recipe: Recipe, storage: Storage) -> CalibrationData:
+    """Return what ANN and SNN see of samples, read once; of frames, the ANN sees their mean."""
+    steps = recipe.steps if data.is_frames else 1
+    x = storage.allocate((len(data), *data.shape), torch.float32)
+    payload = storage.allocate(
+        (len(data), steps, *data.shape), torch.int8 if source.signed else torch.uint8, channels=2
+    )
+    for part in _chunks(data):
+        values = data.normalized(source.mean, source.std, part.start, part.stop)
+        _check_finite(data, values)
+        encoded = torch.from_numpy(data.encode(source, values))
+        if data.is_frames:
+            x[part] = torch.from_numpy(values[:, :steps].mean(axis=1)).float()
+            payload[part] = encoded[:steps].transpose(0, 1)
+        else:
+            x[part], payload[part] = torch.from_numpy(values).float(), encoded[:, None]
+    return CalibrationData(x, payload, storage)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 
+import numpy as np
 import torch
 
 from sim.threads import one_thread
@@ -11,11 +14,8 @@ from toolchain.data import Dataset, check_data
 from toolchain.display import Progress, silent
 from toolchain.evaluate import classes, decide, evaluate, interval
 from toolchain.netlist import Accuracies, CurveRecord, FrozenGates, Input, InputError, Netlist
-from toolchain.network import FloatNetwork, SpikingNetwork, outputs, reference_outputs, simulate_float
+from toolchain.network import FloatNetwork, SpikingNetwork, chunks, outputs, simulate_float
 from toolchain.pieces import Substituted, beyond
-
-#: Samples in memory at a time.
-BATCH = 32
 
 
 def check_labelled(network: FloatNetwork, data: Dataset, source: Input, timesteps: int) -> None:
@@ -97,16 +97,17 @@ def measure_stages(
     Accuracies
         Float sums run on one thread, in float32: the same shares however many cores there are.
     """
-    source, classifier = netlist.input, netlist.classifier
+    classifier = netlist.classifier
     assert data.labels is not None
     assert classifier is not None
     ann = spikes = 0
-    with one_thread(), progress("float SNN", -(-len(data) // BATCH)) as advance:
-        for start in range(0, len(data), BATCH):
-            labels = data.labels[start : start + BATCH]
-            x = torch.from_numpy(data.normalized(source.mean, source.std, start, start + BATCH)).float()
-            still = _still(x, data, netlist)
-            (logits,) = outputs(network, still)
+    # The float SNN keeps the potentials of all units, and as much again of what they emit.
+    parts = chunks(len(data), 2 * sum(prod(u.shape) for u in network.units))
+    with one_thread(), progress("float SNN", len(parts)) as advance:
+        for part in parts:
+            labels = data.labels[part]
+            x = _normalized(data, part, netlist)
+            (logits,) = outputs(network, _still(x, data, netlist))
             ann += int((decide(logits.numpy()) == labels).sum())
             for values in simulate_float(spiking, x):
                 last = values
@@ -123,6 +124,10 @@ def measure_stages(
         integer_snn=integers.accuracy,
         input_clips=integers.input_clips.clipped,
     )
+
+
+def _normalized(data: Dataset, part: slice, netlist: Netlist) -> torch.Tensor:
+    return torch.from_numpy(data.normalized(netlist.input.mean, netlist.input.std, part.start, part.stop)).float()
 
 
 def _still(x: torch.Tensor, data: Dataset, netlist: Netlist) -> torch.Tensor:
@@ -145,11 +150,15 @@ def measure_substituted(
     data : Dataset
         That `check_labelled` took.
     """
-    source, gates = netlist.input, substituted.gates
-    x = _still(torch.from_numpy(data.normalized(source.mean, source.std)).float(), data, netlist)
-    with one_thread():
-        shares = beyond(substituted, x)
-        if gates is not None:
-            (logits,) = reference_outputs(substituted.frozen, x)
-            gates = replace(gates, accuracy=float((decide(logits.numpy()) == data.labels).mean()))
+    gates, frozen = substituted.gates, substituted.frozen
+    parts = chunks(len(data), frozen.widest)
+
+    def seen() -> Iterator[torch.Tensor]:
+        return (_still(_normalized(data, part, netlist), data, netlist) for part in parts)
+
+    shares = beyond(substituted, seen())
+    if gates is not None:
+        with one_thread():
+            logits = np.concatenate([outputs(frozen, x)[0].numpy() for x in seen()])
+        gates = replace(gates, accuracy=float((decide(logits) == data.labels).mean()))
     return tuple(replace(c, beyond=shares[c.unit]) for c in curves), gates

@@ -29,14 +29,17 @@ class Reference(Backend):
     netlist : Netlist
     spikes : bool
         Whether payloads are kept; without, only their sums, which is fast and takes little memory.
+    device : str
+        Where it runs: cpu, cuda or cuda:N.
     """
 
     spikes: bool = False
+    device: str = "cpu"
 
     @cached_property
     def simulator(self) -> Simulator:
         """Compiled where it is first asked for: once here, once in each worker that keeps the backend."""
-        return compile_netlist(self.netlist)
+        return compile_netlist(self.netlist, device=self.device)
 
     def run(self, samples: Samples, report: Reporter) -> BatchRun:
         """Run one batch."""
@@ -48,12 +51,20 @@ class Reference(Backend):
 
 @dataclass(frozen=True, eq=False)
 class Stopping(Backend):
-    """The reference simulator with early exit (semantics, section 8): each sample stops once it is confident."""
+    """The reference simulator with early exit (semantics, section 8): each sample stops once it is confident.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    device : str
+    """
+
+    device: str = "cpu"
 
     @cached_property
     def simulator(self) -> EarlyExitSimulator:
         """Compiled where it is first asked for, as the reference's."""
-        return compile_early_exit(self.netlist)
+        return compile_early_exit(self.netlist, device=self.device)
 
     def run(self, samples: Samples, report: Reporter) -> BatchRun:
         """Run one batch; the only readout is that of each sample's exit."""
@@ -67,12 +78,19 @@ class Continuing(Backend):
     """The reference simulator on one recording (semantics, section 4): samples go on from each other, in their order.
 
     The first sample of a data set begins a recording.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    device : str
     """
+
+    device: str = "cpu"
 
     @cached_property
     def recording(self) -> Recording:
         """Compiled where it is first asked for, as the reference's."""
-        return compile_recording(self.netlist)
+        return compile_recording(self.netlist, device=self.device)
 
     def run(self, samples: Samples, report: Reporter) -> BatchRun:
         """Run the batch that follows."""

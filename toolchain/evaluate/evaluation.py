@@ -131,6 +131,7 @@ def evaluate(
     keep_state: bool = False,
     trace: Path | None = None,
     executor: str | None = None,
+    device: str = "cpu",
     progress: Progress = silent,
 ) -> Evaluation:
     """Run a netlist on a data set and score it.
@@ -154,13 +155,16 @@ def evaluate(
         Write every payload there.
     executor : str, optional
         Where batches run, as `toolchain.workers.run_tasks` takes it; by default in this process.
+    device : str
+        What the reference simulator runs on: cpu, cuda or cuda:N.
     progress : Progress
 
     Raises
     ------
     InputError
-        When the data do not fit the netlist, it holds no confidence schedule to stop by, the readout or the executor is
-        unknown, options exclude each other, or state is to be kept where frames are left out or bursts are digits.
+        When the data do not fit the netlist, it holds no confidence schedule to stop by, the readout, the executor or
+        the device is unknown, options exclude each other, or state is to be kept where frames are left out or bursts
+        are digits.
     BackendError
         When Lava or the executor is not there, or died.
     """
@@ -169,13 +173,15 @@ def evaluate(
         raise InputError(option, "cannot be combined with `backend` lava or `trace`")
     if keep_state and (early_exit or executor is not None or backend == "lava" or trace is not None):
         raise InputError("keep_state", "cannot be combined with `early_exit`, `executor`, `backend` lava or `trace`")
+    if backend == "lava" and device != "cpu":
+        raise InputError("device", f"{device} found, but `backend` lava runs on cpu")
     runs: Backend
     if keep_state:
-        runs = Continuing(netlist)
+        runs = Continuing(netlist, device)
     elif early_exit:
-        runs = Stopping(netlist)
+        runs = Stopping(netlist, device)
     else:
-        runs = Lava(netlist) if backend == "lava" else Reference(netlist, spikes=trace is not None)
+        runs = Lava(netlist) if backend == "lava" else Reference(netlist, trace is not None, device)
     observers: list[Observer] = [right, operations, saturations, input_clips, timings]
     started = time.perf_counter()
     with ExitStack() as stack:

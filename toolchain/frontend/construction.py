@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -200,21 +201,20 @@ class Construction:
         A chain whose weights do not compose is cut: what stands before the last of them becomes units.
         """
         chains: dict[str, list[Chain]] = {}
-        cut: dict[tuple[Expression, Chain], None] = {}
-        for term in value.terms:
-            chain = simplify(term.operators, self._units[term.source].shape)
-            if isinstance(chain, Zero):
-                continue
-            if term.within is not None and sum(map(_is_factor, chain)) > 1:
-                cut[term.within, term.operators[term.before :]] = None
-                continue
-            chains.setdefault(term.source, []).append(chain)
+        simplified = [(t, simplify(t.operators, self._units[t.source].shape)) for t in value.terms]
+        # What is cut is a sum: all its terms go, also those that would need no cut, as often as it is read.
+        cut = dict.fromkeys(_cut(t) for t, chain in simplified if _needs_cut(t, chain))
+        read = Counter(_cut(t) for t in value.terms if t.within is not None)
+        for term, chain in simplified:
+            if not isinstance(chain, Zero) and (term.within is None or _cut(term) not in cut):
+                chains.setdefault(term.source, []).append(chain)
         for whole, behind in cut:
             parts = self._in_parts(whole)
             for operator in behind:
                 parts = parts.through(operator)
             for term in self._simplified(parts):
-                chains.setdefault(term.source, []).append(term.operators)
+                times = read[whole, behind] // len(whole.terms)
+                chains.setdefault(term.source, []).extend(times * [term.operators])
         return [
             LinearTerm(source, chain)
             for source, parallel in chains.items()
@@ -273,6 +273,19 @@ def _renamed(unit: Unit, names: Mapping[str, str]) -> Unit:
     if isinstance(unit, Gated):
         return replace(unit, name=names[unit.name], gate=names[unit.gate])
     return replace(unit, name=names[unit.name])
+
+
+def _cut(term: LinearTerm) -> tuple[Expression, Chain]:
+    """Return the sum that a term belongs to before its last weight, and what lies behind it."""
+    assert term.within is not None
+    return term.within, term.operators[term.before :]
+
+
+def _needs_cut(term: LinearTerm, chain: Chain | Zero) -> bool:
+    """Return whether weights are left behind each other, of a chain that can be cut between them."""
+    if isinstance(chain, Zero) or not any(map(_is_factor, term.operators[: term.before])):
+        return False
+    return sum(map(_is_factor, chain)) > 1
 
 
 def _is_factor(operator: Operator) -> bool:

@@ -64,8 +64,8 @@ class LinearTerm:
     source : str
     operators : tuple of Operator
     within : Expression or None
-        Of whose terms this was one before the last convolution or matrix that followed another weight: where the
-        chain can be cut, if those do not compose.
+        Of whose terms this was one before the last convolution or matrix: where the chains of all of them can be cut,
+        if weights of one do not compose.
     before : int
         How many of the operators had been applied then.
     """
@@ -78,7 +78,7 @@ class LinearTerm:
     def through(self, operator: Operator, value: Expression) -> LinearTerm:
         """Apply a linear operator, as to all terms of a value."""
         operators = (*self.operators, operator)
-        if isinstance(operator, Conv | ConvTranspose | Linear) and has_weight(self.operators):
+        if isinstance(operator, Conv | ConvTranspose | Linear):
             return LinearTerm(self.source, operators, value, len(self.operators))
         return replace(self, operators=operators)
 

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from sim import kernels
 from toolchain.netlist import InputError, last_reads, per_channel
+from toolchain.network.chunks import SampleTensor, chunks
 from toolchain.network.float_network import Activation, Curve, FloatNetwork, Gated, MaxUnit, Output, Source, Unit
-
-#: Samples of the ANN that run together.
-_BATCH = 128
 
 
 def activations(network: FloatNetwork, x: Tensor) -> dict[str, Tensor]:
@@ -43,9 +41,9 @@ def outputs(network: FloatNetwork, x: Tensor) -> tuple[Tensor, ...]:
 
 
 @torch.inference_mode()
-def reference_outputs(network: FloatNetwork, x: Tensor) -> tuple[Tensor, ...]:
+def reference_outputs(network: FloatNetwork, x: SampleTensor) -> tuple[Tensor, ...]:
     """Return the ANN's outputs (N, ...) on normalised data, one per output unit."""
-    parts = [outputs(network, x[start : start + _BATCH]) for start in range(0, x.shape[0], _BATCH)]
+    parts = [outputs(network, x[part]) for part in chunks(x.shape[0], network.widest)]
     return tuple(torch.cat(o) for o in zip(*parts, strict=True))
 
 
@@ -63,7 +61,7 @@ def arguments(network: FloatNetwork, x: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Yield (name, what its function takes) of each `Curve` and (name, its gate) of each `Gated`, (N, *shape)."""
     for unit, values in _steps(network, x):
         if isinstance(unit, Curve):
-            yield unit.name, _biased(unit, current(network, unit, values))
+            yield unit.name, arriving(network, unit, values)
         elif isinstance(unit, Gated):
             yield unit.name, _gate(network, unit, values)
 
@@ -117,15 +115,26 @@ def _gate(network: FloatNetwork, unit: Gated, values: dict[str, Tensor]) -> Tens
 
 def respond(unit: Activation | Curve | MaxUnit | Output, total: Tensor) -> Tensor:
     """Return the unit's value for a current: bias added, clipped or bent, or the maximum taken."""
+    return emit(unit, total if isinstance(unit, MaxUnit) else _biased(unit, total))
+
+
+def arriving(network: FloatNetwork, unit: Activation | Curve | MaxUnit | Output, values: dict[str, Tensor]) -> Tensor:
+    """Return what a unit's function takes: its current, and the bias where it has one, (N, *current shape)."""
+    total = current(network, unit, values)
+    return total if isinstance(unit, MaxUnit) else _biased(unit, total)
+
+
+def emit(unit: Activation | Curve | MaxUnit | Output, arrived: Tensor) -> Tensor:
+    """Return the unit's value for what arrives at its function: clipped or bent, or the maximum taken."""
     match unit:
         case MaxUnit():
-            return _maxima(unit, total)
+            return _maxima(unit, arrived)
         case Activation():
-            return _biased(unit, total).clamp(0, unit.upper)
+            return arrived.clamp(0, unit.upper)
         case Curve():
-            return unit.function(_biased(unit, total))
+            return unit.function(arrived)
         case Output():
-            return _biased(unit, total)
+            return arrived
 
 
 def _biased(unit: Activation | Curve | Gated | Output, total: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -273,6 +274,11 @@ class FloatNetwork:
     def outputs(self) -> tuple[Output, ...]:
         """The units that are read out, in topological order."""
         return tuple(u for u in self.units if isinstance(u, Output))
+
+    @property
+    def widest(self) -> int:
+        """Neurons of the largest unit, or currents into it."""
+        return max(max(prod(u.shape), prod(u.shape if isinstance(u, Source) else u.current_shape)) for u in self.units)
 
     @property
     def classifier(self) -> Output | None:

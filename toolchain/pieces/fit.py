@@ -62,10 +62,8 @@ class Distribution:
     @classmethod
     def of(cls, values: torch.Tensor) -> Distribution:
         """Count values, of any shape."""
-        low, high = float(values.min()), float(values.max())
-        wide = high if high > low else low + 1.0
-        counts = torch.histc(values.double(), BINS, low, wide)
-        return cls(low, wide, counts.numpy())
+        low, high = span(float(values.min()), float(values.max()))
+        return cls(low, high, count(values, low, high))
 
     @property
     def bin(self) -> float:
@@ -76,6 +74,16 @@ class Distribution:
     def values(self) -> np.ndarray:
         """Centre of every bin, (BINS,) float64."""
         return np.asarray(self.low + (np.arange(BINS) + 0.5) * self.bin)
+
+
+def span(low: float, high: float) -> tuple[float, float]:
+    """Return the range from the least to the greatest of some values; of equal ones, one that is not empty."""
+    return low, high if high > low else low + 1.0
+
+
+def count(values: torch.Tensor, low: float, high: float) -> np.ndarray:
+    """Count values in evenly spaced bins between `low` and `high`, (BINS,) float64."""
+    return torch.histc(values.double(), BINS, low, high).numpy()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from math import prod
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from sim import compile_netlist
 from sim.threads import one_thread
 from toolchain.netlist import CurveRecord, Netlist, fan_outs
-from toolchain.network import Curve, arguments, iterate
+from toolchain.network import Curve, SampleTensor, arguments, iterate
 from toolchain.pieces.substitute import Substituted
 
 #: Samples that errors and operations are measured on, and how many run at once: means over all neurons of a layer.
@@ -20,7 +21,9 @@ SAMPLES, _PART = 64, 8
 
 @one_thread()
 @torch.inference_mode()
-def measure_curves(made: Substituted, netlist: Netlist, x: Tensor, payloads: np.ndarray) -> tuple[CurveRecord, ...]:
+def measure_curves(
+    made: Substituted, netlist: Netlist, x: SampleTensor, payloads: Callable[[slice], np.ndarray]
+) -> tuple[CurveRecord, ...]:
     """Measure what the pieces of every curve do in a netlist.
 
     Parameters
@@ -28,10 +31,10 @@ def measure_curves(made: Substituted, netlist: Netlist, x: Tensor, payloads: np.
     made : Substituted
         What the netlist was made of.
     netlist : Netlist
-    x : Tensor (N, *source shape), float32
+    x : SampleTensor (N, *source shape), float32
         Normalised data, as the ANN sees them.
-    payloads : ndarray (N, *source shape), or (T, N, *source shape) for frames; integer
-        The same, as the netlist sees them.
+    payloads : callable
+        Some of the same samples, as the netlist sees them: (n, *source shape), or (T, n, *source shape) for frames.
 
     Returns
     -------
@@ -39,7 +42,6 @@ def measure_curves(made: Substituted, netlist: Netlist, x: Tensor, payloads: np.
         In topological order. Errors compare averages over a run, of `SAMPLES` samples, with the curve in the float
         network, earlier layers' errors included.
     """
-    frames = netlist.input.coding == "frames"
     populations = {p.name: p for p in netlist.populations}
     synapses = fan_outs(netlist.connections, {p.name: p.shape for p in netlist.populations})
     simulator = compile_netlist(netlist)
@@ -51,7 +53,7 @@ def measure_curves(made: Substituted, netlist: Netlist, x: Tensor, payloads: np.
     samples = min(SAMPLES, x.shape[0])
     for start in range(0, samples, _PART):
         part = slice(start, min(start + _PART, samples))
-        spikes = simulator.run(payloads[:, part] if frames else payloads[part], record=recorded).spikes
+        spikes = simulator.run(payloads(part), record=recorded).spikes
         for name, value in iterate(made.frozen, x[part]):
             if name not in sums:
                 continue
@@ -87,22 +89,21 @@ def _record(made: Substituted, name: str, total: np.ndarray, samples: int) -> Cu
     )
 
 
+@one_thread()
 @torch.inference_mode()
-def beyond(made: Substituted, x: Tensor, batch: int = 32) -> dict[str, float]:
+def beyond(made: Substituted, parts: Iterable[Tensor]) -> dict[str, float]:
     """Return the share of each curve's values that lie beyond those of the calibration data.
 
     Parameters
     ----------
     made : Substituted
-    x : Tensor (N, *source shape), float32
-        Other data.
-    batch : int
-        Samples that run together.
+    parts : iterable of Tensor (n, *source shape), float32
+        Other data, as many samples together as run together.
     """
     outside = dict.fromkeys(made.ranges, 0)
     values = dict.fromkeys(made.ranges, 0)
-    for start in range(0, x.shape[0], batch):
-        for name, value in arguments(made.frozen, x[start : start + batch]):
+    for x in parts:
+        for name, value in arguments(made.frozen, x):
             low, high = made.ranges[name]
             outside[name] += int(((value < low) | (value > high)).sum())
             values[name] += value.numel()

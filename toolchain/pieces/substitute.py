@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -13,12 +13,19 @@ from torch import Tensor
 from sim.threads import one_thread
 from toolchain.display import Progress, silent
 from toolchain.netlist import FrozenGates, UnsupportedError
-from toolchain.network import Curve, FloatNetwork, Gated, MaxUnit, arguments, reference_outputs
-from toolchain.pieces.fit import Distribution, Piece, Pieces, fit
+from toolchain.network import (
+    Curve,
+    FloatNetwork,
+    Gated,
+    MaxUnit,
+    SampleTensor,
+    arguments,
+    chunks,
+    each_chunk,
+    reference_outputs,
+)
+from toolchain.pieces.fit import BINS, Distribution, Piece, Pieces, count, fit, span
 from toolchain.pieces.replace import replaced
-
-#: Samples that run together.
-_BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +76,7 @@ class Substituted:
 @torch.inference_mode()
 def substitute(
     network: FloatNetwork,
-    x: Tensor,
+    x: SampleTensor,
     *,
     pieces: int | None = None,
     freeze_gates: bool = False,
@@ -80,7 +87,7 @@ def substitute(
     Parameters
     ----------
     network : FloatNetwork
-    x : Tensor (N, *source shape), float32
+    x : SampleTensor (N, *source shape), float32
         Normalised calibration data.
     pieces : int, optional
         At most so many pieces of a curve; by default as few as are good (`toolchain.pieces.fit`).
@@ -107,11 +114,10 @@ def substitute(
     found: dict[str, Pieces] = {}
     ranges: dict[str, tuple[float, float]] = {}
     rising = _pooled(frozen)
+    distributions = _distributions(frozen, x)
     with progress("fitting activations", len(frozen.curves)) as advance:
-        for name, values in arguments(frozen, x):
-            curve = frozen[name]
-            assert isinstance(curve, Curve)
-            data = Distribution.of(values)
+        for curve in frozen.curves:
+            name, data = curve.name, distributions[curve.name]
             found[name] = fit(name, curve.function, data, pieces=pieces, rising=name in rising)
             ranges[name] = (data.low, data.high)
             advance()
@@ -119,17 +125,41 @@ def substitute(
     return Substituted(made, frozen, found, units, ranges, gates)
 
 
-def _means(network: FloatNetwork, x: Tensor) -> dict[str, np.ndarray]:
+def _distributions(network: FloatNetwork, x: SampleTensor) -> dict[str, Distribution]:
+    """Return the values that every curve takes: one pass of the network for their ranges, one to count."""
+    parts = chunks(x.shape[0], network.widest)
+
+    def taken(part: slice) -> Iterator[tuple[str, Tensor]]:
+        return ((name, values) for name, values in arguments(network, x[part]) if isinstance(network[name], Curve))
+
+    def ranges(part: slice) -> dict[str, np.ndarray]:
+        return {name: np.array([float(values.min()), -float(values.max())]) for name, values in taken(part)}
+
+    least: dict[str, np.ndarray] = {}
+    for found in each_chunk(ranges, parts):
+        least = {name: np.minimum(least.get(name, np.inf), value) for name, value in found.items()}
+    spans = {name: span(float(low), -float(high)) for name, (low, high) in least.items()}
+
+    def counted(part: slice) -> dict[str, np.ndarray]:
+        return {name: count(values, *spans[name]) for name, values in taken(part)}
+
+    counts: dict[str, np.ndarray] = dict.fromkeys(spans, np.zeros(BINS))
+    for found in each_chunk(counted, parts):
+        counts = {name: counts[name] + value for name, value in found.items()}
+    return {name: Distribution(*spans[name], counts[name]) for name in spans}
+
+
+def _means(network: FloatNetwork, x: SampleTensor) -> dict[str, np.ndarray]:
     """Return the mean of every gate over samples, (*shape) float64."""
     sums: dict[str, np.ndarray] = {}
-    for start in range(0, x.shape[0], _BATCH):
-        for name, values in arguments(network, x[start : start + _BATCH]):
+    for part in chunks(x.shape[0], network.widest):
+        for name, values in arguments(network, x[part]):
             if isinstance(network[name], Gated):
                 sums[name] = sums.get(name, 0.0) + values.double().sum(0).numpy()
     return {name: total / x.shape[0] for name, total in sums.items()}
 
 
-def _cost(network: FloatNetwork, frozen: FloatNetwork, x: Tensor) -> FrozenGates:
+def _cost(network: FloatNetwork, frozen: FloatNetwork, x: SampleTensor) -> FrozenGates:
     """Compare outputs with frozen gates to those of the network."""
     same, off, spread = [], 0.0, 0.0
     for wanted, got in zip(reference_outputs(network, x), reference_outputs(frozen, x), strict=True):

@@ -68,9 +68,7 @@ class Judge:
 
     def measure_netlist(self, netlist: Netlist) -> Measured:
         """Run a netlist."""
-        payload = self.data.payload
-        held = netlist.input.coding == "direct"
-        batch = compile_netlist(netlist).run((payload[0] if held else payload).numpy(), activity=True)
+        batch = compile_netlist(netlist).run(self.data.emitted(slice(None)), activity=True)
         logits = [
             torch.from_numpy(batch.readouts[r.name][-1] * r.scale.reshape(-1, *(1 for _ in r.shape[1:])))
             / netlist.numbers.timesteps

@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toolchain.calibrate import CHUNK, CalibrationData, CalibrationWalk, channel_mean, shift_bias
+from toolchain.calibrate import CalibrationData, CalibrationWalk, channel_sum, shift_bias
 from toolchain.netlist import Readout, fan_outs, per_channel
-from toolchain.network import Firing, FloatNetwork, SpikingNetwork, iterate
+from toolchain.network import Firing, FloatNetwork, SpikingNetwork, chunks, iterate
 from toolchain.quantize import Precision, quantize
 from toolchain.search.measure import symmetric_divergence
 
@@ -70,8 +71,8 @@ class BaseNetwork:
                 for operator in connection.operators:
                     digest.update(np.ascontiguousarray(getattr(operator, "weight", 0.0)).tobytes())
         digest.update(quantize(self.spiking, self.precision).content_hash.encode())
-        digest.update(self.data.x.numpy().tobytes())
-        digest.update(self.data.payload.numpy().tobytes())
+        digest.update(self.data.x[:].numpy().tobytes())
+        digest.update(self.data.payload[:].numpy().tobytes())
         target = self.precision.target
         digest.update(f"{self.precision.weight_bits}:{target.name if target else None}".encode())
         return digest.hexdigest()
@@ -88,7 +89,7 @@ class Workbench:
         for name in self._order:
             self._walk.keep(name)
         self._synapses = fan_outs(network.connections, {u.name: u.shape for u in network.units})
-        self._reference, self._means = _ann(base.network, base.data.x)
+        self._reference, self._means = _ann(base.network, base.data)
 
     @torch.inference_mode()
     def measure(self, name: str, firing: Firing) -> Sensitivity:
@@ -111,22 +112,22 @@ class Workbench:
             readout = walk.population(output_name)
             assert isinstance(readout, Readout)
             scale = torch.from_numpy(per_channel(readout.scale, readout.shape))
-            average = walk.spikes(output_name)[0] * scale / walk.spiking.timesteps
+            average = walk.spikes(output_name, slice(None))[0] * scale / walk.spiking.timesteps
             divergence += symmetric_divergence(average, reference)
-        emitted = walk.spikes(name).sum((0, 1), dtype=torch.int64).numpy()
-        return Sensitivity(divergence, float((emitted * self._synapses[name]).sum()) / len(self._base.data))
+        operations = float((walk.emitted(name) * self._synapses[name]).sum()) / len(self._base.data)
+        return Sensitivity(divergence, operations)
 
 
 @torch.inference_mode()
-def _ann(network: FloatNetwork, x: Tensor) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
+def _ann(network: FloatNetwork, data: CalibrationData) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
     """Return the ANN's outputs, and the mean of every other unit per channel."""
     outputs: dict[str, list[Tensor]] = {}
     means: dict[str, np.ndarray] = {}
-    for start in range(0, x.shape[0], CHUNK):
-        part = x[start : start + CHUNK]
-        for name, value in iterate(network, part):
+    for part in chunks(len(data), network.widest):
+        for name, value in iterate(network, data.x[part]):
             if network[name].emits:
-                means[name] = means.get(name, 0.0) + channel_mean(value).numpy() * part.shape[0] / x.shape[0]
+                mean = channel_sum(value).numpy() / prod(value.shape[2:]) / len(data)
+                means[name] = means.get(name, 0.0) + mean
             else:
                 outputs.setdefault(name, []).append(value)
     return {name: torch.cat(values) for name, values in outputs.items()}, means

@@ -198,7 +198,8 @@ def _input_axes(where: str, graph: onnx.GraphProto) -> tuple[str, list[int | Non
     if len(inputs) != 1:
         raise UnsupportedError(where, f"takes {len(inputs)} tensors", "export a network with one input tensor")
     axes = inputs[0].type.tensor_type.shape.dim
-    return inputs[0].name, [d.dim_value if d.HasField("dim_value") else None for d in axes]
+    # An axis without a name or an extent is open, and so is one of -1 (Paddle) or 0.
+    return inputs[0].name, [d.dim_value if d.dim_value > 0 else None for d in axes]
 
 
 class _Interpreter:
