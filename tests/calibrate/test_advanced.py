@@ -72,9 +72,9 @@ def prepared(network, data):
 def goals(network, calibration):
     found = influences(network, calibration.x)
     synapses = fan_outs(network.connections, {u.name: u.shape for u in network.units})
-    tops = {n: h.top for n, h in collect_histograms(network, calibration.x).items()}
+    seen = collect_histograms(network, calibration.x)
     return {
-        n: Goal(v, synapses[n].reshape(v.size, -1).mean(axis=1), 0.0, tops[n], len(calibration))
+        n: Goal(v, synapses[n].reshape(v.size, -1).mean(axis=1), 0.0, seen[n], len(calibration))
         for n, v in found.items()
     }
 

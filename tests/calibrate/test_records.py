@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from toolchain.calibrate import CalibrationData, Goal, Thresholds
-from toolchain.calibrate.histograms import histogram
+from toolchain.calibrate.histograms import BINS, Histogram, histogram
 from toolchain.calibrate.records import record_error
 from toolchain.calibrate.thresholds import choose_threshold
 from toolchain.convert import Recipe, convert_network, measure_agreement
@@ -20,18 +20,24 @@ _numbers = st.floats(0, 1e3, allow_subnormal=False)
 
 
 @given(
-    tops=arrays(np.float64, st.integers(1, 20), elements=_numbers),
-    limit=arrays(np.float64, st.integers(1, 20), elements=_numbers),
+    tops=arrays(np.float64, 5, elements=_numbers),
+    limit=arrays(np.float64, (5, 3), elements=_numbers),
+    active=arrays(np.float64, 5, elements=st.integers(0, 1000)),
 )
-def test_the_error_of_a_record_is_a_mean_over_all_tops(tops, limit):
-    expected = (np.maximum(tops - limit[:, None], 0.0) ** 2).mean(axis=1)
-    np.testing.assert_allclose(record_error(tops, limit), expected, rtol=1e-9, atol=1e-6)
+def test_the_error_of_a_record_is_a_mean_over_all_tops(tops, limit, active):
+    expected = (np.maximum(tops - limit[:, :, None], 0.0) ** 2).mean(axis=2) / (active[:, None] / 4 + 1)
+    np.testing.assert_allclose(record_error(_seen(tops, active), limit), expected, rtol=1e-9, atol=1e-6)
+
+
+def _seen(tops, active):
+    """Return a histogram that counts so many active positions of four."""
+    return Histogram(np.eye(1, BINS) * active[:, None], tops, 4)
 
 
 def _layer(samples, quiet):
-    """Return activations of 16 channels that reach about 4, the first of them no more than `quiet` on these samples."""
+    """Return activations of 16 channels that reach about 4, the first of them rarely, and no more than `quiet`."""
     value = torch.rand(samples, 16, 4, 4, generator=torch.Generator().manual_seed(0)) * 4
-    value[:, 0] *= quiet / 4
+    value[:, 0] *= quiet / 4 * (torch.arange(samples) % 10 == 0)[:, None, None]
     return value
 
 
@@ -53,9 +59,9 @@ def test_channels_that_reach_as_far_as_their_layer_keep_eq_13():
 
 
 def test_a_goal_counts_one_record_beside_its_samples():
-    goal = Goal(np.array([2.0, 1.0]), np.ones(2), 0.0, np.array([1.0, 3.0]), 10)
+    goal = Goal(np.array([2.0, 1.0]), np.ones(2), 0.0, _seen(np.array([1.0, 3.0]), np.array([4, 8])), 10)
     limit = np.array([1.0, 3.0])
-    np.testing.assert_allclose(goal.error(np.array([5.0, 6.0]), limit), [2 * (5.0 + 2.0 / 10), 6.0])
+    np.testing.assert_allclose(goal.error(np.array([5.0, 6.0]), limit), [2 * (5.0 + 1.0 / 10), 6.0])
 
 
 def test_a_class_that_calibration_never_saw_is_decided():

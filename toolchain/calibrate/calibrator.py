@@ -98,7 +98,7 @@ class Calibrator:
 
     def _goal(self, name: str, operation_cost: float) -> Goal:
         """Return what the thresholds of one activation are judged by."""
-        top = self.histograms[name].top
+        seen = self.histograms[name]
         # Where operations are free, each channel takes its least error, whatever that does to the outputs.
-        influence = self.influence[name] if operation_cost > 0 else np.ones(top.size)
-        return Goal(influence, self.fan_out[name], operation_cost, top, len(self.data))
+        influence = self.influence[name] if operation_cost > 0 else np.ones(seen.top.size)
+        return Goal(influence, self.fan_out[name], operation_cost, seen, len(self.data))

@@ -23,6 +23,7 @@ import torch
 from sim.currents import compile_current
 from sim.jit import jit
 from sim.threads import for_each
+from toolchain.calibrate.histograms import Histogram
 from toolchain.calibrate.light import shift_bias
 from toolchain.calibrate.records import record_error
 from toolchain.calibrate.thresholds import sum_shared
@@ -59,8 +60,8 @@ class Goal:
         Mean number of synapses that a neuron of the channel drives.
     operation_cost : float
         In squared error of the outputs.
-    tops : ndarray (C,), float64
-        Greatest activation of every channel on the calibration samples.
+    activations : Histogram
+        Of the ANN on the calibration samples.
     samples : int
         How many these are.
     """
@@ -68,7 +69,7 @@ class Goal:
     influence: np.ndarray
     fan_out: np.ndarray
     operation_cost: float
-    tops: np.ndarray
+    activations: Histogram
     samples: int
 
     def error(self, squares: np.ndarray, limit: np.ndarray) -> np.ndarray:
@@ -81,7 +82,8 @@ class Goal:
         limit : ndarray (C,), float64
             What activations are clipped at.
         """
-        return np.asarray(self.influence * (squares + record_error(self.tops, limit) / self.samples))
+        records = record_error(self.activations, limit[:, None])[:, 0]
+        return np.asarray(self.influence * (squares + records / self.samples))
 
 
 @jit

@@ -98,7 +98,7 @@ def squared_errors(data: Histogram, thresholds: np.ndarray, phi: int, table: np.
     """
     top = data.top[:, None]
     # A channel that never fired takes the layer's greatest threshold (`active_or_greatest`), which no record exceeds.
-    records = np.where(top > 0, record_error(data.top, phi * thresholds * top), 0.0)
+    records = np.where(top > 0, record_error(data, phi * thresholds * top), 0.0)
     return np.asarray(sum_bins(data, table) * top**2 + records)
 
 
@@ -209,7 +209,7 @@ def on_shared_axis(data: Histogram, shared: np.ndarray) -> Histogram:
     index = (data.values / np.maximum(top, np.finfo(float).tiny)[group, None] * BINS).astype(int)
     counts = np.zeros_like(data.counts)
     np.add.at(counts, (np.arange(group.size)[:, None], np.minimum(index, BINS - 1)), data.counts)
-    return Histogram(counts, top[group])
+    return Histogram(counts, top[group], data.positions)
 
 
 def sum_shared(values: np.ndarray, shared: np.ndarray | None) -> np.ndarray:
@@ -236,7 +236,7 @@ def choose_threshold(data: Histogram, phi: int, options: Thresholds, shared: np.
     """
     if shared is not None:
         joint = on_shared_axis(data, shared)
-        data = Histogram(sum_shared(joint.counts.T, shared).T, joint.top)
+        data = Histogram(sum_shared(joint.counts.T, shared).T, joint.top, joint.positions)
     # What the start of the membrane potential adds to the count of a run: half a spike, or none.
     initial, drift = initial_and_drift(options.init, options.timesteps)
     offset = initial + drift * options.timesteps
