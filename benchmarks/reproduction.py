@@ -34,12 +34,12 @@ from toolchain.calibrate import CalibrationData, Thresholds, calibrate_biases, c
 from toolchain.convert import Recipe, convert_network
 from toolchain.data import Dataset, choose_input, parse_normalization, read_data
 from toolchain.energy import count, estimate_energy, priced
-from toolchain.evaluate import decide
 from toolchain.frontend import load_module, load_weights, read_module
 from toolchain.netlist import Netlist
 from toolchain.network import SpikingNetwork, outputs
 from toolchain.quantize import Precision, quantize
 from toolchain.search import Judge
+from toolchain.tasks import decide
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

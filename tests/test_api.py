@@ -72,6 +72,7 @@ COMMAND_ONLY = {
     "as_json",
     "text",
     "picture",
+    "size",
 }
 
 
@@ -123,9 +124,8 @@ def test_convert_has_an_option_for_every_field_of_the_recipe():
         assert options[option.name].default == option.default, option.name
         assert flag(option.name) in options[option.name].opts
     rest = options.keys() - {option.name for option in fields(adafire.Recipe)}
-    assert rest == {"spec", "calibration", "output", "weights", "evaluate", "evaluate_limit", "as_json", "help"} - {
-        "help"
-    }
+    own = {"spec", "calibration", "output", "weights", "evaluate", "evaluate_limit", "decode", "size", "as_json"}
+    assert rest == own
 
 
 @pytest.mark.parametrize("verb", VERBS)

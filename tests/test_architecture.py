@@ -28,7 +28,9 @@ FLOORS = (
     ("toolchain.energy",),
     ("toolchain.exchange", "toolchain.info"),
     ("toolchain.frontend",),  # reading
+    ("toolchain.doors",),  # doors
     ("toolchain.network",),  # types
+    ("toolchain.tasks",),
     ("toolchain.data", "toolchain.recordings"),
     ("toolchain.tail",),
     ("sim", "hw_targets"),  # executors

@@ -26,7 +26,9 @@ PAGES = (
     "howto/validate",
     "howto/energy",
     "howto/notebook",
+    "howto/data",
     "howto/spiking",
+    "tasks",
     "howto/migrate",
     "neuron",
 )

@@ -1,14 +1,14 @@
 """The verbs of the command line as functions: what `import adafire` offers.
 
-Each is a thin face of the package that does the work, with files and names resolved. Data are a path (.npz), an array
-or a `Dataset`; a network is a module, or what SPEC of ``adafire convert`` names.
+Each is a thin face of the package that does the work, with files and names resolved. Data are whatever `dataset`
+takes: a path, an array, a data set; a network is a module, or what SPEC of ``adafire convert`` names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import nn
@@ -21,8 +21,9 @@ from hw_targets.rules import check as check_netlist
 from hw_targets.target import Target, load_target
 from toolchain.convert import Recipe, convert_network
 from toolchain.convert.recipe import split_names
-from toolchain.data import Dataset, Truth, channels_first, read_data
+from toolchain.data import Dataset
 from toolchain.display import Progress, silent
+from toolchain.doors import Crop, Data, open_data, parse_crop
 from toolchain.energy import EnergyReport, estimate_energy, read_prices
 from toolchain.equivalence import EquivalenceReport
 from toolchain.equivalence import verify as verify_netlist
@@ -42,49 +43,45 @@ from toolchain.netlist import InputError, Netlist
 from toolchain.network import FloatNetwork
 from toolchain.report import Measurement, check_report_path, converted_for, run_report, written
 from toolchain.tail import Final
+from toolchain.tasks import Decoder
 
-#: Samples: a .npz file, an array (see `dataset`), or a data set.
-Data = Dataset | str | Path | np.ndarray
 #: A trained network: a module, or ``package.module:callable``, ``path/to/file.py:callable``, a .onnx or .pt2 file.
 Network = nn.Module | str | Path
+#: A function that makes boxes of outputs, or what names one: ``path/to/file.py:callable``.
+Decode = str | Callable[..., Any]
 
 
-def dataset(data: Data, labels: np.ndarray | None = None, *, limit: int | None = None) -> Dataset:
-    """Return samples from a file or an array.
+def dataset(
+    data: Data,
+    labels: np.ndarray | None = None,
+    *,
+    size: str | tuple[int, int] | None = None,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Return samples, and what is true of them, from anything that holds some: what every verb takes as data.
 
     Parameters
     ----------
-    data : Dataset, path or ndarray
-        A .npz file; or pictures (N, H, W, C) or (N, H, W) uint8; or numbers (N, C, ...) that are taken as they are.
+    data : Dataset, path, ndarray, or object
+        As `toolchain.doors.open_data` takes it: a .npz file, a folder of pictures in class folders, or
+        ``path.py:callable``; pictures (N, H, W, C) or (N, H, W) uint8, or numbers (N, C, ...) taken as they are; a
+        torch Dataset, or an iterable of (x, y).
     labels : ndarray (N,), optional
         For an array.
+    size : (height, width) or str, optional
+        What pictures of a folder are brought to, as ``--size`` has it: their short side is scaled, the middle cut out.
     limit : int, optional
-        Use the first samples only.
+        Use the first samples only, of a folder some of every class.
+    progress : Progress
 
     Raises
     ------
     InputError
-        When the file cannot be used, or labels and samples differ in number.
+        When it cannot be used, or labels and samples differ in number.
     """
-    if isinstance(data, str | Path):
-        return read_data(Path(data), limit=limit)
-    if isinstance(data, np.ndarray):
-        if data.dtype.kind not in "buif":
-            raise InputError("data", f"an array of {data.dtype} found, expected numbers")
-        values = channels_first("data", "images", data)
-        data = Dataset("array", values, Truth(None if labels is None else _labels(labels, len(values))))
-    return data if limit is None else data.select(np.arange(min(limit, len(data))))
-
-
-def _labels(labels: np.ndarray, samples: int) -> np.ndarray:
-    found = np.asarray(labels)
-    if found.shape[:1] != (samples,):
-        raise InputError("data", f"{samples} samples and {found.size} labels found, expected as many of both")
-    with np.errstate(invalid="ignore"):  # a NaN becomes some number, which is not equal to it
-        whole = found.astype(np.int64) if found.dtype.kind in "buif" else None
-    if whole is None or found.ndim != 1 or np.any(whole != found):
-        raise InputError("labels", f"{found.dtype} of shape {found.shape} found, expected a whole number per sample")
-    return whole
+    crop = parse_crop(size) if isinstance(size, str) else None if size is None else Crop(*size)
+    return open_data(data, labels, crop=crop, limit=limit, progress=progress)
 
 
 def convert(
@@ -95,6 +92,7 @@ def convert(
     weights: str | Path | None = None,
     evaluate: Data | None = None,
     evaluate_limit: int = 256,
+    decode: Decode | None = None,
     progress: Progress = silent,
 ) -> Netlist:
     """Convert a trained network into a spiking netlist, without training.
@@ -103,16 +101,19 @@ def convert(
     ----------
     network : nn.Module, str or Path
         A module in eval mode, or what SPEC of ``adafire convert`` names.
-    calibration : Dataset, path or ndarray
+    calibration : Dataset, path, ndarray or iterable, as of `dataset`
         Unlabelled data.
     recipe : Recipe, optional
         By default ``Recipe()``: T = 8, phi = 4, 8-bit weights.
     weights : path, optional
         Loaded into the module first.
-    evaluate : Dataset, path or ndarray, optional
-        Labelled samples; the accuracies of ANN, float SNN and netlist go into the netlist's provenance.
+    evaluate : Dataset, path, ndarray or iterable, optional
+        Samples of which it is known what is true; the scores of ANN, float SNN and netlist go into the netlist's
+        provenance.
     evaluate_limit : int
         Use the first of them only.
+    decode : str or callable, optional
+        Makes boxes of the outputs, to score detection (`toolchain.tasks.Decoder`).
     progress : Progress
 
     Raises
@@ -126,11 +127,33 @@ def convert(
     CollapseError
         When the netlist does not compute what the ANN does, unless the recipe accepts that.
     """
-    data = dataset(calibration)
-    labelled = None if evaluate is None else dataset(evaluate, limit=evaluate_limit)
+    data = open_data(calibration, labelled=False, progress=progress)
+    labelled = None if evaluate is None else open_data(evaluate, limit=evaluate_limit, progress=progress)
     recipe = recipe or Recipe()
     ann = _read_ann(network, weights, data, recipe.output_names)
-    return convert_network(ann, data, recipe, evaluate=labelled, progress=progress)
+    return convert_network(ann, data, recipe, evaluate=labelled, decode=decoder(decode), progress=progress)
+
+
+def decoder(decode: Decode | None) -> Decoder | None:
+    """Return what makes boxes of outputs: a function, or what names one."""
+    return None if decode is None else Decoder(decode)
+
+
+def original(
+    netlist: Netlist, network: Network | None, weights: str | Path | None, data: Dataset
+) -> FloatNetwork | None:
+    """Return the network that a netlist was converted from, ending where that did; None where none is named.
+
+    Raises
+    ------
+    InputError
+        When there is no such network, or only its weights are named.
+    """
+    if network is not None:
+        return _read_ann(network, weights, data, _ends(netlist))
+    if weights is not None:
+        raise InputError("weights", "weights found without a network", "name it with `ann`")
+    return None
 
 
 def _read_ann(network: Network, weights: str | Path | None, data: Dataset, ends: tuple[str, ...]) -> FloatNetwork:
@@ -153,7 +176,7 @@ def outputs(netlist: Netlist, data: Data, *, limit: int | None = None, progress:
     Parameters
     ----------
     netlist : Netlist
-    data : Dataset, path or ndarray
+    data : Dataset, path, ndarray or iterable, as of `dataset`
     limit : int, optional
         Use the first samples only.
     progress : Progress
@@ -180,7 +203,7 @@ def ann_outputs(
     Parameters
     ----------
     netlist : Netlist
-    data : Dataset, path or ndarray
+    data : Dataset, path, ndarray or iterable, as of `dataset`
     network : nn.Module, str or Path
     weights : path, optional
         Of the network.
@@ -207,6 +230,9 @@ def simulate(
     *,
     limit: int | None = None,
     readout: str | None = None,
+    decode: Decode | None = None,
+    ann: Network | None = None,
+    weights: str | Path | None = None,
     batch: int = 64,
     backend: Literal["reference", "lava"] = "reference",
     early_exit: bool = False,
@@ -216,16 +242,22 @@ def simulate(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> Evaluation:
-    """Run a netlist on data: accuracy by timestep, spikes, operations, time.
+    """Run a netlist on data: score by timestep, spikes, operations, time.
 
     Parameters
     ----------
     netlist : Netlist
-    data : Dataset, path or ndarray
+    data : Dataset, path, ndarray or iterable, as of `dataset`
     limit : int, optional
         Use the first samples only.
     readout : str, optional
-        Name of the readout that the labels judge, where there are several.
+        Name of the readout that is scored, where there are several.
+    decode : str or callable, optional
+        Makes boxes of the outputs, to score detection.
+    ann : nn.Module, str or Path, optional
+        The network that it was converted from: its score on the same samples.
+    weights : path, optional
+        Of that network.
     batch : int
         Samples in memory at a time.
     backend : {"reference", "lava"}
@@ -253,6 +285,8 @@ def simulate(
         netlist,
         samples,
         readout=readout,
+        decode=decoder(decode),
+        ann=original(netlist, ann, weights, samples),
         batch=batch,
         backend=backend,
         early_exit=early_exit,
@@ -277,7 +311,7 @@ def verify(
     Parameters
     ----------
     netlist : Netlist
-    data : Dataset, path or ndarray
+    data : Dataset, path, ndarray or iterable, as of `dataset`
     against : "lava", "reference", path or Netlist
         Lava against the reference simulator; that against the golden step; a .nir file or another netlist, run by the
         reference simulator; a recorded trace (.h5).
@@ -326,7 +360,7 @@ def place(
     target : str or Target
     unroll : bool
         With bursts unrolled to binary spikes.
-    data : Dataset, path or ndarray, optional
+    data : Dataset, path, ndarray or iterable, optional
         Samples to weigh traffic with measured spikes.
     limit : int
         Use the first of them only.
@@ -367,7 +401,7 @@ def energy(
     Parameters
     ----------
     netlist : Netlist
-    data : Dataset, path or ndarray
+    data : Dataset, path, ndarray or iterable, as of `dataset`
     limit : int, optional
         Use the first samples only.
     batch : int
@@ -393,6 +427,7 @@ def report(
     *,
     limit: int | None = None,
     readout: str | None = None,
+    decode: Decode | None = None,
     ann: Network | None = None,
     weights: str | Path | None = None,
     target: str | Target | None = None,
@@ -405,13 +440,15 @@ def report(
     Parameters
     ----------
     netlist : Netlist
-    data : Dataset, path or ndarray
+    data : Dataset, path, ndarray or iterable, as of `dataset`
     path : path
         The file to write: .html, .json, .csv or .md.
     limit : int, optional
         Use the first samples only.
     readout : str, optional
-        Name of the readout that the labels judge, where there are several.
+        Name of the readout that is scored, where there are several.
+    decode : str or callable, optional
+        Makes boxes of the outputs, to score detection.
     ann : nn.Module, str or Path, optional
         The network that it was converted from, to compare with.
     weights : path, optional
@@ -421,7 +458,7 @@ def report(
     lava : int, optional
         Samples to verify on Lava; by default a few where Lava is installed.
     baselines : mapping of str to Netlist, optional
-        Other conversions of the network, to compare at equal accuracy.
+        Other conversions of the network, to compare at an equal score.
     progress : Progress
 
     Raises
@@ -438,7 +475,8 @@ def report(
         samples,
         name=Path(path).stem,
         readout=readout,
-        ann=None if ann is None else _read_ann(ann, weights, samples, _ends(netlist)),
+        decode=decoder(decode),
+        ann=original(netlist, ann, weights, samples),
         target=converted_for(netlist) if target is None else _target(target),
         lava=lava,
         baselines=baselines,

@@ -173,3 +173,46 @@ def test_a_bad_pipeline_is_refused_by_name(folder, capsys, old, new, message):
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+FROM_CODE = """
+import numpy as np
+from PIL import Image
+
+def pictures():
+    for name in ("0.png", "1.png"):
+        yield np.asarray(Image.open(f"loose/{name}")), 1
+"""
+
+
+def test_what_data_are_read_from_counts_too(folder, capsys):
+    from PIL import Image
+
+    images = np.load(folder / "data.npz")["images"][..., 0]
+    for index, image in enumerate(images):
+        for place in (f"set/{'ab'[index % 2]}", "loose"):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{place}/{index}.png")
+    (folder / "mine.py").write_text(FROM_CODE)
+    steps = PIPELINE.replace('data = "data.npz"', 'data = "set"\nsize = "8,8"', 1)
+    steps = steps.replace('calibration = "data.npz"', 'calibration = "mine.py:pictures"').replace("limit = 2", "")
+    (folder / "all.toml").write_text(steps)
+    assert set(outcome(capsys, folder).values()) == {"done"}
+    assert set(outcome(capsys, folder).values()) == {"up to date"}
+
+    def again() -> list[str]:
+        return [name for name, how in outcome(capsys, folder).items() if how == "done"]
+
+    Image.fromarray(images[0] // 2).save(folder / "set/a/0.png")  # another content
+    assert again() == ["verify", "energy"]
+    Image.fromarray(images[0] // 3).save(folder / "set/a/8.png")  # one more
+    assert again() == ["verify", "energy"]
+    (folder / "set/a/2.png").unlink()
+    assert again() == ["verify", "energy"]
+    assert again() == []
+    Image.fromarray(images[1] // 2).save(folder / "loose/1.png")  # what the code opens
+    assert again()[0] == "convert"
+    Image.fromarray(images[5] // 2).save(folder / "loose/5.png")  # what it does not
+    assert again() == []
+    (folder / "mine.py").write_text(FROM_CODE.replace(', "1.png"', ', "3.png"'))
+    assert again()[0] == "convert"

@@ -61,10 +61,10 @@ def test_a_conversion_measures_every_stage(folder, capsys):
     assert found["evaluation"] == found["provenance"]["evaluation"]
     stages = netlist.provenance.evaluation
     assert stages.to_json() == found["evaluation"]
-    assert (stages.data, stages.samples, stages.ann) == ("val.npz", 80, 1.0)
+    assert (stages.data, stages.samples, stages.ann.value) == ("val.npz", 80, 1.0)
     data = adafire.dataset("val.npz", limit=80)
-    assert stages.integer_snn == adafire.simulate(netlist, data).accuracy
-    assert stages.float_snn >= 0.75
+    assert stages.integer_snn.value == adafire.simulate(netlist, data).accuracy
+    assert stages.float_snn.value >= 0.75
     assert len(stages.data_sha256) == 64
 
     assert run(["convert", "model.py:net", *CONVERT]) == 0
@@ -130,7 +130,7 @@ def test_an_ann_at_chance_says_what_is_likely_wrong(folder, pictures, cause):
     assert "right on 0.00% of 96 samples" in note
     assert "guessing gives 25.00%" in note
     good = adafire.convert(module, "train.npz", recipe, evaluate="val.npz")
-    assert good.provenance.evaluation.ann == 1
+    assert good.provenance.evaluation.ann.value == 1
     assert not any("guessing" in n for n in good.provenance.notes)
 
 

@@ -84,7 +84,7 @@ GOOD = {
         ({"masks": np.zeros((3, 4, 4), np.uint8)}, r"masks of shape \(3, 4, 4\) found, expected \(2, 4, 4\)"),
         ({"masks": np.zeros((2, 4), np.uint8)}, r"masks of shape \(2, 4\) found, expected \(2, H, W\)"),
         ({"masks": np.zeros((2, 4, 4), np.int64)}, "int64 found, expected one of uint8"),
-        ({"labels": np.zeros((2, 4, 4), np.uint8)}, r"expected \(2,\); name classes of pixels `masks`"),
+        ({"labels": np.zeros((2, 4, 4), np.uint8)}, r"expected \(2,\); name classes of pixels 'masks'"),
         ({"point_labels": np.full((2, 4), 256)}, "point_labels from 256 to 256 found, expected 0 to 255"),
         ({"points": np.zeros((2, 3, 4), np.float32)}, "expected one of 'images', 'frames' and 'points'"),
     ],

@@ -14,17 +14,16 @@ from toolchain.data import Dataset, Truth
 from toolchain.equivalence import verify
 from toolchain.evaluate import (
     count_operations,
-    decide,
     evaluate,
     input_clips,
-    interval,
     measure_traffic,
     observe,
 )
 from toolchain.evaluate.backends import Golden, Reference
 from toolchain.files import write_netlist
-from toolchain.netlist import InputError
+from toolchain.netlist import InputError, Score
 from toolchain.report import measure, run_report, to_html, to_json, to_markdown
+from toolchain.tasks import decide, interval
 
 SAMPLES = 9
 
@@ -57,9 +56,9 @@ def test_of_several_readouts_the_named_one_is_scored(heads):
     ):
         found = evaluate(heads, data, readout=name)
         assert found.accuracy_by_timestep == tuple((decisions == data.labels).mean(1))
-        assert found.readout == found.to_json()["readout"] == name
+        assert found.outcome.readout == found.to_json()["readout"] == name
         assert f"accuracy of {name}" in str(found)
-        assert measure(heads, data, name="net", readout=name).accuracy_by_timestep == found.accuracy_by_timestep
+        assert measure(heads, data, name="net", readout=name).outcome == found.outcome
     for name, message in (("kind", "one of spoofed, kinds, places"), ("places", r"of shape \(2, 6, 6\) found")):
         with pytest.raises(InputError, match=f"^readout: {name!r}.*{message}"):
             evaluate(heads, data, readout=name)
@@ -70,19 +69,21 @@ def test_of_several_readouts_the_named_one_is_scored(heads):
 def test_labels_that_nothing_is_scored_by_are_not_called_missing(heads):
     data = made_up(heads, np.arange(SAMPLES))
     found = evaluate(heads, data)
-    assert (found.accuracy, found.readout, found.to_json()["interval"]) == (None, None, None)
-    assert found.unscored == "labels not scored: name the readout that they are for, one of spoofed, kinds, places"
+    assert (found.accuracy, found.outcome.readout, found.to_json()["interval"]) == (None, None, None)
+    assert (
+        found.outcome.unscored == "labels not scored: name the readout that they are for, one of spoofed, kinds, places"
+    )
     report = measure(heads, data, name="net")
-    assert report.unscored == found.unscored
-    assert found.unscored in to_html(report)
-    assert found.unscored in to_markdown(report)
-    assert evaluate(heads, data.unlabelled).unscored == "no labels"
-    with pytest.raises(InputError, match="name the `readout` to score"):
+    assert report.outcome.unscored == found.outcome.unscored
+    assert found.outcome.unscored in to_html(report)
+    assert found.outcome.unscored in to_markdown(report)
+    assert evaluate(heads, data.unlabelled).outcome.unscored == "no labels"
+    with pytest.raises(InputError, match="name the readout that they are for"):
         run_report(heads, data, name="net", lava=0, baselines={"other": heads})
     both = run_report(
         heads, made_up(heads, np.zeros(SAMPLES, int)), name="net", lava=0, baselines={"other": heads}, readout="kinds"
     )
-    assert both.baselines[0].accuracy_by_timestep == both.accuracy_by_timestep
+    assert both.baselines[0].score_by_timestep == both.outcome.by_timestep
 
 
 def test_one_logit_decides_between_two_classes(single):
@@ -109,9 +110,9 @@ def test_a_conversion_scores_one_logit(tmp_path):
     data = adafire.dataset(x, labels)
     netlist = adafire.convert(module, data, Recipe(timesteps=16), evaluate=data)
     found = netlist.provenance.evaluation
-    assert (found.ann, found.input_clips) == (1.0, 0)
-    assert found.float_snn > 0.9
-    assert found.integer_snn > 0.9
+    assert (found.ann.value, found.input_clips) == (1.0, 0)
+    assert found.float_snn.value > 0.9
+    assert found.integer_snn.value > 0.9
 
 
 def test_runs_that_ask_for_no_accuracy_take_any_labels(single):
@@ -188,13 +189,14 @@ def test_the_interval_is_wilsons():
 def test_a_loss_that_few_samples_show_by_chance_is_not_called_bad(make_netlist):
     netlist = make_netlist("conv")
     m = measure(netlist, made_up(netlist, np.zeros(SAMPLES, int)), name="net")
-    m = replace(m, samples=64, accuracy_by_timestep=(58 / 64,) * m.netlist.timesteps, accuracy_ann=60 / 64)
+    scores = [Score("accuracy", right / 64, samples=64) for right in (58, 60, 40)]
+    m = replace(m, samples=64, outcome=replace(m.outcome, score=scores[0], ann=scores[1]))
     assert to_json(m)["interval"] == list(interval(58 / 64, 64))
     page = " ".join(to_html(m).split())
     assert "-3.12 points against the ANN, within the interval" in page
     assert "95 % interval 81.02% to 95.63%, 64 samples; ANN 93.75%" in page
     assert 'class="card open"> <h3>Accuracy' in page
-    page = " ".join(to_html(replace(m, accuracy_by_timestep=(40 / 64,) * m.netlist.timesteps)).split())
+    page = " ".join(to_html(replace(m, outcome=replace(m.outcome, score=scores[2]))).split())
     assert 'class="card bad"> <h3>Accuracy' in page
 
 

@@ -23,8 +23,8 @@ from toolchain.evaluate import (
     measure_traffic,
     observe,
     operations,
-    right,
     saturations,
+    scoring,
     stream,
 )
 from toolchain.files import read_trace
@@ -46,11 +46,16 @@ def whole(netlist, data):
     return golden.simulate(netlist, data.payloads(netlist.input))
 
 
-def sums(seen):
+def hits(seen, scored):
+    """How many samples are right at each answer."""
+    return [tally.first for tally in seen[scored].each]
+
+
+def sums(seen, scored):
     """What both kinds of run know: operations without their timesteps."""
     counts = seen[operations]
     connections = [replace(c, sops_by_timestep=()) for c in counts.connections]
-    return seen[right].tolist(), replace(counts, connections=connections), seen[saturations]
+    return hits(seen, scored), replace(counts, connections=connections), seen[saturations]
 
 
 @pytest.mark.parametrize("name", ["residual", "maxpool", "frames", "saturating"])
@@ -59,15 +64,16 @@ def test_every_backend_shows_observers_the_same(make_netlist, name):
     data = data_for(netlist)
     trace = whole(netlist, data)
     decisions = (trace.readout * netlist.readouts[0].scale).argmax(-1)
-    observers = [right, operations, saturations]
+    scored = scoring(netlist, data)
+    observers = [scored, operations, saturations]
     for backend in (Golden(netlist), Reference(netlist, spikes=True)):
         seen = observe(backend, data, observers, batch=3)
-        assert seen[right].tolist() == (decisions == data.labels).sum(1).tolist()
+        assert hits(seen, scored) == (decisions == data.labels).sum(1).tolist()
         assert seen[operations] == count(netlist, trace)
         assert seen[saturations] == trace.saturations
-    expected = sums(seen)
-    assert sums(observe(Reference(netlist), data, observers, batch=3)) == expected
-    assert sums(observe(Reference(netlist), data, observers, batch=2, executor="local:2")) == expected
+    expected = sums(seen, scored)
+    assert sums(observe(Reference(netlist), data, observers, batch=3), scored) == expected
+    assert sums(observe(Reference(netlist), data, observers, batch=2, executor="local:2"), scored) == expected
     assert (name == "saturating") == any(expected[2].values())
 
 
@@ -76,11 +82,12 @@ def test_every_backend_shows_observers_the_same(make_netlist, name):
 def test_lava_shows_observers_the_same(make_netlist):
     netlist = make_netlist("residual", timesteps=3)
     data = data_for(netlist, 4)
-    observers = [right, operations, saturations]
+    scored = scoring(netlist, data)
+    observers = [scored, operations, saturations]
     seen = observe(Lava(netlist), data, observers, batch=3)
     expected = observe(Reference(netlist, spikes=True), data, observers)
     assert seen[operations] == expected[operations]
-    assert seen[right].tolist() == expected[right].tolist()
+    assert seen[scored] == expected[scored]
     assert seen[saturations] == expected[saturations]
 
 
@@ -92,7 +99,7 @@ def test_batches_come_in_order_and_say_where_they_lie(make_netlist):
     joined = concatenate([run.trace for run in runs])
     expected = whole(netlist, data)
     assert all(np.array_equal(joined.populations[name], values) for name, values in expected.populations.items())
-    assert np.array_equal(np.concatenate([run.samples.labels for run in runs]), data.labels)
+    assert np.array_equal(np.concatenate([run.samples.truth.labels for run in runs]), data.labels)
 
 
 def test_spikes_are_kept_only_where_they_are_asked_for(make_netlist):
@@ -147,7 +154,6 @@ def test_data_are_checked_before_anything_runs(make_netlist, executor):
 
     for data, message in (
         (replace(good, values=good.values[:, :2]), "samples of shape"),
-        (replace(good, truth=Truth(good.labels + 1000)), "labels"),
         (replace(good, is_frames=True), "frames found"),
         (good.select(np.arange(0)), "holds no samples"),
     ):
@@ -211,9 +217,10 @@ def test_without_labels_or_classes_there_is_no_accuracy(make_netlist, name):
 def test_early_exit_is_scored_at_each_samples_exit(make_netlist):
     netlist = replace(make_netlist("conv", timesteps=4), alpha=(0.2, 0.2, 0.2, 1.0))
     data = data_for(netlist, 20)
-    seen = observe(Stopping(netlist), data, [right, operations], batch=6)
+    scored = scoring(netlist, data)
+    seen = observe(Stopping(netlist), data, [scored, operations], batch=6)
     found = evaluate(netlist, data, early_exit=True)
-    assert found.accuracy == seen[right].item() / 20
+    assert found.accuracy == hits(seen, scored)[-1] / 20
     assert found.accuracy_by_timestep == ()
     assert 1 < found.mean_timesteps == seen[operations].steps / 20 < 4
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.netlist import Accuracies, Measured, Origin, Provenance, SensitivityTable
+from toolchain.netlist import Measured, Origin, Provenance, Score, SensitivityTable, StageScores, TaskRecord
 from toolchain.netlist.provenance import (
     CompressionRecord,
     EarlyExitRecord,
@@ -38,7 +38,17 @@ WHOLE = Provenance(
         firing_table=TABLE,
         compression=CompressionRecord(0.02, MEASURED, MEASURED, (Trial(MEASURED, 2e6), Trial(MEASURED, rho=(1.5,)))),
     ),
-    evaluation=Accuracies("val.npz", "2" * 64, 256, 0.9, 0.875, 0.8),
+    task=TaskRecord("segmentation", ("sky", "road"), None),
+    evaluation=StageScores(
+        "val.npz",
+        "2" * 64,
+        256,
+        Score("mIoU", 0.9, {"dice": 0.95}, {"IoU": (0.9, None)}),
+        Score("mIoU", 0.875),
+        Score("mIoU", 0.8),
+        (0.7, 0.8),
+        3,
+    ),
     early_exit=EarlyExitRecord(Exits(0.9, 0.9, 3.5), Exits(0.8, 0.75, 4.5), margin=0.001),
     imported="net.nir",
     unrolled_from="3" * 64,
@@ -83,7 +93,7 @@ def test_a_part_that_is_something_else_is_kept_aside(part, value):
         (("search", "firing_table", "divergence"), [[0.1, 0.2]]),
         (("search", "firing", "candidates", 0, "phi"), [1.5]),
         (("search", "strategies"), "layers"),
-        (("evaluation", "accuracy", "ann"), None),
+        (("evaluation", "scores", "ann", "value"), None),
         (("early_exit", "samples", "agreement"), float("inf")),
         (("network", "ann_macs"), "9" * 19),
         (("network", "ann_macs_with_padding"), "-1"),

@@ -11,9 +11,9 @@ from random_netlists import radix_netlist
 from toolchain.cli import run
 from toolchain.data import Dataset, Truth
 from toolchain.energy import count, energy_text, estimate_energy, paper_energy_by_timestep, sops_by_timestep
-from toolchain.evaluate import Reference, evaluate, stream
+from toolchain.evaluate import Reference, evaluate, scoring, stream
 from toolchain.files import write_netlist
-from toolchain.netlist import InputError
+from toolchain.netlist import InputError, Score
 from toolchain.report import run_baseline, run_report, to_html, to_json, to_markdown
 from toolchain.report.baselines import stop
 from toolchain.report.comparison import compare_html
@@ -68,15 +68,17 @@ def test_a_baseline_stops_at_the_first_timestep_that_is_good_enough(make_netlist
     runs = {t: stopped(baseline, data, t) for t in range(1, 9)}
     aims = sorted({accuracy for accuracy, _ in runs.values()})
     for aim in aims:
-        found = run_baseline(baseline, data, name="phi1", accuracy=aim, reported=reported)
-        assert found.accuracy_by_timestep == tuple(accuracy for accuracy, _ in runs.values())
+        found = run_baseline(baseline, data, name="phi1", scored=scoring(baseline, data), score=aim, reported=reported)
+        assert found.score_by_timestep == tuple(accuracy for accuracy, _ in runs.values())
         first = next(t for t, (accuracy, _) in runs.items() if accuracy >= aim)
         energy = runs[first][1]
         assert (found.timestep, found.energy, found.sops) == (first, energy.e_snn, energy.sops)
         assert found.energy_ratio == float(energy.e_snn / reported.e_snn)
         assert found.sops_ratio == energy.sops / reported.sops
     assert len(aims) > 1
-    never = run_baseline(baseline, data, name="phi1", accuracy=aims[-1] + 0.001, reported=reported)
+    never = run_baseline(
+        baseline, data, name="phi1", scored=scoring(baseline, data), score=aims[-1] + 0.001, reported=reported
+    )
     assert (never.timestep, never.energy, never.sops, never.energy_ratio) == (None,) * 4
     assert never.best == aims[-1]
 
@@ -100,7 +102,7 @@ def test_the_same_netlist_costs_the_same(measured):
     counts = m.energy.counts
     assert longer.energy == paper_energy_by_timestep(counts, m.energy.prices)[longer.timestep - 1]
     assert longer.sops == sops_by_timestep(counts)[longer.timestep - 1]
-    whole = stop(netlist, counts, (0.0, 0.0, 0.0, 1.0), name="net", accuracy=1.0, reported=m.energy)
+    whole = stop(netlist, counts, (0.0, 0.0, 0.0, 1.0), name="net", score=1.0, reported=m.energy)
     assert (whole.timestep, whole.energy) == (4, m.energy.e_snn)
     assert whole.energy_ratio == whole.sops_ratio == 1
     assert short.timestep is None
@@ -115,9 +117,9 @@ def test_every_format_shows_them(measured):
     assert data[0]["sops_per_sample"] == longer.sops / SAMPLES
     assert data[0]["phi"] == [4, 4]
     assert data[1]["timestep"] is data[1]["energy_ratio"] is None
-    assert data[1]["best_accuracy"] == short.best
+    assert data[1]["best_score"] == short.best
     never = f"never in 1: best {short.best:.2%}"
-    reached = f"{longer.timestep} of 6: {longer.accuracy_by_timestep[longer.timestep - 1]:.2%}"
+    reached = f"{longer.timestep} of 6: {longer.score_by_timestep[longer.timestep - 1]:.2%}"
     for text in (to_html(m), to_markdown(m)):
         assert never in text
         assert reached in text
@@ -126,10 +128,10 @@ def test_every_format_shows_them(measured):
 
 def test_the_reported_netlist_may_stop_early_too(measured):
     _, _, m = measured
-    first = next(t for t, accuracy in enumerate(m.accuracy_by_timestep, start=1) if accuracy >= m.accuracy)
+    first = next(t for t, accuracy in enumerate(m.outcome.by_timestep, start=1) if accuracy >= m.score)
     assert ("net, stopped early" in to_markdown(m)) == (first < 4)
     assert (to_json(m)["stopped_early"] is None) == (first == 4)
-    at_once = replace(m, accuracy_by_timestep=(1.0,) * 4)
+    at_once = replace(m, outcome=replace(m.outcome, score=Score("accuracy", 1.0), by_timestep=(1.0,) * 4))
     _, early, *_ = equal_accuracy_lines(at_once)
     spent = paper_energy_by_timestep(m.energy.counts, m.energy.prices)[0]
     assert to_json(at_once)["stopped_early"]["energy_pj_per_sample"] == float(spent / SAMPLES)
@@ -141,7 +143,7 @@ def test_digits_beside_rates(make_netlist):
     rates, digits = make_netlist("shortcut", timesteps=4), radix_netlist("shortcut", digits=4)
     data = dataset(rates)
     m = run_report(digits, data, name="digits", lava=0, baselines={"rates.h5": rates, "again.h5": digits})
-    assert len(m.accuracy_by_timestep) == 1
+    assert len(m.outcome.by_timestep) == 1
     again = m.baselines[1]
     assert (again.timestep, again.timesteps, again.energy, again.energy_ratio) == (4, 4, m.energy.e_snn, 1)
     found = json.loads(json.dumps(to_json(m), allow_nan=False))
@@ -159,7 +161,7 @@ def test_digits_beside_rates(make_netlist):
 def test_without_baselines_the_page_says_so(measured):
     m = replace(measured[2], baselines=())
     assert "No other netlist was run" in to_html(m)
-    assert "equal accuracy" not in to_markdown(m)
+    assert "equal score" not in to_markdown(m)
     assert to_json(m)["at_equal_accuracy"] == []
 
 
@@ -194,7 +196,12 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("netlist", "data", "more", "message"),
         [
-            ("net.h5", "unlabelled.npz", ["phi1.h5"], "unlabelled.npz: no labels found, equal accuracy needs them"),
+            (
+                "net.h5",
+                "unlabelled.npz",
+                ["phi1.h5"],
+                "unlabelled.npz: no labels, and baselines compare",
+            ),
             ("net.h5", "val.npz", ["other.h5"], "other.h5: an input of shape (3, 8, 8) found"),
             ("net.h5", "val.npz", ["none.h5"], "none.h5"),
             ("frames.h5", "frames.npz", ["long.h5"], "long.h5: T = 13, frames.npz holds 12 frames"),
@@ -236,5 +243,5 @@ def test_other_classes_are_refused(make_netlist):
 def test_maps_cannot_be_compared(make_netlist):
     netlist = make_netlist("upsampling")
     labelled = replace(dataset(netlist, labels=False), truth=Truth(np.zeros(SAMPLES, np.int64)))
-    with pytest.raises(InputError, match="single list of classes"):
+    with pytest.raises(InputError, match="no list of classes"):
         run_report(netlist, labelled, name="net", lava=0, baselines={"same.h5": netlist})

@@ -23,7 +23,8 @@ from hw_targets.rules import check  # noqa: E402
 from hw_targets.rules.capacity import placed  # noqa: E402
 from hw_targets.target import load_target  # noqa: E402
 from toolchain.data import Dataset, Truth  # noqa: E402, Truth
-from toolchain.netlist import Accuracies, Provenance  # noqa: E402
+from toolchain.evaluate import scoring  # noqa: E402
+from toolchain.netlist import Provenance, Score, StageScores  # noqa: E402
 from toolchain.report import compare_html, measure, run_baseline, to_html  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -82,14 +83,14 @@ def pages(tmp_path_factory, make_netlist):
     data = Dataset("pictures.npz", rng.normal(0, 0.8, (8, *netlist.input.shape)), Truth(rng.integers(0, 4, 8)))
     target = load_target("loihi2")
     first = measure(netlist, data, name="shortcut", check=check(netlist, target), placement=placed(netlist, target)[0])
-    accuracies = Accuracies("pictures.npz", "0" * 64, 8, 0.5, 0.5, 0.25)
-    found = [
-        run_baseline(other, data, name=f"{how}.h5", accuracy=accuracy, reported=first.energy)
-        for how, accuracy in (("reaches", 0.0), ("never", 1.1))
-    ]
-    first = replace(
-        first, netlist=replace(netlist, provenance=Provenance(evaluation=accuracies)), baselines=tuple(found)
+    scores = StageScores(
+        "pictures.npz", "0" * 64, 8, *(Score("accuracy", share, samples=8) for share in (0.5, 0.5, 0.25))
     )
+    found = [
+        run_baseline(other, data, name=f"{how}.h5", scored=scoring(other, data), score=score, reported=first.energy)
+        for how, score in (("reaches", 0.0), ("never", 1.1))
+    ]
+    first = replace(first, netlist=replace(netlist, provenance=Provenance(evaluation=scores)), baselines=tuple(found))
     (folder / "report.html").write_text(to_html(first, command="adafire report shortcut.h5"))
     (folder / "pair.html").write_text(compare_html([first, measure(other, data, name="binary")]))
     return folder

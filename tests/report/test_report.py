@@ -21,7 +21,7 @@ from toolchain.cli import run
 from toolchain.data import Dataset, Truth
 from toolchain.equivalence import diagnose
 from toolchain.files import write_netlist
-from toolchain.netlist import Accuracies, AdaFire, InputError, Provenance, membrane_bound
+from toolchain.netlist import AdaFire, InputError, Provenance, Score, StageScores, membrane_bound
 from toolchain.report import compare_html, measure, rows, to_csv, to_html, to_json, to_markdown
 from toolchain.report.fidelity import mean_payloads, without_spikes
 from toolchain.report.searched import read_search
@@ -72,7 +72,7 @@ def test_the_rows_are_what_the_simulator_did(netlist, measurement):
         assert 2 ** (row.membrane_bits_used - 2) <= bound < 2 ** (row.membrane_bits_used - 1)
     assert sum(row.sops for row in by_name.values()) == pytest.approx(measurement.energy.sops / SAMPLES)
     decisions = (trace.readout * netlist.readouts[0].scale).argmax(-1)
-    assert measurement.accuracy_by_timestep == tuple((decisions == data.labels).mean(1))
+    assert measurement.outcome.by_timestep == tuple((decisions == data.labels).mean(1))
 
 
 @pytest.mark.parametrize("architecture", ["residual", "maxpool", "frames", "sequence", "upsampling", "linear"])
@@ -93,20 +93,25 @@ def test_rates_without_spikes_are_the_limit_of_many_timesteps(make_netlist):
 
 
 def test_a_measurement_prints_its_summary(measurement):
-    for word in ("pictures.npz, 10 samples", "accuracy without spikes", "SOPs per sample", "violations: 1"):
+    for word in (
+        "pictures.npz, 10 samples",
+        "accuracy of the network without spikes",
+        "SOPs per sample",
+        "violations: 1",
+    ):
         assert word in str(measurement)
         assert word in measurement._repr_html_()
 
 
 def test_data_without_labels_have_no_accuracy(netlist):
     m = measure(netlist, dataset(netlist, labels=False), name="net")
-    assert m.accuracy is None
+    assert m.score is None
     assert "not measured" in to_html(m)
     json.dumps(to_json(m), allow_nan=False)
 
 
 def test_the_accuracies_of_the_conversion_are_shown(netlist):
-    stages = Accuracies("val.npz", "0" * 64, 256, 0.95, 0.9375, 0.921875)
+    stages = StageScores("val.npz", "0" * 64, 256, *(Score("accuracy", share) for share in (0.95, 0.9375, 0.921875)))
     m = measure(replace(netlist, provenance=Provenance(evaluation=stages)), dataset(netlist), name="net")
     assert to_json(m)["evaluation"] == stages.to_json()
     assert f"- at conversion, {stages}" in to_markdown(m)

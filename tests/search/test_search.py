@@ -37,7 +37,7 @@ from toolchain.search import (
     pareto_frontier,
 )
 from toolchain.search import executor as executor_module
-from toolchain.search.measure import same_decisions
+from toolchain.tasks import same_decisions
 
 NORMALIZATION = parse_normalization("0.5/0.25", 2)
 

@@ -11,6 +11,7 @@ import typer
 from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, show
 from toolchain.cli.flags import flag, in_flags
+from toolchain.cli.samples import FORMS, Size, open_samples
 
 #: Options, of this command and of convert, that the advice of a rule names.
 ADVICE = {name: flag(name) for name in ("phi", "target", "timesteps", "unroll", "weight_bits")}
@@ -48,7 +49,8 @@ def place(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
     target: TargetName,
     unroll: Unroll = False,
-    data: Annotated[Path | None, typer.Option(help="Samples (.npz) to weigh traffic with measured spikes.")] = None,
+    data: Annotated[str | None, typer.Option(help=f"Samples to weigh traffic with measured spikes: {FORMS}.")] = None,
+    size: Size = None,
     limit: Annotated[int, typer.Option(min=1, help="Use the first samples only.")] = 16,
     picture: Annotated[Path | None, typer.Option(help="Write a picture of the cores (.png, .svg, .pdf).")] = None,
     as_json: Json = False,
@@ -65,10 +67,9 @@ def place(
     chosen, subject = load_target(target), read_netlist(netlist)
     traffic = None
     if data is not None:
-        from toolchain.data import read_data
         from toolchain.evaluate import measure_traffic
 
-        traffic = measure_traffic(subject, read_data(data, limit=limit))
+        traffic = measure_traffic(subject, open_samples(data, size=size, limit=limit, labelled=False))
     placement = place_netlist(subject, chosen, traffic, unroll=unroll)
     if picture is not None:
         draw(placement, picture)

@@ -14,10 +14,11 @@ import typer
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
 from toolchain.cli.flags import flag, in_flags
+from toolchain.cli.samples import FORMS, Size, open_samples
 from toolchain.convert import Recipe
 
 if TYPE_CHECKING:
-    from toolchain.netlist import Netlist
+    from toolchain.netlist import Netlist, TaskRecord
 
 #: Short names of options.
 _SHORT = {"timesteps": "-T"}
@@ -62,14 +63,19 @@ def convert(
         str,
         typer.Argument(help="The network: package.module:callable, path/to/file.py:callable, FILE.onnx or FILE.pt2."),
     ],
-    calibration: Annotated[Path, typer.Option(help="Unlabelled data to calibrate on (.npz).")],
+    calibration: Annotated[str, typer.Option(help=f"Unlabelled data to calibrate on: {FORMS}.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The netlist to write (.h5).")],
     recipe: Recipe,
     weights: Annotated[Path | None, typer.Option(help="Trained weights (.safetensors, .pt).")] = None,
     evaluate: Annotated[
-        Path | None, typer.Option(help="Labelled data (.npz): measure the accuracy of ANN, float SNN and integer SNN.")
+        str | None, typer.Option(help="Labelled data: measure the score of ANN, float SNN and integer SNN.")
     ] = None,
     evaluate_limit: Annotated[int, typer.Option(min=1, help="Use the first samples of --evaluate only.")] = 256,
+    decode: Annotated[
+        str | None,
+        typer.Option(help="Code that makes boxes of the outputs, for detection: path/to/file.py:callable."),
+    ] = None,
+    size: Size = None,
     as_json: Json = False,
 ) -> None:
     """Convert a trained network into a spiking netlist, without training.
@@ -83,11 +89,12 @@ def convert(
     check_writable(output)
     netlist = api.convert(
         spec,
-        calibration,
+        open_samples(calibration, size=size, limit=None, labelled=False),
         recipe,
         weights=weights,
-        evaluate=evaluate,
+        evaluate=None if evaluate is None else open_samples(evaluate, size=size, limit=evaluate_limit),
         evaluate_limit=evaluate_limit,
+        decode=decode,
         progress=progress,
     )
     write_netlist(netlist, output)
@@ -96,22 +103,23 @@ def convert(
 
 def _outcome(netlist: Netlist, output: Path) -> dict[str, Any]:
     """Return what was written as JSON values: as `adafire info`, with the file and what was measured on top."""
-    from toolchain.evaluate import interval
     from toolchain.info import summarize
+    from toolchain.tasks import Outcome
 
     measured = netlist.provenance.evaluation
     return {
         "file": str(output),
         **summarize(netlist).to_json(),
         "evaluation": None if measured is None else measured.to_json(),
-        "interval": None if measured is None else list(interval(measured.integer_snn, measured.samples)),
+        **Outcome.of_stages(netlist.provenance.task, measured).to_json(),
         "input_clips": None if measured is None else measured.input_clips,
     }
 
 
 def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
     """Say what was written, how accurate it is, what a search and early exit promise, and what was rounded."""
-    from toolchain.evaluate import InputClips, interval_text
+    from toolchain.evaluate import InputClips
+    from toolchain.tasks import interval_text
 
     found = netlist.provenance
     yield (
@@ -121,7 +129,8 @@ def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
     if found.tail is not None:
         yield str(found.tail)
     if found.evaluation is not None:
-        yield f"{found.evaluation} ({interval_text(found.evaluation.integer_snn, found.evaluation.samples)})"
+        sure = interval_text(found.evaluation.integer_snn)
+        yield str(found.evaluation) + ("" if sure is None else f" ({sure})")
         if note := InputClips.of(netlist, found.evaluation.input_clips or 0, found.evaluation.samples).note:
             yield f"note: {note}"
     yield from found.activations
@@ -130,10 +139,15 @@ def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
         yield (
             f"search: {measured.operations:,.0f} operations per sample, "
             f"divergence {measured.divergence:.4f} from the ANN, "
-            f"{measured.agreement:.2%} of its decisions, on held-out samples"
+            f"{measured.agreement:.2%} {_alike(found.task)}, on held-out samples"
         )
     if found.early_exit is not None:
         mean = found.early_exit.samples.mean_timesteps
         yield f"early exit: {mean:.2f} of {netlist.timesteps} timesteps on held-out samples"
     for note in found.notes or ():
         yield f"note: {note}"
+
+
+def _alike(task: TaskRecord | None) -> str:
+    """Say what the agreement of a search is a share of."""
+    return "correlation with its outputs" if task is not None and task.name == "detection" else "of its decisions"

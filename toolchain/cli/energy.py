@@ -9,12 +9,14 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
+from toolchain.cli.samples import FORMS, Size, open_samples
 
 
 @app.command()
 def energy(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
-    data: Annotated[Path, typer.Option(help="Samples (.npz).")],
+    data: Annotated[str, typer.Option(help=f"Samples: {FORMS}.")],
+    size: Size = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in memory at a time.")] = 64,
     prices: Annotated[Path | None, typer.Option(help="A price list of your own (.toml).")] = None,
@@ -24,12 +26,12 @@ def energy(
 
     Example: adafire energy resnet20.h5 --data val.npz --limit 256
     """
-    from toolchain.data import read_data
     from toolchain.energy import estimate_energy, read_prices
     from toolchain.evaluate import count_operations
     from toolchain.files import read_netlist
 
     price_list = read_prices(prices)  # first, so that a bad list is refused before the run
-    counts = count_operations(read_netlist(netlist), read_data(data, limit=limit), batch=batch, progress=progress)
+    samples = open_samples(data, size=size, limit=limit, labelled=False)
+    counts = count_operations(read_netlist(netlist), samples, batch=batch, progress=progress)
     report = estimate_energy(counts, price_list)
     show(report, report.to_json() if as_json else None)

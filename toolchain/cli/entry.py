@@ -45,6 +45,11 @@ WORKFLOW = (
     "export",
     "import",
     "run",
+    "data pictures",
+    "data masks",
+    "data coco",
+    "data voc",
+    "data points",
     "data events",
 )
 

@@ -9,6 +9,7 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, show
+from toolchain.cli.samples import FORMS, Size, open_samples
 
 
 @app.command("import")
@@ -28,11 +29,12 @@ def import_file(
         int, typer.Option(min=1, max=8, help="Width of a NIR file's input: 1 for events (0 or 1), else signed.")
     ] = 8,
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Frames to count moved spikes on, where neurons are rounded (.npz).  [default: random events]"
+            help=f"Frames to count moved spikes on, where neurons are rounded: {FORMS}.  [default: random events]"
         ),
     ] = None,
+    size: Size = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples of the data only.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +42,7 @@ def import_file(
 
     Example: adafire import network.nir --timesteps 100 --dt 1e-4 -o network.h5
     """
-    from toolchain.data import check_data, read_data
+    from toolchain.data import check_data
     from toolchain.exchange import import_netlist
     from toolchain.exchange.moved import measure_moved
     from toolchain.files import check_writable, write_netlist
@@ -51,7 +53,7 @@ def import_file(
     )
     payloads = None
     if data is not None:
-        samples, source = read_data(data, limit=limit), imported.netlist.input
+        samples, source = open_samples(data, size=size, limit=limit, labelled=False), imported.netlist.input
         check_data(samples, source, timesteps=imported.netlist.timesteps)
         payloads = samples.payloads(source, 0, len(samples))
     imported = measure_moved(imported, payloads)

@@ -4,7 +4,7 @@ A TOML file has a table per step with the options of the command of that name, a
 steps share::
 
     netlist = "resnet20.h5"
-    data = "test.npz"
+    data = "test.npz"    # or a folder of pictures, with size = "224,224/256", or "path.py:callable"
 
     [convert]
     spec = "examples/resnet20.py:resnet20"
@@ -46,7 +46,7 @@ import typer
 from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, messages, results, show
 from toolchain.cli.flags import flag
-from toolchain.cli.reading import digest, reading
+from toolchain.cli.reading import digest, digest_of_names, reading
 from toolchain.netlist import InputError
 
 #: The steps in the order they run; whether they take the shared data; whether they write `output` themselves.
@@ -91,11 +91,15 @@ class Step:
         for word in (self.name, *self.arguments):
             sha.update(b"\0" + word.encode())
             named = Path(word.rsplit(":", 1)[0] if ".py:" in word else word)
-            if named != self.output and (content := digest(named)) is not None:
+            # Of a folder what is in it: the content of those that are read is noted while they are.
+            content = digest_of_names(named) if named.is_dir() else digest(named)
+            if named != self.output and content is not None:
                 sha.update(content.encode())
         return sha.hexdigest()
 
 
+#: Options that all steps that take data share.
+SHARED = ("data", "size")
 #: Options that a command takes several times: a list here.
 REPEATED = ("baseline",)
 
@@ -115,11 +119,11 @@ def _options(table: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _step(name: str, table: dict[str, Any], netlist: str, data: str | None) -> Step:
+def _step(name: str, table: dict[str, Any], netlist: str, shared: Mapping[str, str]) -> Step:
     takes_data, writes = STEPS[name]
+    if takes_data and "data" not in table:
+        table = {**shared, **table}
     table = dict(table)
-    if takes_data and data is not None:
-        table.setdefault("data", data)
     if name == "convert":
         if not isinstance(table.get("spec"), str):
             raise InputError("[convert]", "no spec found", "name the network: spec = 'file.py:callable'")
@@ -143,17 +147,17 @@ def read_pipeline(path: Path) -> tuple[Step, ...]:
         document = tomllib.loads(path.read_text("utf-8"))  # whatever the locale: TOML is UTF-8
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(str(path), f"is no readable TOML file ({error})") from None
-    for name in document.keys() - STEPS.keys() - {"netlist", "data"}:
-        near = difflib.get_close_matches(name, [*STEPS, "netlist", "data"], n=1)
+    for name in document.keys() - STEPS.keys() - {"netlist", *SHARED}:
+        near = difflib.get_close_matches(name, [*STEPS, "netlist", *SHARED], n=1)
         raise InputError(str(path), f"unknown entry {name!r}", f"did you mean {near[0]!r}?" if near else None)
-    netlist, data = document.get("netlist"), document.get("data")
-    if not isinstance(netlist, str) or not isinstance(data, str | None):
+    netlist, shared = document.get("netlist"), {name: document[name] for name in SHARED if name in document}
+    if not isinstance(netlist, str) or not all(isinstance(value, str) for value in shared.values()):
         raise InputError(str(path), "expected netlist = 'FILE.h5' and, where steps need it, data = 'FILE.npz'")
     tables = {name: document[name] for name in STEPS if name in document}
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise InputError(str(path), f"{name} is no table", f"write it as [{name}]")
-    return tuple(_step(name, table, netlist, data) for name, table in tables.items())
+    return tuple(_step(name, table, netlist, shared) for name, table in tables.items())
 
 
 def _perform(step: Step, run: Run) -> int:

@@ -26,6 +26,13 @@ def digest(path: str | Path) -> str | None:
         return None
 
 
+def digest_of_names(folder: Path) -> str:
+    """Return the SHA-256 (hex) of the names and sizes of the files in a folder: what came and went shows there."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = (f"{path.relative_to(folder)}\0{path.stat().st_size}\n" for path in found)
+    return hashlib.sha256(b"".join(map(os.fsencode, lines))).hexdigest()
+
+
 @dataclass
 class Opened:
     """Files that this process opened, by their whole path."""

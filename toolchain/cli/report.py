@@ -10,17 +10,23 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, results
+from toolchain.cli.samples import FORMS, Size, open_samples
 
 
 @app.command()
 def report(
     netlists: Annotated[list[Path], typer.Argument(help="A netlist (.h5), or several to compare side by side.")],
-    data: Annotated[Path, typer.Option(help="Samples, and labels for the accuracy (.npz).")],
+    data: Annotated[str, typer.Option(help=f"Samples, and what is true of them for the score: {FORMS}.")],
+    size: Size = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file to write: .html, .json, .csv or .md.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
     readout: Annotated[str | None, typer.Option(help="Score this readout, where the netlist has several.")] = None,
+    decode: Annotated[
+        str | None,
+        typer.Option(help="Code that makes boxes of the outputs, for detection: path/to/file.py:callable."),
+    ] = None,
     ann: Annotated[
         str | None, typer.Option(help="The network it was converted from, to compare with: as SPEC of `convert`.")
     ] = None,
@@ -34,7 +40,7 @@ def report(
     baselines: Annotated[
         list[Path] | None,
         typer.Option(
-            "--baseline", help="Another conversion of the network, to compare with at equal accuracy; may be repeated."
+            "--baseline", help="Another conversion of the network, to compare with at an equal score; may be repeated."
         ),
     ] = None,
     as_json: Json = False,
@@ -44,7 +50,7 @@ def report(
     Example: adafire report resnet20.h5 --data val.npz --limit 256 -o report.html
     """
     from hw_targets.target import load_target
-    from toolchain.data import read_data
+    from toolchain import api
     from toolchain.files import read_netlist, write_bytes
     from toolchain.netlist import InputError
     from toolchain.report import check_report_path, converted_for, run_report, written
@@ -55,16 +61,10 @@ def report(
         check_report_path(output, len(netlists))
     if baselines and len(netlists) > 1:
         raise InputError("baselines", f"{len(netlists)} netlists to report found, expected one", "report one at a time")
-    samples = read_data(data, limit=limit)
+    samples = open_samples(data, size=size, limit=limit)
     others = baselines or []
     compared = dict(zip(_apart([p.name for p in others], others), map(read_netlist, others), strict=True))
-    network = None
-    if ann is not None:
-        from toolchain.frontend import read_network
-
-        network = read_network(ann, weights, samples.shape)
-    elif weights is not None:
-        raise InputError("weights", "weights found without a network", "name it with `ann`")
+    decoder = api.decoder(decode)
     names = _apart([p.stem for p in netlists], netlists)
     measured = []
     for path, name in zip(netlists, names, strict=True):
@@ -75,7 +75,8 @@ def report(
                 samples,
                 name=name,
                 readout=readout,
-                ann=network,
+                decode=decoder,
+                ann=api.original(netlist, ann, weights, samples),
                 target=converted_for(netlist) if target is None else load_target(target),
                 lava=lava,
                 baselines=compared,
@@ -83,7 +84,7 @@ def report(
             )
         )
     if output is not None:
-        command = " ".join(["adafire report", *(p.name for p in netlists), "--data", data.name])
+        command = " ".join(["adafire report", *(p.name for p in netlists), "--data", Path(data).name])
         command += "" if limit is None else f" --limit {limit}"
         command += "".join(f" --baseline {name}" for name in compared)
         write_bytes(output, written(measured, output.suffix, command).encode(errors="replace"))

@@ -9,14 +9,24 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
+from toolchain.cli.samples import FORMS, Size, open_samples
 
 
 @app.command()
 def simulate(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
-    data: Annotated[Path, typer.Option(help="Samples, and labels for the accuracy (.npz).")],
+    data: Annotated[str, typer.Option(help=f"Samples, and what is true of them for the score: {FORMS}.")],
+    size: Size = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
     readout: Annotated[str | None, typer.Option(help="Score this readout, where the netlist has several.")] = None,
+    decode: Annotated[
+        str | None,
+        typer.Option(help="Code that makes boxes of the outputs, for detection: path/to/file.py:callable."),
+    ] = None,
+    ann: Annotated[
+        str | None, typer.Option(help="The network it was converted from, to score beside: as SPEC of `convert`.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights of that network.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in memory at a time.")] = 64,
     backend: Annotated[Literal["reference", "lava"], typer.Option(help="What runs the netlist.")] = "reference",
     early_exit: Annotated[bool, typer.Option("--early-exit", help="Stop each sample once confident.")] = False,
@@ -31,21 +41,23 @@ def simulate(
     device: Annotated[str, typer.Option(help="What the reference simulator runs on: cpu, cuda or cuda:N.")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Run a netlist on data: accuracy by timestep, spikes per sample, seconds.
+    """Run a netlist on data: score by timestep, spikes per sample, seconds.
 
     Example: adafire simulate resnet20.h5 --data val.npz --limit 1000
     """
-    from toolchain.data import read_data
-    from toolchain.evaluate import evaluate
+    from toolchain import api
     from toolchain.files import check_writable, read_netlist
 
-    network, samples = read_netlist(netlist), read_data(data, limit=limit)
+    network, samples = read_netlist(netlist), open_samples(data, size=size, limit=limit)
     if trace is not None:
         check_writable(trace)
-    result = evaluate(
+    result = api.simulate(
         network,
         samples,
         readout=readout,
+        decode=decode,
+        ann=ann,
+        weights=weights,
         batch=batch,
         backend=backend,
         early_exit=early_exit,

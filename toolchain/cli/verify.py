@@ -9,12 +9,14 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, progress, show
+from toolchain.cli.samples import FORMS, Size, open_samples
 
 
 @app.command()
 def verify(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
-    data: Annotated[Path, typer.Option(help="Samples (.npz).")],
+    data: Annotated[str, typer.Option(help=f"Samples: {FORMS}.")],
+    size: Size = None,
     limit: Annotated[int, typer.Option(min=1, help="Use the first samples only.")] = 16,
     against: Annotated[
         str, typer.Option(help="lava; reference; or the path of an exported network (.nir) or trace (.h5).")
@@ -27,11 +29,11 @@ def verify(
 
     Example: adafire verify resnet20.h5 --data val.npz --limit 16 --against lava
     """
-    from toolchain.data import read_data
     from toolchain.equivalence import verify as verify_netlist
     from toolchain.files import read_netlist
 
-    report = verify_netlist(read_netlist(netlist), read_data(data, limit=limit), against, progress=progress)
+    samples = open_samples(data, size=size, limit=limit, labelled=False)
+    report = verify_netlist(read_netlist(netlist), samples, against, progress=progress)
     show(report, report.to_json() if as_json else None)
     if not report.equivalent:
         raise typer.Exit(CHECK_FAILED)

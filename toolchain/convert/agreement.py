@@ -16,10 +16,10 @@ from sim import Simulator, compile_netlist
 from sim.threads import one_thread
 from toolchain.calibrate import CalibrationData
 from toolchain.display import Progress, silent
-from toolchain.evaluate import decide
-from toolchain.netlist import AdaFire, CollapseError, Netlist, Readout, per_channel
+from toolchain.netlist import AdaFire, CollapseError, Netlist, Readout, TaskName, per_channel
 from toolchain.netlist.shapes import size
 from toolchain.network import FloatNetwork, iterate
+from toolchain.tasks import choose_task, decide
 
 #: Samples that it is measured on: enough to tell a half from what a conversion that works reaches, and more of networks
 #: that run so many payloads at little cost.
@@ -37,6 +37,8 @@ HOLDS = 0.95
 AIM = 0.97
 #: Fewer samples than this do not tell a netlist that holds from one that nearly does.
 TELLING_SAMPLES = 32
+#: Decisions of a sample that are compared, of those of its pixels or points.
+_PLACES = 1024
 #: Smallest share of an error that is considered.
 _LEAST_SHARE = 1e-3
 #: Bytes of payloads in memory at a time.
@@ -54,14 +56,14 @@ class Agreement:
     ----------
     samples : int
     decisions : float or None
-        Share of samples on which both decide alike; None where no readout is a list of classes.
+        Share of decisions that are alike, of samples, pixels or points; None where no readout decides on classes.
     outputs : mapping of str to float
         Correlation of every readout at the last timestep.
     layers : mapping of str to float
         Correlation of every spiking population's average over the run with the ANN's activation, in forward order;
         pieces of other functions than ReLU are left out.
-    logits : tuple of ndarray (N, classes), float64, or None
-        The classifier's outputs: the ANN's, and the netlist's average.
+    logits : tuple of ndarray (decisions, classes), float64, or None
+        What is decided on: the ANN's outputs, and the netlist's average; of a map, those at `_PLACES` of a sample.
     """
 
     samples: int
@@ -137,7 +139,12 @@ class Agreement:
 
 @torch.inference_mode()
 def measure_agreement(
-    network: FloatNetwork, netlist: Netlist, data: CalibrationData, *, progress: Progress = silent
+    network: FloatNetwork,
+    netlist: Netlist,
+    data: CalibrationData,
+    *,
+    task: TaskName | None = None,
+    progress: Progress = silent,
 ) -> Agreement:
     """Run ANN and netlist side by side on the first samples, at least `SAMPLES` of them where there are.
 
@@ -148,6 +155,8 @@ def measure_agreement(
     netlist : Netlist
         What it was converted to.
     data : CalibrationData
+    task : TaskName, optional
+        What the network is for; by default classification, where its only output is a list of classes.
     progress : Progress
 
     Returns
@@ -158,6 +167,8 @@ def measure_agreement(
     samples = min(max(SAMPLES, PAYLOADS // per_sample), len(data))
     # Pieces of an activation have no value of the ANN's to follow.
     followed = [p for p in netlist.populations if isinstance(p, AdaFire | Readout) and p.name in network]
+    bound = choose_task(task, {u.name: u.shape for u in network.outputs}, input_shape=network.source.shape)
+    decided = None if bound is None else bound.readout
     found = {p.name: _Correlation(p.shape) for p in followed}
     logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     batch = max(1, min(32, _MEMORY // per_sample))
@@ -171,12 +182,12 @@ def measure_agreement(
                 for name, value in iterate(network, data.x[part]):
                     if name in found:
                         found[name].add(value.double().numpy(), averages[name])
-                        if netlist.classifier is not None and name == netlist.classifier.name:
-                            logits[0].append(value.double().numpy())
-                            logits[1].append(averages[name])
+                        if name == decided:
+                            logits[0].append(_decided_on(value.double().numpy()))
+                            logits[1].append(_decided_on(averages[name]))
             advance()
     correlations = {name: c for name, sums in found.items() if (c := sums.value()) is not None}
-    both = (np.concatenate(logits[0]), np.concatenate(logits[1])) if netlist.classifier is not None else None
+    both = None if decided is None else (np.concatenate(logits[0]), np.concatenate(logits[1]))
     return Agreement(
         samples,
         None if both is None else float((decide(both[0]) == decide(both[1])).mean()),
@@ -209,6 +220,12 @@ def check_agreement(agreement: Agreement, *, accept: bool) -> Iterator[str]:
             "more `timesteps`, `digits`, `phi` or `weight_bits` may help; `accept_collapse` takes the netlist as it is",
         )
     yield f"collapse accepted: {said}"
+
+
+def _decided_on(values: np.ndarray) -> np.ndarray:
+    """Return the logits of every decision, (decisions, classes): of maps (N, classes, ...) at places in equal steps."""
+    rows = np.moveaxis(values.reshape(*values.shape[:2], -1), 1, 2)
+    return rows[:, :: -(-rows.shape[1] // _PLACES)].reshape(-1, rows.shape[2])
 
 
 def _averages(simulator: Simulator, payloads: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,17 +13,19 @@ from importlib.metadata import version
 from toolchain.calibrate import Calibrator, EarlyExitCalibration, Levels, Thresholds, collect_histograms
 from toolchain.convert.agreement import check_agreement, measure_agreement
 from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
+from toolchain.convert.purpose import network_task, task_record
 from toolchain.convert.recipe import Recipe
 from toolchain.convert.samples import SampleSets, draw_samples
 from toolchain.convert.silence import silence
-from toolchain.convert.stages import check_labelled, guess_note, measure_stages, measure_substituted
-from toolchain.data import Dataset
+from toolchain.convert.stages import check_scored, guess_note, measure_stages, measure_substituted
+from toolchain.data import Dataset, check_data
 from toolchain.display import Progress, silent
-from toolchain.netlist import Netlist, Provenance
+from toolchain.netlist import Netlist, Provenance, TaskName
 from toolchain.network import Activation, Curve, FloatNetwork, SpikingNetwork
 from toolchain.pieces import measure_curves, substitute
 from toolchain.quantize import Precision, check_precision, quantize, whole_resamplings
 from toolchain.search import ChannelSearch, Judge, LayerSearch, MeasurementCache, Measuring, default_folder
+from toolchain.tasks import Decoder
 
 
 def convert_network(
@@ -32,6 +34,7 @@ def convert_network(
     recipe: Recipe,
     *,
     evaluate: Dataset | None = None,
+    decode: Decoder | None = None,
     progress: Progress = silent,
 ) -> Netlist:
     """Convert a float network into a netlist.
@@ -43,19 +46,23 @@ def convert_network(
         To calibrate on; labels are not used. Of frames, the ANN sees their mean.
     recipe : Recipe
     evaluate : Dataset, optional
-        Labelled samples on which the accuracy of ANN, float SNN and netlist is measured (`toolchain.convert.stages`).
+        Samples on which the score of ANN, float SNN and netlist is measured (`toolchain.convert.stages`): what is true
+        of them is known.
+    decode : Decoder, optional
+        Makes boxes of the outputs, for the score of a detector.
     progress : Progress
 
     Returns
     -------
     Netlist
-        Its provenance records the network's origin, the recipe, the calibration data's hash and the accuracies.
+        Its provenance records the network's origin, the recipe, the calibration data's hash, what it is
+        for and the scores.
 
     Raises
     ------
     InputError
-        When the data do not have the shape that the network takes, or hold NaN; when those to evaluate on have no
-        labels.
+        When the data do not have the shape that the network takes, or hold NaN; when the outputs are none that the
+        task has, or it is not known what is true of the data to evaluate on.
     TargetError
         When a number does not fit the target's fields.
     UnsupportedError
@@ -69,9 +76,11 @@ def convert_network(
     firing = [u.name for u in network.units if isinstance(u, Activation | Curve)]
     check_precision(precision, dict.fromkeys(firing, recipe.longest))
     search = search_pass(recipe) if recipe.searches else None
+    task = network_task(network, recipe, decode)
     samples = draw_samples(network, data, recipe)
     if evaluate is not None:
-        check_labelled(network, evaluate, samples.source, recipe.steps)
+        check_data(evaluate, samples.source, recipe.steps)
+        check_scored(network, task, recipe.task, evaluate)
 
     # The network that is converted: of populations that spike, none of which decides what it never says.
     x = samples.calibration.x
@@ -85,11 +94,11 @@ def convert_network(
     calibrator = Calibrator(
         live, samples.source, histograms, samples.calibration, precision, thresholds, recipe.calibrate, progress
     )
-    passes = _Passes(network, calibrator, precision, samples, progress)
+    passes = _Passes(network, calibrator, precision, samples, recipe.task, progress)
     levels = Levels(calibrator)
     record = None
     if search is not None:
-        found = search(calibrator, Judge(network, samples.judged, precision))
+        found = search(calibrator, Judge(network, samples.judged, precision, recipe.task))
         first = done = passes.quantized({name: f.phi for name, f in found.spiking.firing.items()}, found.spiking)
         record = found.record
     else:
@@ -99,7 +108,8 @@ def convert_network(
             done = lengthen(first, levels, min(LONGEST, recipe.payload_limit), passes.fired)
 
     # What became of it, measured and said.
-    netlist = done.netlist
+    made_for = task_record(task, recipe, decode)
+    netlist = replace(done.netlist, provenance=replace(done.netlist.provenance, task=made_for, tail=network.tail))
     notes = [
         *rounded,
         *silenced,
@@ -108,11 +118,12 @@ def convert_network(
         *(advice(done, levels, recipe.payload_limit) if recipe.radix is None else ()),
         *check_agreement(done.agreement, accept=recipe.accept_collapse),
     ]
-    curves, gates, accuracies = measure_curves(made, netlist, x, samples.calibration.emitted), made.gates, None
+    curves, gates, scores = measure_curves(made, netlist, x, samples.calibration.emitted), made.gates, None
     if evaluate is not None:
-        accuracies = measure_stages(network, done.spiking, netlist, evaluate, progress=progress)
-        curves, gates = measure_substituted(made, curves, netlist, evaluate)
-        guess = guess_note(accuracies, network, evaluate, recipe.normalize)
+        assert task is not None
+        scores = measure_stages(network, done.spiking, netlist, evaluate, task, progress=progress)
+        curves, gates = measure_substituted(made, curves, netlist, evaluate, task)
+        guess = guess_note(scores, task, evaluate, recipe.normalize)
         notes += [guess] if guess else []
     provenance = Provenance(
         network=network.origin,
@@ -120,10 +131,11 @@ def convert_network(
         recipe=recipe.settings(),
         adafire=version("adafire"),
         tail=network.tail,
+        task=made_for,
         search=record,
         curves=curves or None,
         gates=gates,
-        evaluation=accuracies,
+        evaluation=scores,
         notes=tuple(notes),
     )
     netlist = replace(netlist, provenance=provenance)
@@ -141,6 +153,8 @@ class _Passes:
     calibrator : Calibrator
     precision : Precision
     samples : SampleSets
+    task : TaskName or None
+        What the network is for.
     progress : Progress
     """
 
@@ -148,6 +162,7 @@ class _Passes:
     calibrator: Calibrator
     precision: Precision
     samples: SampleSets
+    task: TaskName | None
     progress: Progress
 
     def fired(self, phi: Mapping[str, int]) -> Converted:
@@ -157,7 +172,7 @@ class _Passes:
     def quantized(self, phi: Mapping[str, int], spiking: SpikingNetwork) -> Converted:
         """Quantise a calibrated network, and measure how it agrees with the ANN."""
         netlist = quantize(spiking, self.precision)
-        agreement = measure_agreement(self.ann, netlist, self.samples.unseen, progress=self.progress)
+        agreement = measure_agreement(self.ann, netlist, self.samples.unseen, task=self.task, progress=self.progress)
         return Converted(phi, spiking, netlist, agreement)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hw_targets.target import Target, load_target
-from toolchain.netlist import InputError, NetlistError, Radix, SpikeCode
+from toolchain.netlist import InputError, NetlistError, Radix, SpikeCode, TaskName
 from toolchain.netlist.provenance import Scalar
 
 
@@ -83,6 +83,11 @@ class Recipe:
     outputs : str, optional
         Where the network ends, if not at its own outputs: names with commas between them, of tensors or nodes of an
         ONNX graph, or of modules.
+    task : TaskName, optional
+        What the network is for, which decides how it is scored and what a search compares; by default classification,
+        where its only output is a list of classes.
+    classes : str, optional
+        What its classes are called: names with commas between them, in the order of the outputs.
     accept_collapse : bool
         Whether a netlist that does not compute what the ANN does (`toolchain.convert.agreement`) is taken as it is,
         with a note, and not refused.
@@ -164,6 +169,13 @@ class Recipe:
     outputs: str | None = field(
         default=None,
         metadata=_about("Where the network ends: names of tensors (ONNX) or modules.  [default: its own outputs]"),
+    )
+    task: TaskName | None = field(
+        default=None,
+        metadata=_about("What the network is for.  [default: classification, of a single list of classes]"),
+    )
+    classes: str | None = field(
+        default=None, metadata=_about("Names of its classes, with commas between them, in the order of the outputs.")
     )
     accept_collapse: bool = field(
         default=False, metadata=_about("Take a netlist that does not compute what the ANN does as it is, with a note.")
@@ -262,6 +274,11 @@ class Recipe:
         return split_names(self.outputs)
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """What the classes are called; None where nobody said."""
+        return None if self.classes is None else split_names(self.classes)
+
+    @property
     def longest_burst(self) -> int:
         """Longest burst that a search may use."""
         if self.phi_max is not None:
@@ -317,11 +334,18 @@ def split_names(names: str | None) -> tuple[str, ...]:
 
 def _check_field(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> None:
     """Raise unless a field holds one of its choices, within its range."""
-    if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
-        raise InputError(name, f"{value!r} found, expected one of {', '.join(typing.get_args(hint))}")
+    choices = [choice for each in (hint, *typing.get_args(hint)) for choice in _choices(each)]
+    optional = type(None) in typing.get_args(hint)
+    if choices and value not in choices and not (optional and value is None):
+        raise InputError(name, f"{value!r} found, expected one of {', '.join(choices)}")
     least, most = bounds["min"], bounds["max"]
     if value is None or least is None:
         return
     if not isinstance(value, int | float) or not least <= value <= (float("inf") if most is None else most):
         expected = f"at least {least}" if most is None else f"{least} to {most}"
         raise InputError(name, f"{value!r} found, expected {expected}")
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """Return what a field may be one of; nothing where it is of another kind."""
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()

@@ -141,7 +141,8 @@ def _unseen(data: Dataset, recipe: Recipe) -> Dataset | None:
     if len(data) - recipe.samples < TELLING_SAMPLES:
         return None
     left = np.setdiff1d(np.arange(len(data)), _drawn(len(data), recipe.samples, recipe.seed))
-    return choose_samples(data.select(left), UNSEEN, recipe.seed)
+    drawn = left[_drawn(len(left), UNSEEN, recipe.seed)] if len(left) > UNSEEN else left
+    return data.select(drawn)  # at once: a copy of all that is left may be large
 
 
 def _prepare(data: Dataset, source: Input, recipe: Recipe, storage: Storage) -> CalibrationData:

@@ -1,54 +1,66 @@
-"""Accuracy at every stage of a conversion: the ANN, the float SNN, the integer SNN, on the same labelled samples."""
+"""The score at every stage of a conversion: the ANN, the float SNN, the integer SNN, on the same samples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
 from math import prod
+from operator import add
 
 import numpy as np
 import torch
 
 from sim.threads import one_thread
-from toolchain.data import Dataset, check_data
+from toolchain.data import Dataset
 from toolchain.display import Progress, silent
-from toolchain.evaluate import classes, decide, evaluate, interval
-from toolchain.netlist import Accuracies, CurveRecord, FrozenGates, Input, InputError, Netlist
+from toolchain.evaluate import evaluate
+from toolchain.netlist import CurveRecord, FrozenGates, InputError, Netlist, StageScores, TaskName
 from toolchain.network import FloatNetwork, SpikingNetwork, chunks, outputs, simulate_float
 from toolchain.pieces import Substituted, beyond
+from toolchain.tasks import Classification, Detection, ScoredTask, Tallies, interval
 
 
-def check_labelled(network: FloatNetwork, data: Dataset, source: Input, timesteps: int) -> None:
-    """Raise unless a network's decisions on the data can be right or wrong.
+def check_scored(network: FloatNetwork, task: ScoredTask | None, name: TaskName | None, data: Dataset) -> None:
+    """Raise unless a network's outputs on the data can be right or wrong.
 
     Parameters
     ----------
     network : FloatNetwork
+    task : ScoredTask or None
+        What it is for; None where nothing says so.
+    name : TaskName or None
+        As the recipe has it.
     data : Dataset
-    source : Input
-        The netlist's input, as it will be.
-    timesteps : int
 
     Raises
     ------
     InputError
-        When there are no labels, the network does not decide on classes, or the samples do not fit it.
+        When what is true of the samples is not known or does not fit the outputs, or it is open what they decide.
     """
-    if data.labels is None:
-        raise InputError(data.name, "no labels found, accuracy needs them", "add an array 'labels' (N,) to the file")
-    if network.classifier is None:
+    if name == "detection" and task is None:
+        raise InputError("decode", "none found, detection scores boxes", "name the code that makes them of the outputs")
+    if task is None:
         shapes = ", ".join(str(u.shape) for u in network.outputs)
-        raise InputError(data.name, f"outputs of shape {shapes} found, accuracy needs a single list of classes")
-    check_data(data, source, classes(network.classifier.shape), timesteps)
+        what = "accuracy needs a single list of classes" if name is None else f"{name} needs a single one"
+        fix = "name the `task`, or end the network at one output with `outputs`"
+        raise InputError(data.name, f"outputs of shape {shapes} found, {what}", fix)
+    if not task.is_known(data.truth):
+        raise InputError(
+            data.name,
+            f"no {task.needs} found, {task.measure} needs them",
+            f"add an array '{task.needs}' to the file",
+        )
+    task.check(data.name, data.truth)
 
 
-def guess_note(measured: Accuracies, network: FloatNetwork, data: Dataset, normalize: str) -> str | None:
+def guess_note(measured: StageScores, task: ScoredTask | None, data: Dataset, normalize: str) -> str | None:
     """Say that an ANN cannot be told from guessing, and what the likely cause is; None where it can.
 
     Parameters
     ----------
-    measured : Accuracies
-    network : FloatNetwork
+    measured : StageScores
+    task : ScoredTask or None
     data : Dataset
         What was measured on.
     normalize : str
@@ -57,11 +69,13 @@ def guess_note(measured: Accuracies, network: FloatNetwork, data: Dataset, norma
     Returns
     -------
     str or None
-        A note where the 95 % interval of the ANN's accuracy holds, or lies below, one in as many as there are classes.
+        A note where the 95 % interval of the ANN's accuracy holds, or lies below, one in as many as there are classes;
+        None also of other tasks.
     """
-    assert network.classifier is not None
-    low, high = interval(measured.ann, measured.samples)
-    guessed = 1 / classes(network.classifier.shape)
+    if not isinstance(task, Classification):
+        return None
+    low, high = interval(measured.ann.value, measured.samples)
+    guessed = 1 / task.classes
     if low > guessed:
         return None
     cause = (
@@ -70,15 +84,21 @@ def guess_note(measured: Accuracies, network: FloatNetwork, data: Dataset, norma
         else "numbers that are no uint8 pictures are taken as they are: give them as the network was trained on them"
     )
     return (
-        f"the ANN is right on {measured.ann:.2%} of {measured.samples:,} samples of {measured.data} "
+        f"the ANN is right on {measured.ann.value:.2%} of {measured.samples:,} samples of {measured.data} "
         f"(95 % interval {low:.2%} to {high:.2%}), where guessing gives {guessed:.2%}; the likely cause: {cause}"
     )
 
 
 def measure_stages(
-    network: FloatNetwork, spiking: SpikingNetwork, netlist: Netlist, data: Dataset, *, progress: Progress = silent
-) -> Accuracies:
-    """Decide on the same samples with the ANN, the float SNN and the netlist.
+    network: FloatNetwork,
+    spiking: SpikingNetwork,
+    netlist: Netlist,
+    data: Dataset,
+    task: ScoredTask,
+    *,
+    progress: Progress = silent,
+) -> StageScores:
+    """Score the ANN, the float SNN and the netlist on the same samples.
 
     Parameters
     ----------
@@ -87,47 +107,52 @@ def measure_stages(
     spiking : SpikingNetwork
         Calibrated, not yet rounded.
     netlist : Netlist
-        What `spiking` was quantised to.
+        What `spiking` was quantised to; its provenance says what it is for.
     data : Dataset
-        That `check_labelled` took.
+        That `check_scored` took.
+    task : ScoredTask
     progress : Progress
 
     Returns
     -------
-    Accuracies
-        Float sums run on one thread, in float32: the same shares however many cores there are.
+    StageScores
+        Float sums run on one thread, in float32: the same scores however many cores there are.
     """
-    classifier = netlist.classifier
-    assert data.labels is not None
-    assert classifier is not None
-    ann = spikes = 0
+    tallies: list[Tallies] = []
     # The float SNN keeps the potentials of all units, and as much again of what they emit.
     parts = chunks(len(data), 2 * sum(prod(u.shape) for u in network.units))
     with one_thread(), progress("float SNN", len(parts)) as advance:
         for part in parts:
-            labels = data.labels[part]
+            truth = data.truth.part(part.start, part.stop)
             x = _normalized(data, part, netlist)
-            (logits,) = outputs(network, _still(x, data, netlist))
-            ann += int((decide(logits.numpy()) == labels).sum())
-            for values in simulate_float(spiking, x):
-                last = values
-            spikes += int((decide(last[classifier.name].numpy()) == labels).sum())
+            ann = _by_name(network, _still(x, data, netlist))
+            for fired in simulate_float(spiking, x):
+                sums = fired
+            floats = {name: sums[name].numpy() / spiking.timesteps for name in ann}
+            tallies.append(Tallies((task.tally(ann, truth), task.tally(floats, truth))))
             advance()
-    integers = evaluate(netlist, data, progress=progress)
-    assert integers.accuracy is not None
-    return Accuracies(
+    integers = evaluate(netlist, data, decode=task.decode if isinstance(task, Detection) else None, progress=progress)
+    assert integers.outcome.score is not None
+    ann_score, float_score = reduce(add, tallies).scores()
+    return StageScores(
         data=data.name,
         data_sha256=data.sha256_with_truth,
         samples=len(data),
-        ann=ann / len(data),
-        float_snn=spikes / len(data),
-        integer_snn=integers.accuracy,
+        ann=ann_score,
+        float_snn=float_score,
+        integer_snn=integers.outcome.score,
+        by_timestep=integers.outcome.by_timestep,
         input_clips=integers.input_clips.clipped,
     )
 
 
 def _normalized(data: Dataset, part: slice, netlist: Netlist) -> torch.Tensor:
     return torch.from_numpy(data.normalized(netlist.input.mean, netlist.input.std, part.start, part.stop)).float()
+
+
+def _by_name(network: FloatNetwork, x: torch.Tensor) -> dict[str, np.ndarray]:
+    """Return what a network says of samples."""
+    return {u.name: value.numpy() for u, value in zip(network.outputs, outputs(network, x), strict=True)}
 
 
 def _still(x: torch.Tensor, data: Dataset, netlist: Netlist) -> torch.Tensor:
@@ -137,7 +162,7 @@ def _still(x: torch.Tensor, data: Dataset, netlist: Netlist) -> torch.Tensor:
 
 @torch.inference_mode()
 def measure_substituted(
-    substituted: Substituted, curves: tuple[CurveRecord, ...], netlist: Netlist, data: Dataset
+    substituted: Substituted, curves: tuple[CurveRecord, ...], netlist: Netlist, data: Dataset, task: ScoredTask
 ) -> tuple[tuple[CurveRecord, ...], FrozenGates | None]:
     """Say on labelled samples how far values leave the range of the calibration, and what frozen gates decide.
 
@@ -148,7 +173,8 @@ def measure_substituted(
         Of its pieces.
     netlist : Netlist
     data : Dataset
-        That `check_labelled` took.
+        That `check_scored` took.
+    task : ScoredTask
     """
     gates, frozen = substituted.gates, substituted.frozen
     parts = chunks(len(data), frozen.widest)
@@ -157,8 +183,9 @@ def measure_substituted(
         return (_still(_normalized(data, part, netlist), data, netlist) for part in parts)
 
     shares = beyond(substituted, seen())
-    if gates is not None:
+    if gates is not None and isinstance(task, Classification):
         with one_thread():
-            logits = np.concatenate([outputs(frozen, x)[0].numpy() for x in seen()])
-        gates = replace(gates, accuracy=float((decide(logits) == data.labels).mean()))
+            each = zip(parts, seen(), strict=True)
+            tallies = [task.tally(_by_name(frozen, x), data.truth.part(p.start, p.stop)) for p, x in each]
+        gates = replace(gates, accuracy=reduce(add, tallies).score().value)
     return tuple(replace(c, beyond=shares[c.unit]) for c in curves), gates

@@ -166,15 +166,13 @@ def channels_first(where: str, key: str, values: np.ndarray) -> np.ndarray:
     return values[:, np.newaxis] if values.ndim == 3 else np.moveaxis(values, -1, 1)
 
 
-def check_data(data: Dataset, source: Input, classes: int | None = None, timesteps: int | None = None) -> None:
+def check_data(data: Dataset, source: Input, timesteps: int | None = None) -> None:
     """Raise unless the data can be run on a netlist's input.
 
     Parameters
     ----------
     data : Dataset
     source : Input
-    classes : int, optional
-        Labels must be below it.
     timesteps : int, optional
         Frames must be at least as many.
 
@@ -190,7 +188,3 @@ def check_data(data: Dataset, source: Input, classes: int | None = None, timeste
         raise InputError(data.name, f"samples of shape {data.shape} found, expected {source.shape} (channels first)")
     if data.frames is not None and timesteps is not None and data.frames < timesteps:
         raise InputError(data.name, f"{data.frames} frames per sample found, expected at least {timesteps}")
-    if data.labels is not None and classes is not None and data.labels.size:
-        low, high = int(data.labels.min()), int(data.labels.max())
-        if low < 0 or high >= classes:
-            raise InputError(data.name, f"labels {low} to {high} found, expected 0 to {classes - 1}")

@@ -135,7 +135,7 @@ def _check_arrays(where: str, arrays: Mapping[str, np.ndarray], samples: int) ->
     for name, array in arrays.items():
         if array.ndim != len(_AXES[name]) + 1 or len(array) != samples:
             expected = f"({samples},{' ' * bool(_AXES[name])}{', '.join(_AXES[name])})"
-            advice = "name classes of pixels `masks`" if name == "labels" and array.ndim == 3 else None
+            advice = "name classes of pixels 'masks'" if name == "labels" and array.ndim == 3 else None
             raise InputError(where, f"{name} of shape {array.shape} found, expected {expected}", advice)
         if array.dtype.kind not in "iu":
             raise InputError(where, f"{name} of {array.dtype} found, expected integers")

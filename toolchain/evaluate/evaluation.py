@@ -1,11 +1,11 @@
-"""Evaluate a netlist on a data set: accuracy, spikes, operations, time."""
+"""Evaluate a netlist on a data set: score, spikes, operations, time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,14 +21,16 @@ from toolchain.evaluate.observers import (
     input_clips,
     operations,
     recorder,
-    right,
     saturations,
     timings,
 )
-from toolchain.evaluate.scoring import accuracy_text, interval, scored_readout, why_unscored
+from toolchain.evaluate.outputs import network_score
+from toolchain.evaluate.scoring import scoring
 from toolchain.evaluate.stream import Backend, Observer, observe
 from toolchain.files import TraceWriter
 from toolchain.netlist import InputError, Netlist
+from toolchain.network import FloatNetwork
+from toolchain.tasks import Decoder, Outcome
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,8 @@ class Evaluation(Displayed):
     ----------
     backend : str
     samples, timesteps : int
-    accuracy : float or None
-        Share of right decisions at the last timestep (at its own exit for early exit); None where `unscored` says why.
-    readout : str or None
-        Whose decisions they are.
-    unscored : str or None
-    accuracy_by_timestep : tuple of float
-        Decisions taken at every timestep; empty likewise, for early exit, and for digits: their answer is the last.
+    outcome : Outcome
+        How well it does what it is for.
     spikes_per_sample : float
         Sum of all payloads of the spiking populations.
     synaptic_operations_per_sample : float
@@ -65,10 +62,7 @@ class Evaluation(Displayed):
     backend: str
     samples: int
     timesteps: int
-    accuracy: float | None
-    readout: str | None
-    unscored: str | None
-    accuracy_by_timestep: tuple[float, ...]
+    outcome: Outcome
     spikes_per_sample: float
     synaptic_operations_per_sample: float
     mean_timesteps: float
@@ -78,19 +72,31 @@ class Evaluation(Displayed):
     keep_state: bool = False
     lava: LavaTiming | None = None
 
+    @property
+    def accuracy(self) -> float | None:
+        """The score at the last timestep, where it is an accuracy."""
+        return self.outcome.accuracy
+
+    @property
+    def accuracy_by_timestep(self) -> tuple[float, ...]:
+        """The score at every timestep, where it is an accuracy."""
+        return () if self.accuracy is None else self.outcome.by_timestep
+
+    @property
+    def score(self) -> float | None:
+        """The score at the last timestep, at its own exit for early exit; None where the outcome says why."""
+        return None if self.outcome.score is None else self.outcome.score.value
+
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values, and the interval of the accuracy; `lava` only where Lava ran."""
-        found = {
-            **asdict(self),
-            "accuracy_by_timestep": list(self.accuracy_by_timestep),
-            "interval": None if self.accuracy is None else list(interval(self.accuracy, self.samples)),
+        """Return the fields as JSON values, those of the outcome among them; `lava` only where Lava ran."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("outcome", "lava")}
+        return {
+            **plain,
+            **self.outcome.to_json(),
+            "saturations": dict(self.saturations),
             "input_clips": self.input_clips.clipped,
+            **({} if self.lava is None else {"lava": self.lava.to_json()}),
         }
-        if self.lava is None:
-            del found["lava"]
-        else:
-            found["lava"] = self.lava.to_json()
-        return found
 
     def __rich__(self) -> Table:
         """Return a table for the terminal."""
@@ -100,10 +106,8 @@ class Evaluation(Displayed):
         table.add_row("timesteps", f"{self.timesteps}")
         if self.keep_state:
             table.add_row("state", "kept from sample to sample")
-        of = "" if self.readout is None else f" of {self.readout}"
-        table.add_row(f"accuracy{of}", self.unscored or accuracy_text(self.accuracy or 0.0, self.samples))
-        for t, accuracy in enumerate(self.accuracy_by_timestep, start=1):
-            table.add_row(f"  at timestep {t}", f"{accuracy:.2%}")
+        for name, value in self.outcome.rows():
+            table.add_row(name, value)
         table.add_row("mean timesteps", f"{self.mean_timesteps:.2f}")
         table.add_row("spikes per sample", f"{self.spikes_per_sample:,.0f}")
         table.add_row("synaptic operations per sample", f"{self.synaptic_operations_per_sample:,.0f}")
@@ -125,6 +129,8 @@ def evaluate(
     data: Dataset,
     *,
     readout: str | None = None,
+    decode: Decoder | None = None,
+    ann: FloatNetwork | None = None,
     batch: int = 64,
     backend: Literal["reference", "lava"] = "reference",
     early_exit: bool = False,
@@ -141,7 +147,11 @@ def evaluate(
     netlist : Netlist
     data : Dataset
     readout : str, optional
-        Name of the readout that is scored; by default the only one, if it is a list of classes.
+        Name of the readout that is scored; by default the only one.
+    decode : Decoder, optional
+        Makes boxes of the outputs, for detection.
+    ann : FloatNetwork, optional
+        The network that it was converted from: its score on the same samples.
     batch : int
         Samples in memory at a time.
     backend : {"reference", "lava"}
@@ -168,37 +178,28 @@ def evaluate(
     BackendError
         When Lava or the executor is not there, or died.
     """
-    if (early_exit or executor is not None) and (backend == "lava" or trace is not None):
-        option = "early_exit" if early_exit else "executor"
-        raise InputError(option, "cannot be combined with `backend` lava or `trace`")
-    if keep_state and (early_exit or executor is not None or backend == "lava" or trace is not None):
-        raise InputError("keep_state", "cannot be combined with `early_exit`, `executor`, `backend` lava or `trace`")
-    if backend == "lava" and device != "cpu":
-        raise InputError("device", f"{device} found, but `backend` lava runs on cpu")
-    runs: Backend
-    if keep_state:
-        runs = Continuing(netlist, device)
-    elif early_exit:
-        runs = Stopping(netlist, device)
-    else:
-        runs = Lava(netlist) if backend == "lava" else Reference(netlist, trace is not None, device)
-    observers: list[Observer] = [right, operations, saturations, input_clips, timings]
+    _check_options(backend, early_exit, keep_state, trace, executor, device)
+    runs = _backend(netlist, backend, early_exit, keep_state, device, spikes=trace is not None)
+    scored = scoring(netlist, data, readout=readout, decode=decode)
+    if early_exit and scored.task is not None and scored.task.no_early_exit is not None:
+        raise InputError("early_exit", scored.task.no_early_exit, "leave it out")
+    observers: list[Observer] = [scored, operations, saturations, input_clips, timings]
     started = time.perf_counter()
     with ExitStack() as stack:
         if trace is not None:
             observers.append(recorder(stack.enter_context(TraceWriter(trace))))
-        seen = observe(runs, data, observers, readout=readout, batch=batch, executor=executor, progress=progress)
+        seen = observe(runs, data, observers, batch=batch, executor=executor, progress=progress)
     counts, times = seen[operations], seen[timings]
-    scored = scored_readout(netlist, readout)
-    by_timestep = tuple((seen[right] / counts.samples).tolist())
+    outcome = scored.outcome(
+        seen,
+        by_timestep=not early_exit and netlist.radix is None,
+        ann=None if ann is None else network_score(ann, netlist, scored.task, data),
+    )
     return Evaluation(
         backend=backend,
         samples=counts.samples,
         timesteps=netlist.timesteps,
-        accuracy=by_timestep[-1] if by_timestep else None,
-        readout=scored.name if scored is not None and by_timestep else None,
-        unscored=why_unscored(netlist, data, readout),
-        accuracy_by_timestep=() if early_exit or netlist.radix is not None else by_timestep,
+        outcome=outcome,
         spikes_per_sample=counts.spikes / counts.samples,
         synaptic_operations_per_sample=counts.sops / counts.samples,
         mean_timesteps=counts.steps / counts.samples,
@@ -208,6 +209,29 @@ def evaluate(
         keep_state=keep_state,
         lava=add_timings(times) if times else None,
     )
+
+
+def _check_options(
+    backend: str, early_exit: bool, keep_state: bool, trace: Path | None, executor: str | None, device: str
+) -> None:
+    """Raise where options exclude each other."""
+    if (early_exit or executor is not None) and (backend == "lava" or trace is not None):
+        option = "early_exit" if early_exit else "executor"
+        raise InputError(option, "cannot be combined with `backend` lava or `trace`")
+    if keep_state and (early_exit or executor is not None or backend == "lava" or trace is not None):
+        raise InputError("keep_state", "cannot be combined with `early_exit`, `executor`, `backend` lava or `trace`")
+    if backend == "lava" and device != "cpu":
+        raise InputError("device", f"{device} found, but `backend` lava runs on cpu")
+
+
+def _backend(
+    netlist: Netlist, backend: str, early_exit: bool, keep_state: bool, device: str, *, spikes: bool
+) -> Backend:
+    if keep_state:
+        return Continuing(netlist, device)
+    if early_exit:
+        return Stopping(netlist, device)
+    return Lava(netlist) if backend == "lava" else Reference(netlist, spikes, device)
 
 
 def count_operations(netlist: Netlist, data: Dataset, *, batch: int = 64, progress: Progress = silent) -> Counts:

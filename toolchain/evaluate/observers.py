@@ -1,4 +1,4 @@
-"""Observers that several runs share: right decisions, operations, clips, a trace file, Lava's time."""
+"""Observers that several runs share: operations, clips, a trace file, Lava's time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
 from hw_targets.lava_runtime import LavaTiming
 from toolchain.energy import Counts, count
-from toolchain.evaluate.scoring import decide
 from toolchain.evaluate.stream import BatchRun, Observer
 from toolchain.files import TraceWriter
 from toolchain.netlist import Netlist
@@ -28,18 +25,6 @@ class ByName(dict[str, Value], Generic[Value]):
     def __add__(self, other: Mapping[str, Value]) -> ByName[Value]:
         """Return the sums."""
         return ByName({name: value + other[name] for name, value in self.items()})
-
-
-def right(run: BatchRun) -> np.ndarray:
-    """Count the right decisions at each answer of the netlist, (answers,) int64.
-
-    One per timestep, or per window of digits; (1,) at the exit with early exit, (0,) without labels.
-    """
-    scored, labels = run.samples.scored, run.samples.labels
-    if scored is None or labels is None:
-        return np.zeros(0, np.int64)
-    readout = run.readouts[scored.name][-len(run.netlist.answers) :]
-    return np.asarray((decide(readout, scored.scale) == labels).sum(axis=-1))
 
 
 @dataclass(frozen=True)

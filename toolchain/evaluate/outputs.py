@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import add
 
 import numpy as np
 import torch
@@ -11,10 +13,12 @@ from toolchain.data import Dataset
 from toolchain.display import Progress, silent
 from toolchain.evaluate.backends import Reference
 from toolchain.evaluate.observers import ByName
+from toolchain.evaluate.scoring import own_units
 from toolchain.evaluate.stream import BatchRun, observe
-from toolchain.netlist import InputError, Netlist, Readout, Tail, per_channel
+from toolchain.netlist import InputError, Netlist, Score, Tail
 from toolchain.network import FloatNetwork, reference_outputs
 from toolchain.tail import Final, run_tail
+from toolchain.tasks import ScoredTask
 
 #: Samples of the ANN in memory at a time.
 _BATCH = 32
@@ -22,13 +26,7 @@ _BATCH = 32
 
 def estimates(run: BatchRun) -> ByName[list[np.ndarray]]:
     """Return what every readout says of the ANN's value at the last timestep, [(N, *shape)] float32 by name."""
-    found = {}
-    for readout in run.netlist.readouts:
-        # A leaky one's value is no sum, nor is that of a window of digits.
-        steps = run.netlist.numbers.timesteps if isinstance(readout, Readout) else 1
-        scale = per_channel(readout.scale, readout.shape) / steps
-        found[readout.name] = [(run.readouts[readout.name][-1] * scale).astype(np.float32)]
-    return ByName(found)
+    return ByName({name: [value.astype(np.float32)] for name, value in own_units(run).items()})
 
 
 def netlist_outputs(
@@ -81,15 +79,38 @@ def network_outputs(network: FloatNetwork, netlist: Netlist, data: Dataset) -> d
     InputError
         When the data do not fit the network.
     """
+    parts = list(network_values(network, netlist, data))
+    return _final(network.tail, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def network_score(network: FloatNetwork, netlist: Netlist, task: ScoredTask | None, data: Dataset) -> Score | None:
+    """Return the ANN's score by a netlist's task on the same data; None where nothing is scored.
+
+    Raises
+    ------
+    InputError
+        When the data do not fit the network.
+    """
+    if task is None or not task.is_known(data.truth):
+        return None
+    names = {u.name: u.shape for u in network.outputs}
+    if wanted := {r.name: r.shape for r in netlist.readouts}.items() - names.items():
+        raise InputError("ann", f"outputs {names} found, the netlist reads out {dict(wanted)}", "name its own network")
+    starts = range(0, len(data), _BATCH)
+    parts = zip(starts, network_values(network, netlist, data), strict=True)
+    tallies = (task.tally(values, data.truth.part(start, min(start + _BATCH, len(data)))) for start, values in parts)
+    return reduce(add, tallies).score()
+
+
+def network_values(network: FloatNetwork, netlist: Netlist, data: Dataset) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the ANN's outputs by name, `_BATCH` samples at a time; parameters and errors as of `network_outputs`."""
     if data.shape != network.source.shape:
         raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
-    parts = []
     for start in range(0, len(data), _BATCH):
         x = data.normalized(netlist.input.mean, netlist.input.std, start, start + _BATCH)
         still = x[:, : netlist.timesteps].mean(axis=1) if data.is_frames else x
-        parts.append([o.numpy() for o in reference_outputs(network, torch.from_numpy(still).float())])
-    values = [np.concatenate(each) for each in zip(*parts, strict=True)]
-    return _final(network.tail, dict(zip((u.name for u in network.outputs), values, strict=True)))
+        values = reference_outputs(network, torch.from_numpy(still).float())
+        yield {u.name: value.numpy() for u, value in zip(network.outputs, values, strict=True)}
 
 
 def _final(tail: Tail | None, readouts: Mapping[str, np.ndarray]) -> dict[str, Final]:

@@ -18,10 +18,9 @@ import numpy as np
 
 from hw_targets.lava_runtime import LavaTiming
 from sim import Activity
-from toolchain.data import Dataset, check_data
+from toolchain.data import Dataset, Truth, check_data
 from toolchain.display import Progress, silent
-from toolchain.evaluate.scoring import classes, scored_readout
-from toolchain.netlist import AnyReadout, InputError, Netlist, Trace
+from toolchain.netlist import InputError, Netlist, Trace
 from toolchain.workers import run_tasks
 
 Value = TypeVar("Value")
@@ -42,18 +41,15 @@ class Samples:
         Position of its first sample in the data set.
     payloads : ndarray (N, *shape) for direct coding, (T, N, *shape) for frames; int8 or uint8
         As the netlist's input emits them.
-    labels : ndarray (N,), int64, or None
-        None also where no readout is scored.
-    scored : AnyReadout or None
-        Whose decisions the labels judge.
+    truth : Truth
+        What is true of them.
     clips : int
         Values that left the input's range and were clipped.
     """
 
     first: int
     payloads: np.ndarray
-    labels: np.ndarray | None
-    scored: AnyReadout | None
+    truth: Truth
     clips: int
 
 
@@ -134,7 +130,6 @@ def observe(
     data: Dataset,
     observers: Sequence[Observer],
     *,
-    readout: str | None = None,
     batch: int = 64,
     executor: str | None = None,
     progress: Progress = silent,
@@ -147,62 +142,52 @@ def observe(
     data : Dataset
     observers : sequence of callable
         Of a `BatchRun`; results add up. For an executor they must be functions of a module, or picklable.
-    readout : str, optional
-        Name of the readout that is scored; by default the only one, if it is a list of classes.
     batch : int
         Samples in memory at a time.
     executor : str, optional
-        Where batches run, as `toolchain.workers.run_tasks` takes it, in any order; by default in this process, in
+        Where batches run, as `toolchain.workers.run_tasks` takes it; by default in this process. Results add up in
         the order of the data.
     progress : Progress
 
     Raises
     ------
     InputError
-        When the data do not fit the netlist, or the readout or the executor is unknown.
+        When the data do not fit the netlist, or the executor is unknown.
     BackendError
         When Lava or the executor is not there, or died.
     """
     batches: Iterator[tuple[Any, ...]]
     if executor is None:
         # A loop would hold each batch until the next one has run: twice the memory.
-        batches = map(partial(_look, observers), stream(backend, data, readout=readout, batch=batch, progress=progress))
+        batches = map(partial(_look, observers), stream(backend, data, batch=batch, progress=progress))
     else:
-        batches = _on_workers(backend, data, observers, readout, batch, executor, progress)
+        batches = _on_workers(backend, data, observers, batch, executor, progress)
     total = reduce(lambda before, found: tuple(map(add, before, found)), batches)
     return Seen(dict(zip(observers, total, strict=True)))
 
 
-def stream(
-    backend: Backend, data: Dataset, *, readout: str | None = None, batch: int = 64, progress: Progress = silent
-) -> Iterator[BatchRun]:
+def stream(backend: Backend, data: Dataset, *, batch: int = 64, progress: Progress = silent) -> Iterator[BatchRun]:
     """Yield the run of each batch of a data set, in order; parameters and errors as of `observe`."""
-    scored = _check(backend.netlist, data, readout)
+    _check(backend.netlist, data)
     sizes = [min(batch, len(data) - start) for start in range(0, len(data), batch)]
     with progress(backend.title, sum(map(backend.parts, sizes))) as advance:
-        for samples, size in zip(_batches(backend.netlist, data, scored, batch), sizes, strict=True):
+        for samples, size in zip(_batches(backend.netlist, data, batch), sizes, strict=True):
             yield _run(backend, samples, _in_parts(advance, backend.parts(size)))
 
 
-def _check(netlist: Netlist, data: Dataset, readout: str | None) -> AnyReadout | None:
-    """Raise unless the data, and labels if any, fit the netlist: here they meet first, and nothing checks later.
-
-    Return the readout that the labels judge.
-    """
-    scored = scored_readout(netlist, readout)
-    check_data(data, netlist.input, None if scored is None else classes(scored.shape), netlist.timesteps)
+def _check(netlist: Netlist, data: Dataset) -> None:
+    """Raise unless the data fit the netlist: here they meet first, and nothing checks later."""
+    check_data(data, netlist.input, timesteps=netlist.timesteps)
     if len(data) == 0:
         raise InputError(data.name, "holds no samples")
-    return None if data.labels is None else scored
 
 
-def _batches(netlist: Netlist, data: Dataset, scored: AnyReadout | None, batch: int) -> Iterator[Samples]:
+def _batches(netlist: Netlist, data: Dataset, batch: int) -> Iterator[Samples]:
     source = netlist.input
     for first in range(0, len(data), batch):
         x = data.normalized(source.mean, source.std, first, first + batch)
         clips = source.clips(x[:, : netlist.timesteps] if data.is_frames else x)
-        labels = None if scored is None or data.labels is None else data.labels[first : first + batch]
-        yield Samples(first, data.encode(source, x), labels, scored, clips)
+        yield Samples(first, data.encode(source, x), data.truth.part(first, first + batch), clips)
 
 
 def _run(backend: Backend, samples: Samples, report: Reporter) -> BatchRun:
@@ -232,16 +217,22 @@ def _on_workers(
     backend: Backend,
     data: Dataset,
     observers: Sequence[Observer],
-    readout: str | None,
     batch: int,
     executor: str,
     progress: Progress,
 ) -> Iterator[tuple[Any, ...]]:
-    batches = _batches(backend.netlist, data, _check(backend.netlist, data, readout), batch)
+    _check(backend.netlist, data)
+    batches = _batches(backend.netlist, data, batch)
+    # Results come in any order, and add up in the order of the data.
+    early: dict[int, tuple[Any, ...]] = {}
+    turn = 0
     with progress(backend.title, -(-len(data) // batch)) as advance:
-        for _, found in run_tasks(_see, (backend, observers), batches, executor):
-            yield found
+        for position, found in run_tasks(_see, (backend, observers), batches, executor):
+            early[position] = found
             advance()
+            while turn in early:
+                yield early.pop(turn)
+                turn += 1
 
 
 def _see(shared: tuple[Backend, Sequence[Observer]], samples: Samples) -> tuple[Any, ...]:

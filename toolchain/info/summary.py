@@ -48,6 +48,8 @@ class Summary(Displayed):
         shown = ("schema", "hash", "spike_code", "timesteps", "latency", "parameters", "weight_bits", "membrane_bits")
         for key in shown:
             facts.add_row(key, str(self.fields[key]))
+        if (task := Provenance.from_json(self.fields["provenance"]).task) is not None:
+            facts.add_row("task", task.name)
         if self.fields["tail"] is not None:
             facts.add_row("host", self.fields["tail"]["text"])
         populations = Table("population", "kind", "shape", "phi", "threshold", "saturates")

@@ -57,15 +57,15 @@ from toolchain.netlist.populations import (
     Spiking,
     can_limit,
 )
-from toolchain.netlist.provenance import Accuracies, Measured, Origin, Provenance, SensitivityTable
+from toolchain.netlist.provenance import Measured, Origin, Provenance, SensitivityTable
 from toolchain.netlist.radix import Radix, SpikeCode
+from toolchain.netlist.score_records import Score, StageScores, TaskName, TaskRecord
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
 from toolchain.netlist.synapses import fan_in, fan_out, fan_outs
 from toolchain.netlist.tail import Tail
 from toolchain.netlist.trace import Trace, concatenate
 
 __all__ = [
-    "Accuracies",
     "AdaFire",
     "AdafireError",
     "AnyReadout",
@@ -102,14 +102,18 @@ __all__ = [
     "Resample",
     "Reshape",
     "Scale",
+    "Score",
     "SensitivityTable",
     "Shape",
     "Slice",
     "SpikeCode",
     "Spiking",
+    "StageScores",
     "SumPool",
     "Tail",
     "TargetError",
+    "TaskName",
+    "TaskRecord",
     "Trace",
     "UnsupportedError",
     "Weighted",

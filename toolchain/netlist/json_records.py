@@ -39,6 +39,10 @@ def load(hint: Any, value: Any) -> Any:
         if value is None and len(wanted) < len(inner):
             return None
         return load(wanted[0], value) if len(wanted) == 1 else _load_scalar(tuple(wanted), value)
+    if kind is typing.Literal:
+        if value not in inner:
+            raise ValueError(f"{value!r} found, expected one of {inner}")
+        return value
     if kind is tuple and isinstance(value, list):
         return tuple(load(inner[0], item) for item in value)
     if kind is not None and issubclass(kind, Mapping) and isinstance(value, dict):

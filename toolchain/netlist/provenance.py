@@ -14,6 +14,7 @@ import numpy as np
 
 from toolchain.netlist.activation_records import CurveRecord, FrozenGates
 from toolchain.netlist.json_records import dump, hints_of, load, load_fields
+from toolchain.netlist.score_records import StageScores, TaskRecord
 from toolchain.netlist.tail import Tail
 
 #: What an option of a recipe can be.
@@ -60,64 +61,6 @@ class Origin:
         if len(value) != 2 + len(macs) or not all(count.isdecimal() and len(count) <= 18 for count in macs):
             raise ValueError(f"{macs!r} are no counts")
         return cls(name, sha, *map(int, macs))
-
-
-@dataclass(frozen=True)
-class Accuracies:
-    """What is right at each stage of a conversion: spikes come with the second, rounding with the third.
-
-    Calibration works on the rounded network, and its corrections are in the float SNN too. With 8-bit weights that is
-    of no account; with few bits they make up for a rounding that the float SNN does not have, and it may do worse than
-    the netlist.
-
-    Parameters
-    ----------
-    data : str
-        The file's name.
-    data_sha256 : str
-        Of the samples that were used, as stored, and their labels as int64.
-    samples : int
-    ann : float
-        Share of right decisions of the original network.
-    float_snn : float
-        Of the spiking network at the last timestep, in real numbers (`toolchain.network.float_snn`).
-    integer_snn : float
-        Of the netlist at the last timestep.
-    input_clips : int or None
-        Values that left the input's range and were clipped; older versions did not count.
-    """
-
-    data: str
-    data_sha256: str
-    samples: int
-    ann: float
-    float_snn: float
-    integer_snn: float
-    input_clips: int | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values."""
-        counted = {} if self.input_clips is None else {"input_clips": self.input_clips}
-        return {
-            **counted,
-            "data": self.data,
-            "data_sha256": self.data_sha256,
-            "samples": self.samples,
-            "accuracy": {"ann": self.ann, "float_snn": self.float_snn, "integer_snn": self.integer_snn},
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Accuracies:
-        """Read `to_json`; raise ValueError where it is something else."""
-        flat = {**value, **load(Mapping[str, float], value["accuracy"])}
-        del flat["accuracy"]
-        return load_fields(cls, flat)
-
-    def __str__(self) -> str:
-        return (
-            f"accuracy on {self.samples:,} samples of {self.data}: ANN {self.ann:.2%}, "
-            f"float SNN {self.float_snn:.2%}, integer SNN {self.integer_snn:.2%}"
-        )
 
 
 @dataclass(frozen=True)
@@ -351,7 +294,8 @@ class Provenance:
     notes : tuple of str or None
         Roundings that quantisation was forced to.
     search : SearchRecord or None
-    evaluation : Accuracies or None
+    task : TaskRecord or None
+    evaluation : StageScores or None
     early_exit : EarlyExitRecord or None
     curves : tuple of CurveRecord or None
         Activations other than ReLU, in order.
@@ -372,7 +316,8 @@ class Provenance:
     adafire: str | None = None
     notes: tuple[str, ...] | None = None
     search: SearchRecord | None = None
-    evaluation: Accuracies | None = None
+    task: TaskRecord | None = None
+    evaluation: StageScores | None = None
     early_exit: EarlyExitRecord | None = None
     curves: tuple[CurveRecord, ...] | None = None
     gates: FrozenGates | None = None

@@ -1,4 +1,4 @@
-"""Other netlists at the accuracy of the reported one: when they reach it, and what they have spent by then.
+"""Other netlists at the score of the reported one: when they reach it, and what they have spent by then.
 
 Energies of two networks compare only where both decide equally well. A netlist's decisions and operations are known
 after every timestep, so one run tells what it would cost to stop at the first one that is good enough.
@@ -14,7 +14,7 @@ from typing import Any
 from toolchain.data import Dataset
 from toolchain.display import Progress, silent
 from toolchain.energy import Counts, EnergyReport, paper_energy_by_timestep, sops_by_timestep
-from toolchain.evaluate import Reference, observe, operations, right, scored_readout
+from toolchain.evaluate import Reference, Scoring, observe, operations
 from toolchain.netlist import AdaFire, InputError, Netlist
 
 #: Samples in memory at a time.
@@ -23,7 +23,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Baseline:
-    """A netlist, run until it is as accurate as the reported one.
+    """A netlist, run until it scores as the reported one.
 
     Parameters
     ----------
@@ -32,10 +32,10 @@ class Baseline:
         Shortest and longest of its populations' longest bursts.
     answers : tuple of int
         Timesteps at which it has an answer.
-    accuracy_by_timestep : tuple of float
+    score_by_timestep : tuple of float
         One per answer.
     timestep : int or None
-        The first at which it is at least as accurate as the reported netlist at its last; None for never.
+        The first at which it scores at least as the reported netlist does at its last; None for never.
     energy : Decimal or None
         In the paper's model, pJ, sum over samples, up to and including `timestep`.
     sops : int or None
@@ -49,7 +49,7 @@ class Baseline:
     content_hash: str
     phi: tuple[int, int]
     answers: tuple[int, ...]
-    accuracy_by_timestep: tuple[float, ...]
+    score_by_timestep: tuple[float, ...]
     timestep: int | None
     energy: Decimal | None
     sops: int | None
@@ -64,13 +64,13 @@ class Baseline:
 
     @property
     def reached(self) -> float | None:
-        """Accuracy at `timestep`."""
-        return None if self.timestep is None else self.accuracy_by_timestep[self.answers.index(self.timestep)]
+        """Score at `timestep`."""
+        return None if self.timestep is None else self.score_by_timestep[self.answers.index(self.timestep)]
 
     @property
     def best(self) -> float:
-        """Accuracy at its best timestep."""
-        return max(self.accuracy_by_timestep)
+        """Score at its best timestep."""
+        return max(self.score_by_timestep)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values; energy and SOPs are means per sample."""
@@ -79,8 +79,8 @@ class Baseline:
             "hash": self.content_hash,
             "phi": list(self.phi),
             "timesteps": self.timesteps,
-            "accuracy_by_timestep": list(self.accuracy_by_timestep),
-            "best_accuracy": self.best,
+            "score_by_timestep": list(self.score_by_timestep),
+            "best_score": self.best,
             "timestep": self.timestep,
             "energy_pj_per_sample": None if self.energy is None else float(self.energy / self.samples),
             "sops_per_sample": None if self.sops is None else self.sops / self.samples,
@@ -95,31 +95,20 @@ def phi_range(netlist: Netlist) -> tuple[int, int]:
     return min(found, default=0), max(found, default=0)
 
 
-def check_baselines(
-    netlist: Netlist, data: Dataset, baselines: Mapping[str, Netlist], readout: str | None = None
-) -> None:
-    """Raise unless every baseline takes the same samples and decides on the same classes as the netlist.
+def check_baselines(netlist: Netlist, data: Dataset, baselines: Mapping[str, Netlist], scored: Scoring) -> None:
+    """Raise unless every baseline takes the same samples and is scored alike.
 
     Raises
     ------
     InputError
-        When the data have no labels, the netlist does not decide on classes, or a baseline is of another network.
+        When nothing is scored, or a baseline is of another network.
     """
     if not baselines:
         return
-    if data.labels is None:
-        raise InputError(
-            data.name,
-            "no labels found, equal accuracy needs them",
-            "add an array 'labels' (N,), or leave `baselines` out",
-        )
+    if scored.unscored is not None:
+        why = f"{scored.unscored}, and baselines compare at equal scores"
+        raise InputError(data.name, why, "leave `baselines` out")
     shapes = [r.shape for r in netlist.readouts]
-    if scored_readout(netlist, readout) is None:
-        raise InputError(
-            "baselines",
-            f"readouts of shape {shapes} found, accuracy needs a single list of classes",
-            "name the `readout` to score" if len(shapes) > 1 else None,
-        )
     for name, baseline in baselines.items():
         for what, found, expected in (
             ("an input of shape", baseline.input.shape, netlist.input.shape),
@@ -139,8 +128,8 @@ def run_baseline(
     data: Dataset,
     *,
     name: str,
-    readout: str | None = None,
-    accuracy: float,
+    scored: Scoring,
+    score: float,
     reported: EnergyReport,
     progress: Progress = silent,
 ) -> Baseline:
@@ -153,9 +142,9 @@ def run_baseline(
     data : Dataset
     name : str
         How the report calls the baseline.
-    readout : str, optional
-        That is scored.
-    accuracy : float
+    scored : Scoring
+        By the task of the reported netlist.
+    score : float
         Of the reported netlist on the same data, at its last timestep.
     reported : EnergyReport
         What it spent.
@@ -166,36 +155,33 @@ def run_baseline(
     InputError
         When the data do not fit the baseline.
     """
-    seen = observe(
-        Reference(netlist, spikes=True), data, (right, operations), readout=readout, batch=BATCH, progress=progress
-    )
-    counts = seen[operations]
-    accuracies = tuple(float(share) for share in seen[right] / counts.samples)
-    return stop(netlist, counts, accuracies, name=name, accuracy=accuracy, reported=reported)
+    seen = observe(Reference(netlist, spikes=True), data, (scored, operations), batch=BATCH, progress=progress)
+    values = tuple(found.value for found in seen[scored].scores())
+    return stop(netlist, seen[operations], values, name=name, score=score, reported=reported)
 
 
 def stop(
     netlist: Netlist,
     counts: Counts,
-    accuracies: tuple[float, ...],
+    scores: tuple[float, ...],
     *,
     name: str,
-    accuracy: float,
+    score: float,
     reported: EnergyReport,
 ) -> Baseline:
-    """Find the first timestep of a run that is accurate enough, and what was spent by then.
+    """Find the first timestep of a run that is good enough, and what was spent by then.
 
     Parameters
     ----------
     netlist : Netlist
     counts : Counts
         Of a run that kept its timesteps apart.
-    accuracies : tuple of float
+    scores : tuple of float
         Of the same run, one per answer of the netlist.
-    name, accuracy, reported
+    name, score, reported
         As of `run_baseline`.
     """
-    timestep = next((t for t, share in zip(netlist.answers, accuracies, strict=True) if share >= accuracy), None)
+    timestep = next((t for t, share in zip(netlist.answers, scores, strict=True) if share >= score), None)
     energy = None if timestep is None else paper_energy_by_timestep(counts, reported.prices)[timestep - 1]
     sops = None if timestep is None else sops_by_timestep(counts)[timestep - 1]
     return Baseline(
@@ -203,7 +189,7 @@ def stop(
         content_hash=netlist.content_hash,
         phi=phi_range(netlist),
         answers=netlist.answers,
-        accuracy_by_timestep=accuracies,
+        score_by_timestep=scores,
         timestep=timestep,
         energy=energy,
         sops=sops,

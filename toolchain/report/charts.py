@@ -121,22 +121,23 @@ def _styled() -> Iterator[None]:
         yield
 
 
-def accuracy_chart(m: Measurement) -> str | None:
-    """Accuracy against timesteps, with the ANN where it is known."""
-    if not m.accuracy_by_timestep:
+def score_chart(m: Measurement) -> str | None:
+    """Draw the score against timesteps, with the ANN where it is known."""
+    if not m.outcome.by_timestep:
         return None
     with _styled():
         chart = Chart(5.2, 3.0)
         (axes,) = chart.axes
         steps = m.netlist.answers
-        values = [100 * a for a in m.accuracy_by_timestep]
+        values = [100 * value for value in m.outcome.by_timestep]
         axes.plot(steps, values, color=SNN, linewidth=2)
         for t, value in zip(steps, values, strict=True):
             (dot,) = axes.plot([t], [value], "o", color=SNN, markersize=6)
             chart.title(dot, f"timestep {t}: {value:.2f} %")
-        name = "without spikes" if m.accuracy_ann is None else "ANN"
-        reference = m.accuracy_without_spikes if m.accuracy_ann is None else m.accuracy_ann
-        if reference is not None:
+        ann = m.outcome.ann
+        name, beside = ("without spikes", m.without_spikes) if ann is None else ("ANN", ann)
+        if beside is not None:
+            reference = beside.value
             line = axes.axhline(100 * reference, color=ANN, linestyle=(0, (4, 3)), linewidth=1.5)
             chart.title(line, f"{name}: {100 * reference:.2f} %")
             axes.annotate(
@@ -149,12 +150,17 @@ def accuracy_chart(m: Measurement) -> str | None:
                 color=MUTED,
                 bbox=_PATCH,
             )
-        axes.set(xlabel="timesteps", ylabel="accuracy (%)")
+        axes.set(xlabel="timesteps", ylabel=f"{m.outcome.measure} (%)")
         axes.margins(y=0.15)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return chart.svg(
-            "Accuracy against timesteps: " + ", ".join(f"{t}: {v:.2f} %" for t, v in zip(steps, values, strict=True))
+            f"{_capital(m.outcome.measure)} against timesteps: "
+            + ", ".join(f"{t}: {v:.2f} %" for t, v in zip(steps, values, strict=True))
         )
+
+
+def _capital(measure: str) -> str:
+    return measure[0].upper() + measure[1:]
 
 
 def spent_by_timestep(m: Measurement) -> list[float]:

@@ -38,7 +38,7 @@ def _integers(m: Measurement) -> float | None:
 
 
 FIGURES = (
-    Figure("accuracy", lambda m: m.accuracy, lambda v: f"{v:.2%}", max),
+    Figure("score", lambda m: m.score, lambda v: f"{v:.2%}", max),
     Figure("timesteps of a sample", lambda m: m.netlist.timesteps, lambda v: f"{v:g}", min),
     Figure("timesteps until the answer", lambda m: m.latency, lambda v: f"{v:g}", min),
     Figure("digits of a number", lambda m: m.netlist.radix.digits if m.netlist.radix else None, lambda v: f"{v:g}"),
@@ -83,11 +83,12 @@ def compare_html(measurements: Sequence[Measurement], *, command: str | None = N
     if len({(m.data, m.samples) for m in measurements}) > 1:
         raise InputError("report", "the netlists were measured on different samples")
     named = [rows(m) for m in measurements]
-    accuracies = [
-        (m.name, m.netlist.answers, [100 * a for a in m.accuracy_by_timestep])
+    scores = [
+        (m.name, m.netlist.answers, [100 * value for value in m.outcome.by_timestep])
         for m in measurements
-        if m.accuracy_by_timestep
+        if m.outcome.by_timestep
     ]
+    measures = sorted({m.outcome.measure for m in measurements if m.outcome.by_timestep})
     spent = [(m.name, m.netlist.answers, spent_by_timestep(m)) for m in measurements]
     data = [to_json(m) for m in measurements]
     return template("comparison.html.j2").render(
@@ -104,7 +105,7 @@ def compare_html(measurements: Sequence[Measurement], *, command: str | None = N
         ],
         figures=[_figure(f, measurements) for f in FIGURES],
         charts={
-            "accuracy": overlay_chart(accuracies, "accuracy", "%") if accuracies else None,
+            "score": overlay_chart(scores, ", ".join(measures), "%") if scores else None,
             "energy": overlay_chart(spent, "energy per sample", "µJ"),
         },
         headings=[f"{title}, {m.name}" for title, _, _ in POPULATION_FIGURES for m in measurements],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,20 +18,18 @@ from toolchain.equivalence import EquivalenceReport
 from toolchain.evaluate import (
     InputClips,
     Reference,
-    accuracy_text,
     input_clips,
     observe,
     operations,
-    right,
     saturations,
-    scored_readout,
-    why_unscored,
+    scoring,
 )
-from toolchain.netlist import AdaFire, CubaLif, LeakyReadout, Netlist, membrane_bound
+from toolchain.netlist import AdaFire, CubaLif, LeakyReadout, Netlist, Score, membrane_bound
 from toolchain.network import FloatNetwork
 from toolchain.report.baselines import Baseline
 from toolchain.report.fidelity import Error
 from toolchain.report.observers import ANN, WITHOUT_SPIKES, Emitted, Fidelity, Likeness, emitted, exits
+from toolchain.tasks import Decoder, Outcome, score_text
 
 #: Samples in memory at a time.
 BATCH = 32
@@ -84,13 +82,11 @@ class Measurement(Displayed):
     name, data : str
         How the report calls the netlist and the data.
     samples : int
-    accuracy_by_timestep : tuple of float
-        One per answer (`Netlist.answers`); empty where `unscored` says why.
-    readout : str or None
-        Whose decisions they are.
-    unscored : str or None
+    outcome : Outcome
+        How well it does what it is for, at each of its answers (`Netlist.answers`).
+    without_spikes : Score or None
+        Of the netlist without spikes.
     input_clips : InputClips
-    accuracy_without_spikes, accuracy_ann : float or None
     energy : EnergyReport
     activity : mapping of str to PopulationActivity
     headroom : mapping of str to Headroom
@@ -101,19 +97,16 @@ class Measurement(Displayed):
     placement : Placement or None
     check : CheckReport or None
     baselines : tuple of Baseline
-        Other netlists at the accuracy of this one.
+        Other netlists at the score of this one.
     """
 
     netlist: Netlist
     name: str
     data: str
     samples: int
-    accuracy_by_timestep: tuple[float, ...]
-    readout: str | None
-    unscored: str | None
+    outcome: Outcome
+    without_spikes: Score | None
     input_clips: InputClips
-    accuracy_without_spikes: float | None
-    accuracy_ann: float | None
     energy: EnergyReport
     activity: Mapping[str, PopulationActivity]
     headroom: Mapping[str, Headroom]
@@ -129,22 +122,33 @@ class Measurement(Displayed):
         return schedule(self.netlist).latency
 
     @property
-    def accuracy(self) -> float | None:
-        """Accuracy of the integer network at the last timestep."""
-        return self.accuracy_by_timestep[-1] if self.accuracy_by_timestep else None
+    def score(self) -> float | None:
+        """Score of the integer network at the last timestep."""
+        return None if self.outcome.score is None else self.outcome.score.value
+
+    @property
+    def references(self) -> dict[str, Score]:
+        """The scores to be seen beside it: of the ANN, and of the netlist without spikes."""
+        found = {"the ANN": self.outcome.ann, "the network without spikes": self.without_spikes}
+        return {who: score for who, score in found.items() if score is not None}
+
+    def score_lines(self) -> Iterator[tuple[str, str]]:
+        """Yield the scores in words: what it is, and how much."""
+        score = self.outcome.score
+        if score is None:
+            yield self.outcome.measure, self.outcome.unscored or "not measured"
+            return
+        yield score.measure, score_text(score)
+        yield from ((name, f"{value:.2%}") for name, value in score.further.items())
+        yield from ((f"{score.measure} of {who}", f"{other.value:.2%}") for who, other in self.references.items())
 
     def __rich__(self) -> Table:
         """Return the summary as a table; the page has the rest."""
         table = Table("report", self.name)
         table.add_row("data", f"{self.data}, {self.samples:,} samples, {self.netlist.run_length}")
         table.add_row("timesteps until the answer", f"{self.latency}, a sample every {self.netlist.timesteps}")
-        for what, share in (
-            ("accuracy", self.accuracy),
-            ("accuracy of the ANN", self.accuracy_ann),
-            ("accuracy without spikes", self.accuracy_without_spikes),
-        ):
-            if share is not None:
-                table.add_row(what, accuracy_text(share, self.samples) if what == "accuracy" else f"{share:.2%}")
+        for what, text in self.score_lines():
+            table.add_row(what, text)
         if self.input_clips.note is not None:
             table.add_row("note", self.input_clips.note)
         table.add_row("SOPs per sample", quantity(self.energy.sops / self.samples))
@@ -157,7 +161,7 @@ class Measurement(Displayed):
             table.add_row(self.check.title, f"violations: {violations}" if violations else "fits")
         for baseline in self.baselines:
             reached = "never" if baseline.timestep is None else f"at timestep {baseline.timestep}"
-            table.add_row(f"{baseline.name} as accurate", reached)
+            table.add_row(f"{baseline.name} as good", reached)
         return table
 
 
@@ -167,6 +171,7 @@ def measure(
     *,
     name: str,
     readout: str | None = None,
+    decode: Decoder | None = None,
     ann: FloatNetwork | None = None,
     equivalence: EquivalenceReport | None = None,
     placement: Placement | None = None,
@@ -183,7 +188,9 @@ def measure(
     name : str
         How the report calls the netlist.
     readout : str, optional
-        Name of the readout that the labels judge, where there are several.
+        Name of the readout that is scored, where there are several.
+    decode : Decoder, optional
+        Makes boxes of the outputs, for detection.
     ann : FloatNetwork, optional
         The network that it was converted from, to compare with.
     equivalence, placement, check
@@ -195,29 +202,20 @@ def measure(
     InputError
         When the data do not fit the netlist.
     """
-    fidelity = Fidelity(data, ann)
-    observers = (right, operations, saturations, input_clips, emitted, fidelity, exits)
-    seen = observe(Reference(netlist, spikes=True), data, observers, readout=readout, batch=BATCH, progress=progress)
-    scored = scored_readout(netlist, readout)
+    scored = scoring(netlist, data, readout=readout, decode=decode)
+    fidelity = Fidelity(data, ann, scored.task)
+    observers = (scored, operations, saturations, input_clips, emitted, fidelity, exits)
+    seen = observe(Reference(netlist, spikes=True), data, observers, batch=BATCH, progress=progress)
     counts, likeness = seen[operations], seen[fidelity]
-
-    def shares(found: np.ndarray) -> tuple[float, ...]:
-        return tuple(float(share) for share in found / counts.samples)
-
-    def decided_right(who: str) -> float | None:
-        return next(iter(shares(likeness[who].right)), None) if who in likeness else None
-
+    scores = {who: next(iter(found.tallies.scores()), None) for who, found in likeness.items()}
     return Measurement(
         netlist=netlist,
         name=name,
         data=data.name,
         samples=counts.samples,
-        accuracy_by_timestep=shares(seen[right]),
-        readout=scored.name if scored is not None and seen[right].size else None,
-        unscored=why_unscored(netlist, data, readout),
+        outcome=scored.outcome(seen, ann=scores.get(ANN)),
+        without_spikes=scores.get(WITHOUT_SPIKES),
         input_clips=seen[input_clips],
-        accuracy_without_spikes=decided_right(WITHOUT_SPIKES),
-        accuracy_ann=decided_right(ANN),
         energy=estimate_energy(counts),
         activity=_activity(netlist, counts, seen[emitted], seen[saturations], likeness),
         headroom={

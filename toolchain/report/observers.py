@@ -1,4 +1,4 @@
-"""What the report's run looks at beside decisions and operations: bursts, errors, exits."""
+"""What the report's run looks at beside scores and operations: bursts, errors, exits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from sim.early_exit import exit_timesteps
 from toolchain.data import Dataset
-from toolchain.evaluate import BatchRun, ByName, decide
+from toolchain.evaluate import BatchRun, ByName
+from toolchain.netlist import per_channel
 from toolchain.network import FloatNetwork, iterate
 from toolchain.report.fidelity import Error, error, has_rates, in_payloads, mean_payloads, without_spikes
+from toolchain.tasks import ScoredTask, Tallies
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +74,16 @@ class Likeness:
     ----------
     errors : mapping of str to Error
         By population.
-    right : ndarray (1,) or (0,), int64
-        Right decisions of that network; none without labels.
+    tallies : Tallies
+        Of what that network says of the samples; none where nothing is scored.
     """
 
     errors: ByName[Error]
-    right: np.ndarray
+    tallies: Tallies
 
     def __add__(self, other: Likeness) -> Likeness:
         """Join two batches."""
-        return Likeness(self.errors + other.errors, self.right + other.right)
+        return Likeness(self.errors + other.errors, self.tallies + other.tallies)
 
 
 #: The networks that spikes are compared with.
@@ -97,20 +99,23 @@ class Fidelity:
     data : Dataset
         That runs: the ANN sees its real values.
     ann : FloatNetwork or None
+    task : ScoredTask or None
+        That their outputs are scored by; None where nothing is.
     """
 
     data: Dataset
     ann: FloatNetwork | None
+    task: ScoredTask | None
 
     def __call__(self, run: BatchRun) -> ByName[Likeness]:
         """Return the likeness to each network, by its name."""
         netlist, rates = run.netlist, mean_payloads(run.netlist, run.trace)
         found = {}
         if has_rates(netlist):
-            found[WITHOUT_SPIKES] = _likeness(run, rates, without_spikes(netlist, rates[netlist.input.name]))
+            found[WITHOUT_SPIKES] = self._likeness(run, rates, without_spikes(netlist, rates[netlist.input.name]))
         if self.ann is not None:
             activations = iterate(self.ann, self._real_input(run))
-            found[ANN] = _likeness(
+            found[ANN] = self._likeness(
                 run, rates, ((n, in_payloads(netlist, n, value)) for n, value in activations if n in rates)
             )
         return ByName(found)
@@ -120,14 +125,16 @@ class Fidelity:
         x = self.data.normalized(source.mean, source.std, run.part.start, run.part.stop)
         return torch.from_numpy(x.mean(axis=1) if self.data.is_frames else x).float()
 
-
-def _likeness(run: BatchRun, rates: Mapping[str, Tensor], references: Iterable[tuple[str, Tensor]]) -> Likeness:
-    """Compare population by population, for each may be large; the scored decisions are counted on the way."""
-    scored, labels = run.samples.scored, run.samples.labels
-    errors, right = ByName[Error](), np.zeros(0, np.int64)
-    for name, reference in references:
-        errors[name] = error(reference, rates[name])
-        if scored is not None and name == scored.name and labels is not None:
-            decisions = decide(reference.double().numpy(), scored.scale)
-            right = np.array([np.count_nonzero(decisions == labels)])
-    return Likeness(errors, right)
+    def _likeness(
+        self, run: BatchRun, rates: Mapping[str, Tensor], references: Iterable[tuple[str, Tensor]]
+    ) -> Likeness:
+        """Compare population by population, for each may be large; what is read out is scored on the way."""
+        errors, values = ByName[Error](), {}
+        readouts = {r.name: per_channel(r.scale, r.shape) for r in run.netlist.readouts}
+        for name, reference in references:
+            errors[name] = error(reference, rates[name])
+            if name in readouts:
+                values[name] = reference.double().numpy() * readouts[name]
+        if self.task is None or values.keys() != readouts.keys():
+            return Likeness(errors, Tallies())
+        return Likeness(errors, Tallies((self.task.tally(values, run.samples.truth),)))

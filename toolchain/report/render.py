@@ -5,40 +5,28 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from toolchain.energy import energy_text, price_list, quantity, reading_groups, shown_energy
 from toolchain.equivalence import Explanation
-from toolchain.evaluate import interval, interval_text
 from toolchain.netlist.shapes import size
 from toolchain.report import charts
+from toolchain.report.cards import cards, counted
 from toolchain.report.columns import population_table
 from toolchain.report.diagram import draw_bursts, draw_cores, draw_network
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows, to_json
+from toolchain.report.scores import score_tables, stage_table
 from toolchain.report.searched import Search, read_search
 from toolchain.report.text import EQUAL_ACCURACY, equal_accuracy_lines, to_csv, to_markdown
 
 #: Characters of a provenance value that is shown at once; longer ones unfold.
 LONGEST = 160
-
-
-@dataclass(frozen=True)
-class Card:
-    """One verdict of the summary."""
-
-    title: str
-    figure: str
-    verdict: str
-    detail: str
-    state: Literal["good", "bad", "open"]
 
 
 def template(name: str) -> jinja2.Template:
@@ -85,8 +73,9 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
         sensitivities=[(sign, charts.sensitivity_chart(sign, t)) for sign, t in search.tables.items()]
         if search
         else [],
-        cards=_cards(m),
-        stages=_stages(m),
+        cards=cards(m),
+        stages=stage_table(m),
+        scores=score_tables(m),
         explanation=_explanation(None if m.equivalence is None else m.equivalence.explanation),
         diagram=draw_network(m.netlist, table, anchors),
         charts=drawn,
@@ -117,11 +106,6 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
     )
 
 
-def counted(number: int, noun: str) -> str:
-    """Write a number of things: 1 core, 2 cores."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def frame() -> dict[str, Any]:
     """Return what every page holds: style, script, version."""
     return {
@@ -143,7 +127,7 @@ def download(name: str, file: str, media: str, text: str) -> dict[str, str]:
 
 def _charts(m: Measurement, table: Sequence[Row]) -> dict[str, str | None]:
     return {
-        "accuracy": charts.accuracy_chart(m),
+        "score": charts.score_chart(m),
         "energy": charts.energy_chart(m),
         "exits": charts.exits_chart(m),
         "timesteps": charts.timestep_chart(m),
@@ -171,90 +155,6 @@ def _sections(m: Measurement, drawn: dict[str, str | None], search: Search | Non
     if m.check is not None or m.placement is not None:
         found.append(("hardware", "Hardware"))
     return [*found, ("provenance", "Provenance")]
-
-
-def _cards(m: Measurement) -> list[Card]:
-    return [_accuracy_card(m), _equivalence_card(m), _hardware_card(m), _energy_card(m)]
-
-
-def _accuracy_card(m: Measurement) -> Card:
-    if m.accuracy is None:
-        return Card("Accuracy", "not measured", m.unscored or "", "", "open")
-    title = "Accuracy, integer network" if len(m.netlist.readouts) == 1 else f"Accuracy of {m.readout}"
-    _, high = interval(m.accuracy, m.samples)
-    sure = f"{interval_text(m.accuracy, m.samples)}, {counted(m.samples, 'sample')}"
-    reference, who = (
-        (m.accuracy_ann, "ANN") if m.accuracy_ann is not None else (m.accuracy_without_spikes, "without spikes")
-    )
-    if reference is None:
-        return Card(title, f"{m.accuracy:.2%}", f"at {m.netlist.run_length}", sure, "open")
-    difference = 100 * (m.accuracy - reference)
-    detail = f"{sure}; {who} {reference:.2%}"
-    if m.accuracy_ann is not None and m.accuracy_without_spikes is not None:
-        detail += f", without spikes {m.accuracy_without_spikes:.2%}"
-    verdict = f"{difference:+.2f} points against {'the ANN' if who == 'ANN' else 'the network without spikes'}"
-    if difference >= -1:
-        return Card(title, f"{m.accuracy:.2%}", verdict, detail, "good")
-    if reference <= high:  # too few samples to tell a loss from chance
-        return Card(title, f"{m.accuracy:.2%}", f"{verdict}, within the interval", detail, "open")
-    return Card(title, f"{m.accuracy:.2%}", verdict, detail, "bad")
-
-
-def _stages(m: Measurement) -> dict[str, Any] | None:
-    """Return the accuracies of the conversion as a table: what each stage loses against the one before."""
-    found = m.netlist.provenance.evaluation
-    if found is None:
-        return None
-    stages = (("ANN", found.ann), ("float SNN", found.float_snn), ("integer SNN", found.integer_snn))
-    changes = ["", *(f"{100 * (after - before):+.2f} points" for (_, before), (_, after) in pairwise(stages))]
-    return {
-        "caption": f"Accuracy at conversion, {found.samples:,} samples of {found.data}",
-        "lines": [(name, f"{accuracy:.2%}", change) for (name, accuracy), change in zip(stages, changes, strict=True)],
-    }
-
-
-def _equivalence_card(m: Measurement) -> Card:
-    report = m.equivalence
-    if report is None:
-        return Card("Equivalence", "not verified", "no second executor was run", "", "open")
-    pair = f"{report.actual} against {report.expected}"
-    values = f"{report.compared_values:,} values of {report.samples} samples"
-    if report.equivalent:
-        return Card("Equivalence", "equal", f"{pair}: every payload and sum", values, "good")
-    first = report.first_divergence
-    where = "" if first is None else f"first in {first.population}, timestep {first.timestep}"
-    return Card("Equivalence", "differs", f"{pair}: {where}", values, "bad")
-
-
-def _hardware_card(m: Measurement) -> Card:
-    if m.check is None:
-        return Card("Hardware", "not checked", "no target was named", "", "open")
-    detail = ""
-    if m.placement is not None:
-        detail = f"{counted(m.placement.cores, 'core')} on {counted(m.placement.chip_count, 'chip')}"
-    if m.check.passed:
-        return Card("Hardware", "fits", m.check.title, detail, "good")
-    number = len(m.check.violations)
-    return Card("Hardware", counted(number, "violation"), m.check.title, detail, "bad")
-
-
-def _energy_card(m: Measurement) -> Card:
-    snn, ann = m.energy.e_snn, m.energy.e_ann
-    ratio = float(ann / snn) if snn else 0.0
-    integers = next(r for r in m.energy.snn if r.name == "integers").energy
-    int8 = next(r for r in m.energy.baselines if r.name == "INT8 ANN").energy
-    wins = [ratio >= 1]
-    detail = ""
-    if integers and int8:
-        wins.append(int8 >= integers)
-        detail = f"in integers {energy_text(integers / m.samples)}, INT8 ANN {energy_text(int8 / m.samples)}"
-    return Card(
-        "Energy per sample, paper's model",
-        energy_text(snn / m.samples),
-        f"{ratio:.2f} times less than the FP32 ANN" if ratio >= 1 else f"{1 / ratio:.2f} times the FP32 ANN",
-        detail,
-        "good" if all(wins) else "open" if any(wins) else "bad",
-    )
 
 
 def _explanation(explanation: Explanation | None) -> dict[str, Any] | None:

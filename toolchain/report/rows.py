@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolchain.energy import PopulationEnergy
-from toolchain.evaluate import interval
 from toolchain.netlist import AdaFire, CubaLif, Input, MaxPool, Netlist, Population, UnsupportedError
 from toolchain.netlist.shapes import size
 from toolchain.report.baselines import Baseline, stop
@@ -128,19 +127,19 @@ def _depths(netlist: Netlist) -> Mapping[str, int]:
 
 
 def stopped_early(measurement: Measurement) -> Baseline | None:
-    """Return the netlist itself, stopped where it is first as accurate as at its end; None if that is its end.
+    """Return the netlist itself, stopped where it is first as good as at its end; None if that is its end.
 
     Baselines may stop early, so it must be seen what the reported netlist would gain by that.
     """
     m = measurement
-    if m.accuracy is None:
+    if m.score is None:
         return None
     found = stop(
         m.netlist,
         m.energy.counts,
-        m.accuracy_by_timestep,
+        m.outcome.by_timestep,
         name=f"{m.name}, stopped early",
-        accuracy=m.accuracy,
+        score=m.score,
         reported=m.energy,
     )
     return None if found.timestep == found.timesteps else found
@@ -161,6 +160,8 @@ def to_json(measurement: Measurement) -> dict[str, Any]:
     """Return everything that the report shows as JSON values."""
     m = measurement
     stages, early = m.netlist.provenance.evaluation, stopped_early(m)
+    ann, accurate = m.outcome.ann, m.outcome.accuracy is not None
+    without = None if m.without_spikes is None else m.without_spikes.value
     return {
         "netlist": m.name,
         "hash": m.netlist.content_hash,
@@ -170,12 +171,10 @@ def to_json(measurement: Measurement) -> dict[str, Any]:
         "digits": None if m.netlist.radix is None else m.netlist.radix.digits,
         "timesteps": m.netlist.timesteps,
         "latency": m.latency,
-        "readout": m.readout,
-        "accuracy": m.accuracy,
-        "interval": None if m.accuracy is None else list(interval(m.accuracy, m.samples)),
-        "accuracy_by_timestep": list(m.accuracy_by_timestep),
-        "accuracy_without_spikes": m.accuracy_without_spikes,
-        "accuracy_ann": m.accuracy_ann,
+        **m.outcome.to_json(),
+        "score_without_spikes": without,
+        "accuracy_without_spikes": without if accurate else None,
+        "accuracy_ann": ann.value if ann is not None and accurate else None,
         "input_clips": m.input_clips.clipped,
         "evaluation": None if stages is None else stages.to_json(),
         "equivalence": None if m.equivalence is None else m.equivalence.to_json(),

@@ -14,10 +14,12 @@ from hw_targets.target import Target, available_targets, load_target
 from toolchain.data import Dataset
 from toolchain.display import Progress, silent
 from toolchain.equivalence import EquivalenceReport, verify
+from toolchain.evaluate import scoring
 from toolchain.netlist import Netlist
 from toolchain.network import FloatNetwork
 from toolchain.report.baselines import check_baselines, run_baseline
 from toolchain.report.measure import Measurement, measure
+from toolchain.tasks import Decoder
 
 #: Samples that a report runs on Lava by default.
 LAVA_SAMPLES = 4
@@ -35,13 +37,14 @@ def run_report(
     *,
     name: str,
     readout: str | None = None,
+    decode: Decoder | None = None,
     ann: FloatNetwork | None = None,
     target: Target | None = None,
     lava: int | None = None,
     baselines: Mapping[str, Netlist] | None = None,
     progress: Progress = silent,
 ) -> Measurement:
-    """Measure a netlist, verify it on Lava, check and place it on a target, and run baselines to its accuracy.
+    """Measure a netlist, verify it on Lava, check and place it on a target, and run baselines to its score.
 
     Parameters
     ----------
@@ -50,7 +53,9 @@ def run_report(
     name : str
         How the report calls the netlist.
     readout : str, optional
-        Name of the readout that the labels judge, where there are several.
+        Name of the readout that is scored, where there are several.
+    decode : Decoder, optional
+        Makes boxes of the outputs, for detection.
     ann : FloatNetwork, optional
         The network that it was converted from, to compare with.
     target : Target, optional
@@ -58,7 +63,7 @@ def run_report(
     lava : int, optional
         Samples to run on Lava. By default `LAVA_SAMPLES` where Lava is installed, and none otherwise.
     baselines : mapping of str to Netlist, optional
-        Other conversions of the same network by the name of their file, to compare at equal accuracy.
+        Other conversions of the same network by the name of their file, to compare at an equal score.
     progress : Progress
 
     Raises
@@ -71,20 +76,22 @@ def run_report(
     if lava is None:
         lava = LAVA_SAMPLES if lava_is_installed() else 0
     baselines = baselines or {}
-    check_baselines(netlist, data, baselines, readout)
+    scored = scoring(netlist, data, readout=readout, decode=decode)
+    check_baselines(netlist, data, baselines, scored)
     equivalence = _on_lava(netlist, data, lava, progress) if lava else None
     measured = measure(
         netlist,
         data,
         name=name,
         readout=readout,
+        decode=decode,
         ann=ann,
         equivalence=equivalence,
         check=None if target is None else check(netlist, target),
         placement=None if target is None else placed(netlist, target)[0],
         progress=progress,
     )
-    if measured.accuracy is None:
+    if measured.score is None:
         return measured
     return replace(
         measured,
@@ -93,8 +100,8 @@ def run_report(
                 other,
                 data,
                 name=other_name,
-                readout=readout,
-                accuracy=measured.accuracy,
+                scored=scoring(other, data, readout=readout, decode=decode, name=scored.name),
+                score=measured.score,
                 reported=measured.energy,
                 progress=progress,
             )

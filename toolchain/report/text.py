@@ -7,7 +7,6 @@ import io
 from dataclasses import asdict, fields
 
 from toolchain.energy import energy_text, quantity
-from toolchain.evaluate import accuracy_text
 from toolchain.report.baselines import Baseline, phi_range
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row, rows, stopped_early
@@ -25,17 +24,17 @@ def to_csv(measurement: Measurement) -> str:
 
 
 #: Columns of the table of baselines.
-EQUAL_ACCURACY = ("network", "φ", "as accurate at timestep", "energy", "relative", "SOPs", "relative")
+EQUAL_ACCURACY = ("network", "φ", "as good at timestep", "energy", "relative", "SOPs", "relative")
 
 
 def equal_accuracy_lines(measurement: Measurement) -> list[tuple[str, ...]]:
     """Return the table of baselines in words, after the reported netlist itself; figures are per sample."""
     m = measurement
-    if not m.baselines or m.accuracy is None:
+    if not m.baselines or m.score is None:
         return []
     whole = (energy_text(m.energy.e_snn / m.samples), "1.00", quantity(m.energy.sops / m.samples), "1.00")
     return [
-        (m.name, _phi(phi_range(m.netlist)), f"{m.netlist.timesteps}: {m.accuracy:.2%}", *whole),
+        (m.name, _phi(phi_range(m.netlist)), f"{m.netlist.timesteps}: {m.score:.2%}", *whole),
         *(_baseline_line(b) for b in filter(None, (stopped_early(m), *m.baselines))),
     ]
 
@@ -68,16 +67,7 @@ def to_markdown(measurement: Measurement) -> str:
         f"- data: {m.data}, {samples} samples, {m.netlist.run_length}",
         f"- latency: {m.latency} timesteps until the answer, a sample every {m.netlist.timesteps}",
     ]
-    for what, accuracy in (
-        ("accuracy", m.accuracy),
-        ("accuracy of the ANN", m.accuracy_ann),
-        ("accuracy without spikes", m.accuracy_without_spikes),
-    ):
-        if accuracy is not None:
-            shown = accuracy_text(accuracy, samples) if what == "accuracy" else f"{accuracy:.2%}"
-            lines.append(f"- {what}: {shown}")
-    if m.unscored is not None:
-        lines.append(f"- accuracy: {m.unscored}")
+    lines += [f"- {what}: {text}" for what, text in m.score_lines()]
     if m.input_clips.note is not None:
         lines.append(f"- {m.input_clips.note}")
     if (stages := m.netlist.provenance.evaluation) is not None:
@@ -109,7 +99,7 @@ def to_markdown(measurement: Measurement) -> str:
         )
         lines.append("| " + " | ".join(cells) + " |")
     if m.baselines:
-        lines += ["", "At equal accuracy, energy in the paper's model and SOPs per sample until then:", ""]
+        lines += ["", "At an equal score, energy in the paper's model and SOPs per sample until then:", ""]
         lines += ["| " + " | ".join(EQUAL_ACCURACY) + " |", "|---|" + "---:|" * (len(EQUAL_ACCURACY) - 1)]
         lines += ["| " + " | ".join(line) + " |" for line in equal_accuracy_lines(m)]
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from toolchain.calibrate import Calibrator
-from toolchain.netlist import SensitivityTable
+from toolchain.netlist import SensitivityTable, TaskName
 from toolchain.netlist.provenance import SearchRecord
 from toolchain.network import SpikingNetwork
 from toolchain.search.compression import RHO, search_compression
@@ -61,7 +61,7 @@ class LayerSearch:
         found = uniform = uniform_network(calibrator, judge, self.phi)
         firing = compression = phi_table = rho_table = None
         if self.budget is not None:
-            phi_table = self._phi_table(calibrator, uniform.spiking)
+            phi_table = self._phi_table(calibrator, uniform.spiking, judge.task)
             found = within_budget = search_firing(
                 phi_table,
                 uniform,
@@ -73,7 +73,7 @@ class LayerSearch:
             firing = within_budget.record
         if self.tolerance is not None:
             start = found
-            rho_table = self._rho_table(calibrator, start.spiking)
+            rho_table = self._rho_table(calibrator, start.spiking, judge.task)
 
             def build(rho: Mapping[str, float]) -> SpikingNetwork:
                 raised = {name: replace(f, rho=rho[name]) for name, f in start.spiking.firing.items()}
@@ -94,21 +94,21 @@ class LayerSearch:
         )
         return Found(found.spiking, found.measured, record)
 
-    def _base(self, calibrator: Calibrator, spiking: SpikingNetwork) -> BaseNetwork:
+    def _base(self, calibrator: Calibrator, spiking: SpikingNetwork, task: TaskName | None) -> BaseNetwork:
         part = calibrator.data.part(0, max(self.measuring.samples, 1))
-        return BaseNetwork(calibrator.network, spiking, part, calibrator.precision)
+        return BaseNetwork(calibrator.network, spiking, part, calibrator.precision, task)
 
-    def _phi_table(self, calibrator: Calibrator, uniform: SpikingNetwork) -> SensitivityTable:
+    def _phi_table(self, calibrator: Calibrator, uniform: SpikingNetwork, task: TaskName | None) -> SensitivityTable:
         settings = range(self.phi_min, self.phi_max + 1)
         by_phi = [calibrator.fire({u.name: phi for u in calibrator.network.activations}).firing for phi in settings]
         options = {u.name: [firing[u.name] for firing in by_phi] for u in calibrator.network.activations}
         positions = [settings.index(self.phi)] * len(options)
-        base = self._base(calibrator, uniform)
+        base = self._base(calibrator, uniform, task)
         return measure_sensitivities(base, options, settings, positions, self.measuring, progress=calibrator.progress)
 
-    def _rho_table(self, calibrator: Calibrator, start: SpikingNetwork) -> SensitivityTable:
+    def _rho_table(self, calibrator: Calibrator, start: SpikingNetwork, task: TaskName | None) -> SensitivityTable:
         options = {name: [replace(f, rho=rho) for rho in RHO] for name, f in start.firing.items()}
-        base = self._base(calibrator, start)
+        base = self._base(calibrator, start, task)
         return measure_sensitivities(
             base, options, RHO, [0] * len(options), self.measuring, progress=calibrator.progress
         )

@@ -11,25 +11,10 @@ from torch import Tensor
 
 from sim import Activity, compile_netlist
 from toolchain.calibrate import CalibrationData
-from toolchain.netlist import Measured, Netlist, fan_outs
+from toolchain.netlist import Measured, Netlist, TaskName, fan_outs
 from toolchain.network import FloatNetwork, SpikingNetwork, reference_outputs
 from toolchain.quantize import Precision, quantize
-
-
-def symmetric_divergence(logits: Tensor, reference: Tensor) -> float:
-    """Return KL(p, q) + KL(q, p) of softmax distributions along axis 1, mean over all else.
-
-    Parameters
-    ----------
-    logits, reference : Tensor (N, classes, ...)
-
-    Notes
-    -----
-    Sum over classes of ``(p - q) * (ln p - ln q)``, in float64 from the logits, so that no
-    probability is ever zero.
-    """
-    a, b = torch.log_softmax(logits.double(), 1), torch.log_softmax(reference.double(), 1)
-    return float(((a.exp() - b.exp()) * (a - b)).sum(1).mean())
+from toolchain.tasks import same_decisions, symmetric_divergence
 
 
 def operations(netlist: Netlist, activity: Activity) -> float:
@@ -51,11 +36,14 @@ class Judge:
         The ANN, before any calibration.
     data : CalibrationData
     precision : Precision
+    task : TaskName or None
+        What the network is for: how outputs are compared.
     """
 
     network: FloatNetwork
     data: CalibrationData
     precision: Precision
+    task: TaskName | None = None
 
     @cached_property
     def reference(self) -> tuple[Tensor, ...]:
@@ -75,14 +63,9 @@ class Judge:
             for r in netlist.readouts
         ]
         assert batch.activity is not None
+        pairs = list(zip(logits, self.reference, strict=True))
         return Measured(
-            divergence=sum(symmetric_divergence(o, r) for o, r in zip(logits, self.reference, strict=True)),
-            agreement=float(np.mean([same_decisions(o, r) for o, r in zip(logits, self.reference, strict=True)])),
+            divergence=sum(symmetric_divergence(o, r, self.task) for o, r in pairs),
+            agreement=float(np.mean([same_decisions(o, r, self.task) for o, r in pairs])),
             operations=operations(netlist, batch.activity),
         )
-
-
-def same_decisions(logits: Tensor, reference: Tensor) -> float:
-    """Return the share of equal decisions along axis 1: the largest logit; of a single one, whether it is positive."""
-    one, other = (x > 0 if x.shape[1] == 1 else x.argmax(1) for x in (logits, reference))
-    return float((one == other).double().mean())

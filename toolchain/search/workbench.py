@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from toolchain.calibrate import CalibrationData, CalibrationWalk, channel_sum, shift_bias
-from toolchain.netlist import Readout, fan_outs, per_channel
+from toolchain.netlist import Readout, TaskName, fan_outs, per_channel
 from toolchain.network import Firing, FloatNetwork, SpikingNetwork, chunks, iterate
 from toolchain.quantize import Precision, quantize
-from toolchain.search.measure import symmetric_divergence
+from toolchain.tasks import symmetric_divergence
 
 #: Changes when measurements change their meaning: measurements on disk by other versions are not read.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,20 @@ class BaseNetwork:
         The base setting.
     data : CalibrationData
     precision : Precision
+    task : TaskName or None
+        What the network is for: how outputs are compared.
     """
 
     network: FloatNetwork
     spiking: SpikingNetwork
     data: CalibrationData
     precision: Precision
+    task: TaskName | None = None
 
     @cached_property
     def key(self) -> str:
         """Hash of everything that decides a measurement, but the varied layer."""
-        digest = hashlib.sha256(f"{_VERSION}:".encode())
+        digest = hashlib.sha256(f"{_VERSION}:{self.task}:".encode())
         for network in (self.network, self.spiking.network):
             for unit in network.units:
                 digest.update(repr((unit.name, unit.shape)).encode())
@@ -113,7 +116,7 @@ class Workbench:
             assert isinstance(readout, Readout)
             scale = torch.from_numpy(per_channel(readout.scale, readout.shape))
             average = walk.spikes(output_name, slice(None))[0] * scale / walk.spiking.timesteps
-            divergence += symmetric_divergence(average, reference)
+            divergence += symmetric_divergence(average, reference, self._base.task)
         operations = float((walk.emitted(name) * self._synapses[name]).sum()) / len(self._base.data)
         return Sensitivity(divergence, operations)
 
