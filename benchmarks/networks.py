@@ -38,20 +38,38 @@ class _Block(nn.Module):
         return torch.relu(self.bn2(self.conv2(y)) + self.down(x))
 
 
-def _resnet18() -> nn.Module:
-    """ResNet-18's shape for 224 x 224 pictures (He et al. 2016), with an average pool for its max-pool's place."""
+class _Bottleneck(nn.Module):
+    def __init__(self, c_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        out = 4 * width
+        self.conv1, self.bn1 = nn.Conv2d(c_in, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, out, 1, bias=False), nn.BatchNorm2d(out)
+        self.down = nn.Sequential()
+        if c_in != out:
+            self.down = nn.Sequential(nn.Conv2d(c_in, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = torch.relu(self.bn2(self.conv2(y)))
+        return torch.relu(self.bn3(self.conv3(y)) + self.down(x))
+
+
+def _resnet(block: type[_Block] | type[_Bottleneck], depths: tuple[int, ...]) -> nn.Module:
+    """The shape of a ResNet for 224 x 224 pictures (He et al. 2016), with an average pool in its max-pool's place."""
     layers: list[nn.Module] = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.AvgPool2d(2)]
     channels = 64
-    for width in (64, 128, 256, 512):
-        layers += [_Block(channels, width, 1 if width == channels else 2), _Block(width, width, 1)]
-        channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
+    for width, depth in zip((64, 128, 256, 512), depths, strict=True):
+        for index in range(depth):
+            layers.append(block(channels, width, 2 if index == 0 and width > 64 else 1))
+            channels = width * (4 if block is _Bottleneck else 1)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1000))
 
 
 def random_pictures(samples: int, size: int) -> Dataset:
     """Return seeded pictures with large smooth areas, as photographs have."""
-    small = np.random.default_rng(0).uniform(0, 255, (samples, 3, 8, 8))
-    return Dataset("random", np.kron(small, np.ones((1, 1, size // 8, size // 8))).astype(np.uint8))
+    small = np.random.default_rng(0).uniform(0, 255, (samples, 3, 8, 8)).astype(np.uint8)
+    return Dataset("random", small.repeat(size // 8, axis=2).repeat(size // 8, axis=3))
 
 
 def scale_to_unit_variance(module: nn.Module, x: Tensor) -> None:
@@ -87,9 +105,9 @@ def _keep_alive(module: nn.Module, pictures: Dataset, normalize: str) -> None:
     scale_to_unit_variance(module, x)
 
 
-def _resnet18_224(samples: int) -> Subject:
+def _random_resnet(block: type[_Block] | type[_Bottleneck], depths: tuple[int, ...], samples: int) -> Subject:
     torch.manual_seed(0)
-    module, pictures = _resnet18(), random_pictures(samples, 224)
+    module, pictures = _resnet(block, depths), random_pictures(samples, 224)
     _keep_alive(module, pictures, "imagenet")
     return Subject(module, pictures, "imagenet", False)
 
@@ -104,6 +122,7 @@ SUBJECTS: dict[str, Callable[[int], Subject]] = {
     "resnet20": lambda samples: _cifar("resnet20", "resnet20_cifar10.safetensors", "imagenet", samples),
     "resnet44": lambda samples: _cifar("resnet44", "resnet44_cifar10.safetensors", "imagenet", samples),
     "vgg16": lambda samples: _cifar("vgg16", "vgg16_cifar10.safetensors", "cifar10", samples),
-    "resnet18_224": _resnet18_224,
+    "resnet18_224": lambda samples: _random_resnet(_Block, (2, 2, 2, 2), samples),
+    "resnet50_224": lambda samples: _random_resnet(_Bottleneck, (3, 4, 6, 3), samples),
     "efficientnet_lite0": _efficientnet,
 }

@@ -41,6 +41,8 @@ INITIALS = (0.15, 0.35, 0.5)
 SAMPLES, POSITIONS = 64, 8192
 #: Numbers of currents in memory at once; of big maps some samples say enough.
 _NUMBERS = 2**26
+#: Neurons whose potentials stay in a core's first cache over all timesteps.
+_TILE = 1024
 #: How many parts they are cut into, always as many: sums depend on it.
 _PARTS = 8
 #: Runs of a candidate: its bias is shifted after each but the last. One shift is enough to compare candidates fairly;
@@ -99,49 +101,55 @@ def _run_candidate(
     digits: np.ndarray,
     totals: np.ndarray,
 ) -> None:
-    """Fire on given currents and add up errors per channel.
+    """Fire on given currents and add up errors per neuron of a tile.
 
     Parameters
     ----------
-    current : ndarray (N, T or 1, S, C), float32
-        S positions; with one timestep: held.
-    wanted : ndarray (N, S, C), float32
+    current : ndarray (N, T or 1, M), float32
+        M neurons, channels innermost; with one timestep: held.
+    wanted : ndarray (N, M), float32
         The ANN's activation.
-    theta, bias, initial : ndarray (C,), float32
-        Whole numbers.
-    amplitude : ndarray (C,), float32
+    theta, bias, initial : ndarray (tile,), float32
+        Whole numbers: a channel's own, position after position.
+    amplitude : ndarray (tile,), float32
         What one spike adds to the average activation: Vth / T.
     phi, timesteps : int
     digits : ndarray (phi + 1,) or (0,), int64
         Spikes that say a number; empty for rates, of which every spike counts.
-    totals : ndarray (3, C), float64
-        Row 0: error, row 1: squared error, row 2: spikes; sums over samples and positions.
+    totals : ndarray (3, tile), float64
+        Row 0: error, row 1: squared error, row 2: spikes; sums over samples and tiles.
     """
-    samples, moving, positions, channels = current.shape
-    step = 0 if moving == 1 else 1
+    samples, moving, neurons = current.shape
+    step, tile = 0 if moving == 1 else 1, theta.size
     inverse = np.float32(1) / theta
     half, zero, top = np.float32(0.5), np.float32(0), np.float32(phi)
-    u = np.empty(channels, np.float32)
-    emitted = np.empty(channels, np.float32)
+    u = np.empty(tile, np.float32)
+    emitted = np.empty(tile, np.float32)
     for n in range(samples):
-        for s in range(positions):
+        for start in range(0, neurons, tile):
+            want = wanted[n, start : start + tile]
             u[:] = initial
             emitted[:] = 0
             for t in range(timesteps):
-                i = current[n, t * step, s]
-                # Channels innermost: they lie next to each other in memory, and one instruction does several.
-                for c in range(channels):
+                i = current[n, t * step, start : start + tile]
+                # Neurons lie next to each other in memory, and one instruction does several.
+                for c in range(i.size):
                     v = u[c] + i[c] + bias[c]
                     # The floor of v / theta. All numbers are whole, so half a unit more changes no floor, and keeps
                     # the rounding of a product with the inverse from doing so; negatives become 0 either way.
                     m = np.trunc(min(max((v + half) * inverse[c], zero), top))
                     u[c] = v - m * theta[c]
                     emitted[c] += m
-            for c in range(channels):
-                error = wanted[n, s, c] - emitted[c] * amplitude[c]
+            for c in range(want.size):
+                error = want[c] - emitted[c] * amplitude[c]
                 totals[0, c] += error
                 totals[1, c] += error * error
-                totals[2, c] += emitted[c] if digits.shape[0] == 0 else digits[np.int64(emitted[c])]
+            if digits.size == 0:
+                for c in range(want.size):
+                    totals[2, c] += emitted[c]
+            else:
+                for c in range(want.size):
+                    totals[2, c] += digits[np.int64(emitted[c])]
 
 
 class _Arriving:
@@ -167,11 +175,13 @@ class _Arriving:
         size = -(-self.samples // _PARTS)
         self.parts = [slice(i, min(i + size, self.samples)) for i in range(0, self.samples, size)]
         wanted = walk.wanted(population.name, slice(0, self.samples))
-        self.wanted = wanted.movedim(1, -1).reshape(self.samples, -1, channels).contiguous().numpy()
+        self.wanted = wanted.movedim(1, -1).reshape(self.samples, -1).contiguous().numpy()
+        #: Positions whose neurons are worked off together.
+        self.repeats = min(max(1, _TILE // channels), positions)
         # Where all sources are held, so is the current: it is computed and kept once, not T times.
         held = all(walk.is_held(c.source) for c in unit.connections)
         steps = 1 if held else self.timesteps
-        total = torch.zeros(self.samples, steps, self.wanted.shape[1], channels)
+        total = torch.zeros(self.samples, steps, self.wanted.shape[1])
         for connection in unit.connections:
             source = walk.population(connection.source)
             assert isinstance(source, Input | AdaFire | MaxPool)
@@ -179,7 +189,7 @@ class _Arriving:
             for part in self.parts:
                 payload = walk.spikes(connection.source, part)
                 value = compiled(payload.flatten(0, 1)).float().movedim(1, -1)
-                value = value.reshape(payload.shape[0], payload.shape[1], -1, channels)
+                value = value.reshape(payload.shape[0], payload.shape[1], -1)
                 total[part] += value.transpose(0, 1)
         self.current = total.numpy()
 
@@ -191,17 +201,18 @@ class _Arriving:
         theta, bias, initial : ndarray (C,), float64
             Whole numbers, in units of the membrane potential.
         """
-        numbers = np.asarray(theta, np.float32), np.asarray(bias, np.float32), np.asarray(initial, np.float32)
-        amplitude = (theta * self.population.scale / self.timesteps).astype(np.float32)
-        totals = np.zeros((len(self.parts), 3, theta.size))
+        amplitude = theta * self.population.scale / self.timesteps
+        numbers = [np.tile(n.astype(np.float32), self.repeats) for n in (theta, bias, initial, amplitude)]
+        totals = np.zeros((len(self.parts), 3, self.repeats * theta.size))
 
         def work(index: int) -> None:
             part = self.parts[index]
             limits = self.population.phi, self.timesteps, self.digits
-            _run_candidate(self.current[part], self.wanted[part], *numbers, amplitude, *limits, totals[index])
+            _run_candidate(self.current[part], self.wanted[part], *numbers, *limits, totals[index])
 
         for_each(work, range(len(self.parts)))
-        return np.asarray(totals.sum(0) / self.samples)
+        per_channel = totals.sum(0).reshape(3, self.repeats, theta.size).sum(1)
+        return np.asarray(per_channel / self.samples)
 
 
 def retune(walk: CalibrationWalk, name: str, goals: Mapping[str, Goal]) -> SpikingNetwork:
@@ -226,7 +237,7 @@ def retune(walk: CalibrationWalk, name: str, goals: Mapping[str, Goal]) -> Spiki
     quantized = walk.quantized(name)
     arriving, population = _Arriving(walk, quantized), quantized.population
     assert isinstance(population, AdaFire)
-    positions = arriving.wanted.shape[1]
+    positions = prod(population.shape[1:])
     # A number fires once, when all has arrived: there is no first spike to put off.
     initials = sorted({*(INITIALS if spiking.radix is None else ()), float(firing.initial[0])})
     sums, thetas, starts, biases = [], [], [], []

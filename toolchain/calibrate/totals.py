@@ -13,17 +13,25 @@ _TILE = 4096
 
 
 @jit
+def _add(summands: np.ndarray, sums: np.ndarray) -> None:
+    """Add bytes to the first of some sums, int32: from zero on, which the compiler needs to take many at once."""
+    for s in range(summands.size):
+        sums[s] += summands[s]
+
+
+@jit
 def _over_steps(payload: np.ndarray, total: np.ndarray) -> None:
     """Sum payloads (N, T, S) over the second axis: (N, S) float32."""
     samples, steps, size = payload.shape
+    sums = np.empty(_TILE, np.int32)
     for n in range(samples):
         for start in range(0, size, _TILE):
-            stop = min(start + _TILE, size)
-            for s in range(start, stop):
-                total[n, s] = payload[n, 0, s]
-            for t in range(1, steps):
-                for s in range(start, stop):
-                    total[n, s] += np.float32(payload[n, t, s])
+            into = total[n, start : start + _TILE]
+            sums[:] = 0
+            for t in range(steps):
+                _add(payload[n, t, start : start + _TILE], sums)
+            for s in range(into.size):
+                into[s] = sums[s]
 
 
 @jit
@@ -31,10 +39,9 @@ def _over_samples(payload: np.ndarray, total: np.ndarray) -> None:
     """Add payloads (M, S) up over the first axis: (S,) int32."""
     rows, size = payload.shape
     for start in range(0, size, _TILE):
-        stop = min(start + _TILE, size)
+        sums = total[start : start + _TILE]
         for m in range(rows):
-            for s in range(start, stop):
-                total[s] += np.int32(payload[m, s])
+            _add(payload[m, start : start + _TILE], sums)
 
 
 def sum_over_steps(payload: Tensor) -> Tensor:

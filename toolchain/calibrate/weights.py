@@ -62,12 +62,16 @@ def _draw(samples: Tensor, positions: int, taken: int, seed: int) -> tuple[Tenso
     return samples.repeat_interleave(chosen.shape[1]), chosen.flatten()
 
 
-def _rows(operator: Conv | Linear, x: Tensor, errors: Tensor, at: tuple[Tensor, Tensor]) -> Rows:
-    """Lay out inputs and errors at samples and positions (R,)."""
-    groups = operator.groups if isinstance(operator, Conv) else 1
-    index: tuple[Tensor | slice, ...] = (at[0], slice(None), slice(None), *torch.unravel_index(at[1], errors.shape[2:]))
-    inputs = _windows(operator, x)[index].flatten(2).transpose(0, 1)
-    return Rows(inputs, errors.unflatten(1, (groups, -1))[index].transpose(0, 1))
+def _at(values: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
+    """Return values (N, C, *positions) at samples and positions (R,), each: (R, C)."""
+    index: tuple[Tensor | slice, ...] = (at[0], slice(None), *torch.unravel_index(at[1], values.shape[2:]))
+    return values[index]
+
+
+def _inputs(operator: Conv | Linear, x: Tensor, at: tuple[Tensor, Tensor], positions: torch.Size) -> Tensor:
+    """Lay out what the weights meet at samples and positions (R,), each: (G, R, K)."""
+    index: tuple[Tensor | slice, ...] = (at[0], slice(None), slice(None), *torch.unravel_index(at[1], positions))
+    return _windows(operator, x)[index].flatten(2).transpose(0, 1)
 
 
 def _fitted_connection(spiking: SpikingNetwork, name: str) -> Connection | None:
@@ -133,19 +137,27 @@ class _Collecting:
             (apply_chain(c.operators, before[c.source]) for c in self._inputs),
             start=torch.from_numpy(per_channel(self._unit.bias, self._unit.shape)).float(),
         )
-        error = wanted - got
-        if isinstance(self._unit, Activation):
-            # Where both networks are silent, or both at the upper limit, the current may err at no cost.
-            upper = self._unit.upper
-            error = error.masked_fill(((wanted < 0) & (got < 0)) | ((wanted > upper) & (got > upper)), 0.0)
         x = apply_chain(self._chosen.operators[:-1], before[self._chosen.source])
-        samples = torch.arange(len(error))
+        samples = torch.arange(len(wanted))
         held_out = (start + samples) % HELD_OUT == 1
         fitted, judging = (
-            _rows(self._operator, x, error, _draw(samples[which], prod(error.shape[2:]), taken, start))
+            self._rows(x, wanted, got, _draw(samples[which], prod(wanted.shape[2:]), taken, start))
             for which, taken in zip((~held_out, held_out), self._taken, strict=True)
         )
         return self._equations.digest(fitted), judging
+
+    def _rows(self, x: Tensor, wanted: Tensor, got: Tensor, at: tuple[Tensor, Tensor]) -> Rows:
+        """Lay out inputs, and errors of the current, at samples and positions (R,), each."""
+        operator = self._operator
+        want, have = _at(wanted, at), _at(got, at)
+        error = want - have
+        if isinstance(self._unit, Activation):
+            # Where both networks are silent, or both at the upper limit, the current may err at no cost.
+            upper = self._unit.upper
+            error = error.masked_fill(((want < 0) & (have < 0)) | ((want > upper) & (have > upper)), 0.0)
+        groups = operator.groups if isinstance(operator, Conv) else 1
+        inputs = _inputs(operator, x, at, wanted.shape[2:])
+        return Rows(inputs, error.unflatten(1, (groups, -1)).transpose(0, 1))
 
 
 def fit_weights(walk: CalibrationWalk, name: str) -> SpikingNetwork:
