@@ -30,7 +30,7 @@ from toolchain.report.baselines import Baseline
 from toolchain.report.fidelity import Error
 from toolchain.report.observers import ANN, WITHOUT_SPIKES, Emitted, Fidelity, Likeness, emitted, exits
 from toolchain.report.pictures import Gallery, Shown
-from toolchain.tasks import Decoder, Outcome, score_text
+from toolchain.tasks import Decoder, Outcome, measure_text, score_text
 
 #: Samples in memory at a time.
 BATCH = 32
@@ -143,7 +143,7 @@ class Measurement(Displayed):
             yield self.outcome.measure, self.outcome.unscored or "not measured"
             return
         yield score.measure, score_text(score)
-        yield from ((name, f"{value:.2%}") for name, value in score.further.items())
+        yield from ((measure_text(name), f"{value:.2%}") for name, value in score.further.items())
         yield from ((f"{score.measure} of {who}", f"{other.value:.2%}") for who, other in self.references.items())
 
     def __rich__(self) -> Table:
