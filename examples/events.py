@@ -21,6 +21,8 @@ from toolchain.recordings import Framing, read_frames
 
 #: Frames of a sample, and microseconds of a frame.
 FRAMES, WINDOW = 16, 20_000
+#: Box, mug, knife, pencil, scissors: the names of the files.
+OBJECTS = "Caixa,Caneca,Estilete,Lapiseira,Tesoura"
 
 
 def small_network(classes: int) -> nn.Module:
@@ -76,7 +78,8 @@ def objects(chosen: Options) -> None:
         mean = network(frames.mean(1)).argmax(1).numpy()
     print(f"ANN, its logits for each frame averaged: {(each == classes).mean():.2%}")
     print(f"ANN, on the mean of the frames, as it is converted: {(mean == classes).mean():.2%}")
-    netlists = compare(f"objects: {len(test)} samples of another session", network, calibration, test, chosen)
+    title = f"objects: {len(test)} samples of another session"
+    netlists = compare(title, network, calibration, test, chosen, classes=OBJECTS)
     print(adafire.verify(netlists[0], test, "lava", limit=1))
     reported("events", netlists, test, network, chosen.few(64, 256))
     stream(network, calibration, test)
@@ -117,7 +120,7 @@ def gestures(chosen: Options) -> None:
         spent = adafire.energy(netlist, recording)
         events = np.asarray(recording.values[:]).sum() / len(recording)
         sops, energy = spent.sops / len(recording) / 1e6, float(spent.e_snn) / len(recording) / 1e6
-        table.add_row(str(label), f"{events:,.0f}", f"{sops:.1f} M", f"{energy:.1f} µJ")
+        table.add_row(OBJECTS.split(",")[label], f"{events:,.0f}", f"{sops:.1f} M", f"{energy:.1f} µJ")
     Console(width=110).print(table)
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import adafire
+from toolchain.energy import energy_text, quantity
 
 #: Weights and reports go there, and nowhere else.
 BUILD = Path("build/examples")
@@ -145,8 +146,8 @@ def compare(
             str(phi),
             *(f"{found.by_timestep[t - 1]:.2%}" for t in read),
             f"{100 * (found.integer_snn.value - found.ann.value):+.2f}",
-            f"{spent.sops / samples / 1e6:.3g} M",
-            f"{float(spent.e_snn) / samples / 1e6:.3g} µJ",
+            quantity(spent.sops / samples),
+            energy_text(spent.e_snn / samples),
             f"{float(spent.e_snn / spent.e_ann):.2f}",
         )
         netlists.append(netlist)

@@ -103,6 +103,7 @@ def test_events_are_shown_as_far_as_they_have_come():
     frames, labels = rng.integers(0, 2, (3, T, 2, 8, 8)).astype(np.uint8), np.array([0, 1, 2])
     m = measure(netlist, Dataset("d", frames, Truth(labels=labels), is_frames=True), name="net")
     pictures = draw(m.gallery, m.outcome.classes)
+    assert "by then" in pictures.note
     decisions = (simulate(netlist, frames.swapaxes(0, 1)).readout * netlist.readouts[0].scale).argmax(-1)
     for n, (_, cells) in enumerate(pictures.rows):
         assert cells[0].text == ("road", "car", "tree")[n]

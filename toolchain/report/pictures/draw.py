@@ -54,8 +54,10 @@ def draw(gallery: Sequence[Shown], names: Sequence[str] | None = None) -> Pictur
     columns = ["truth", *(["ANN"] if gallery[0].ann is not None else []), *(f"SNN, t = {t}" for t in gallery[0].snn)]
     rows = tuple((f"sample {shown.position}", tuple(artist.cells(shown))) for shown in gallery)
     boxes = any(said.detected is not None for shown in gallery for said in shown.snn.values())
-    note = f"Boxes of at least {LEAST_CONFIDENCE:.0%} confidence." if boxes else ""
-    return Pictures(tuple(columns), rows, artist.legend(), note)
+    notes = [f"Boxes of at least {LEAST_CONFIDENCE:.0%} confidence."] if boxes else []
+    if gallery[0].is_frames:
+        notes.append("Events as far as they had come by then; orange rose, blue fell.")
+    return Pictures(tuple(columns), rows, artist.legend(), " ".join(notes))
 
 
 class _Artist:
