@@ -6,6 +6,8 @@ threshold and initial potential runs on them, its bias shifted by its own mean e
 ANN and SNN agree on average; each channel keeps the candidate with the least of
 
     influence * squared error + operation_cost * operations
+
+the error of an activation that no sample held (`toolchain.calibrate.records`) included.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ import torch
 from sim.currents import compile_current
 from sim.jit import jit
 from sim.threads import for_each
+from toolchain.calibrate.histograms import Histogram
 from toolchain.calibrate.light import shift_bias
+from toolchain.calibrate.records import record_error
 from toolchain.calibrate.thresholds import sum_shared
 from toolchain.calibrate.walk import CalibrationWalk
 from toolchain.netlist import AdaFire, Input, MaxPool
@@ -60,11 +64,30 @@ class Goal:
         Mean number of synapses that a neuron of the channel drives.
     operation_cost : float
         In squared error of the outputs.
+    activations : Histogram
+        Of the ANN on the calibration samples.
+    samples : int
+        How many these are.
     """
 
     influence: np.ndarray
     fan_out: np.ndarray
     operation_cost: float
+    activations: Histogram
+    samples: int
+
+    def error(self, squares: np.ndarray, limit: np.ndarray) -> np.ndarray:
+        """Return the squared error per sample that is to be expected, in those of the outputs, (K, C) float64.
+
+        Parameters
+        ----------
+        squares : ndarray (K, C), float64
+            Squared error per sample, as measured, of every candidate.
+        limit : ndarray (K, C), float64
+            What activations are clipped at.
+        """
+        records = record_error(self.activations, limit.T).T
+        return np.asarray(self.influence * (squares + records / self.samples))
 
 
 @jit
@@ -231,7 +254,8 @@ def retune(walk: CalibrationWalk, name: str, goals: Mapping[str, Goal]) -> Spiki
     for _ in range(_RUNS - 1):
         biases = biases + np.rint(arriving.run(thetas, biases, starts)[:, 0] / positions / population.scale)
     _, squares, spikes = arriving.run(thetas, biases, starts).transpose(1, 0, 2)
-    sums = goal.influence * squares + goal.operation_cost * goal.fan_out * spikes
+    error = goal.error(squares, population.phi * thetas * population.scale)
+    sums = error + goal.operation_cost * goal.fan_out * spikes
     best = np.argmin(sum_shared(sums, firing.shared), axis=0)[None]
 
     def pick(values: np.ndarray) -> np.ndarray:
