@@ -24,11 +24,12 @@ TEST_WORKERS ?= 2
 # Mutated files of each of the four formats.
 FUZZ_RUNS ?= 2500
 
-.PHONY: help setup demo test lint format bench fuzz docs clean
+.PHONY: help setup demo examples test lint format bench fuzz docs clean
 
 help:
 	@echo "make setup   build $(VENV) (Python 3.11 or newer, everything, Lava included)"
 	@echo "make demo    train, convert, verify and report on a small network: build/demo"
+	@echo "make examples every task of examples/ on the data of ADAFIRE_DATA, small (ARGS=--full for all of it)"
 	@echo "make test    the test suite (ARGS='-k name' is passed on to pytest)"
 	@echo "make lint    ruff check, ruff format --check, mypy --strict"
 	@echo "make format  rewrite the sources with ruff"
@@ -67,6 +68,12 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 
 demo: $(STAMP)
 	$(BIN)/adafire demo -o build/demo
+
+examples: $(STAMP)
+	@for example in events points part_segmentation segmentation detection speech imagenet; do \
+		echo "examples/$$example.py"; \
+		$(BIN)/python examples/$$example.py $(ARGS); \
+	done
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS)

@@ -3,7 +3,7 @@
     python benchmarks/run.py [NAME ...]
 
 Each benchmark is a process of its own, prints a table and writes results/NAME.json. The exit status
-is 1 when one of them fails. The reproduction study takes an hour for a network: it runs by name only.
+is 1 when one of them fails. By name only run the reproduction study, an hour for a network, and `gpu`, which needs one.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 #: Those that stand alone; the modules that they share are not among them.
-BENCHMARKS = ("simulator", "limits", "memory", "conversion", "lava", "workers", "search")
+BENCHMARKS = ("simulator", "limits", "early_exit", "cost", "memory", "conversion", "lava", "workers", "search")
 
 
 def main() -> None:

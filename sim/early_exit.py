@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sim.activity import Activity, Counter
+from sim.events import STEPS
 from sim.lines import Lines, run_group
 from sim.processor import exact_arithmetic
 from sim.reference import Simulator, chunk_of, compile_netlist
@@ -163,7 +164,7 @@ def compile_early_exit(
     netlist: Netlist,
     *,
     alpha: Sequence[float] | None = None,
-    block: int = 2,
+    block: int | None = None,
     chunk: int | None = None,
     device: str | torch.device = "cpu",
 ) -> EarlyExitSimulator:
@@ -175,9 +176,10 @@ def compile_early_exit(
         With one readout of shape (classes,).
     alpha : sequence of float, optional
         Confidence that stops a sample, one per timestep; the netlist's own by default.
-    block : int
+    block : int, optional
         Timesteps that run between two looks at the confidence: small blocks cost calls, large ones compute steps that
-        nobody uses. The result does not depend on it.
+        nobody uses. The result does not depend on it. By default a quarter of all, from 2 to 8, which the event kernel
+        serves at once (docs/performance.md).
     chunk : int, optional
         Samples that one core takes through a block together; by default as many as keep their payloads and
         potentials within `sim.reference.CHUNK_BYTES`.
@@ -200,6 +202,8 @@ def compile_early_exit(
         raise InputError("early exit", f"alpha has {len(alpha)} values, expected {netlist.timesteps}")
     if classifier is None:
         raise InputError("early exit", "expected one readout of shape (classes,)")
+    if block is None:
+        block = min(max(2, netlist.timesteps // 4), STEPS)
     if block < 1:
         raise InputError("early exit", f"block {block} found, expected at least 1")
     if chunk is None:

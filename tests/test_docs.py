@@ -28,6 +28,7 @@ PAGES = (
     "howto/notebook",
     "howto/data",
     "howto/spiking",
+    "howto/events",
     "tasks",
     "howto/migrate",
     "neuron",

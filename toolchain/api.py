@@ -511,13 +511,14 @@ def read(
     dt: float | None = None,
     reset: Literal["zero", "subtract"] | None = None,
     input_bits: int = 8,
+    coding: Literal["direct", "frames"] | None = None,
 ) -> Netlist:
     """Read a netlist: adafire's own (.h5), or one that ``adafire import`` takes (.nir, .net).
 
     Parameters
     ----------
     path : path
-    timesteps, weight_bits, dt, reset, input_bits
+    timesteps, weight_bits, dt, reset, input_bits, coding
         For files of other tools, what they do not say; as `import_netlist` takes them.
 
     Raises
@@ -529,7 +530,13 @@ def read(
     if path.suffix == ".h5":
         return read_netlist(path)
     imported = import_netlist(
-        path, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset, input_bits=input_bits
+        path,
+        timesteps=timesteps,
+        weight_bits=weight_bits,
+        dt=dt,
+        reset=reset,
+        input_bits=input_bits,
+        coding=coding,
     )
     return imported.netlist
 

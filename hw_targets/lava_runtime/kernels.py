@@ -285,15 +285,17 @@ def build_burst(threshold: np.ndarray, phi: int, limit: int) -> Kernel:
 
     Returns
     -------
-    callable, ndarray of integers to ndarray of the same dtype and shape
+    callable, ndarray of integers to ndarray of the same shape, uint8
     """
     dtype = np.dtype(np.float32 if limit + int(threshold.max()) < 2**24 else np.float64)
     divisor: np.ndarray = threshold.astype(dtype)
 
     def burst(u: np.ndarray) -> np.ndarray:
+        quotient: np.ndarray = u.astype(dtype)
+        quotient /= divisor
         # Below zero there is no burst; above, the cast to integers is the floor.
-        quotient: np.ndarray = np.maximum(u, 0).astype(dtype) / divisor
-        return np.minimum(quotient, phi).astype(u.dtype)
+        np.clip(quotient, 0, phi, out=quotient)
+        return quotient.astype(np.uint8)
 
     return burst
 

@@ -83,7 +83,8 @@ def run_job(job: Job, messenger: Messenger) -> None:
         processes = build_network(netlist, times, payloads, batch, job, messenger)
     source = processes[netlist.input.name]
     with phase("compile", messenger):
-        source.create_runtime(run_cfg=PopulationRun(), compile_config={"pypy_channel_size": CHANNEL_SLOTS})
+        run = PopulationRun(processes.values())
+        source.create_runtime(run_cfg=run, compile_config={"pypy_channel_size": CHANNEL_SLOTS})
     with phase("run", messenger), report_deaths(source.runtime._messaging_infrastructure.actors, messenger):
         source.run(condition=RunSteps(num_steps=times.steps(batch.rounds)))
     with phase("stop", messenger):

@@ -72,7 +72,11 @@ def prepared(network, data):
 def goals(network, calibration):
     found = influences(network, calibration.x)
     synapses = fan_outs(network.connections, {u.name: u.shape for u in network.units})
-    return {n: Goal(v, synapses[n].reshape(v.size, -1).mean(axis=1), 0.0) for n, v in found.items()}
+    seen = collect_histograms(network, calibration.x)
+    return {
+        n: Goal(v, synapses[n].reshape(v.size, -1).mean(axis=1), 0.0, seen[n], len(calibration))
+        for n, v in found.items()
+    }
 
 
 def test_each_step_brings_the_network_closer_to_the_ann(network, prepared):

@@ -77,7 +77,7 @@ def test_the_threshold_search_finds_the_best_of_its_grid():
 
 
 def test_max_and_layer_thresholds():
-    data = Histogram(np.zeros((2, 2048)), np.array([4.0, 8.0]))
+    data = Histogram(np.zeros((2, 2048)), np.array([4.0, 8.0]), 1)
     data.counts[:, -1] = 1
     assert np.allclose(choose_threshold(data, 4, Thresholds(8, method="max")), [1.0, 2.0], rtol=1e-3)
     per_layer = choose_threshold(data, 4, Thresholds(8, method="max"), np.zeros(2, np.int64))

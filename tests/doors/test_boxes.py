@@ -11,10 +11,10 @@ from PIL import Image
 
 from toolchain.cli import run
 from toolchain.data import read_data
-from toolchain.doors.boxes import parse_names
 from toolchain.doors.coco import read_coco
 from toolchain.doors.voc import read_voc
 from toolchain.netlist import AdafireError, FormatError, InputError
+from toolchain.specs import parse_names
 
 COCO = {
     "images": [

@@ -1,6 +1,7 @@
 """The streaming run: whatever runs the batches, and wherever, observers see the same."""
 
 import operator
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -100,6 +101,18 @@ def test_batches_come_in_order_and_say_where_they_lie(make_netlist):
     expected = whole(netlist, data)
     assert all(np.array_equal(joined.populations[name], values) for name, values in expected.populations.items())
     assert np.array_equal(np.concatenate([run.samples.truth.labels for run in runs]), data.labels)
+
+
+def test_running_sums_of_large_maps_make_batches_smaller(make_netlist, monkeypatch):
+    netlist = make_netlist("upsampling", timesteps=4)
+    data = data_for(netlist, labels=False)
+    expected = observe(Reference(netlist), data, [operations])[operations]
+    (readout,) = netlist.readouts
+    monkeypatch.setattr(sys.modules["toolchain.evaluate.stream"], "SUMS", 2 * 8 * 4 * int(np.prod(readout.shape)) + 1)
+    assert [run.part.stop for run in stream(Reference(netlist), data)] == [2, 4, 6, 7]
+    assert observe(Reference(netlist), data, [operations])[operations] == expected
+    monkeypatch.setattr(sys.modules["toolchain.evaluate.stream"], "SUMS", 1)
+    assert [run.part.stop for run in stream(Reference(netlist), data, batch=5)] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_spikes_are_kept_only_where_they_are_asked_for(make_netlist):

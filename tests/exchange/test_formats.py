@@ -1,10 +1,12 @@
 """Exports of networks at the edges: written whole, or refused by name before anything is."""
 
+import nir
 import numpy as np
 import pytest
 
+from sim.golden import simulate
 from toolchain.exchange import export_netlist, import_netlist
-from toolchain.netlist import AdaFire, Connection, Input, Linear, Netlist, Readout, UnsupportedError
+from toolchain.netlist import AdaFire, Connection, Input, InputError, Linear, Netlist, Readout, UnsupportedError
 
 EDGES = {
     "no neurons": (["input", "r"], [("input", "r")], {}),
@@ -52,3 +54,30 @@ def test_a_refusal_names_the_population(tmp_path):
     with pytest.raises(UnsupportedError, match=r"^r: NIR has no window"):
         export_netlist(netlist, tmp_path / "net")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_others_sees_frames_where_it_is_told_to(tmp_path):
+    """Nothing in a graph of integrate-and-fire neurons says what it was trained on."""
+    nodes = {
+        "in": nir.Input(np.array([2])),
+        "w": nir.Linear(np.array([[1.0, -1.0]])),
+        "n": nir.IF(np.ones(1), np.full(1, 2.0), v_reset=np.zeros(1)),
+        "out": nir.Output(np.array([1])),
+    }
+    edges = [("in", "w"), ("w", "n"), ("n", "out")]
+    nir.write(tmp_path / "net.nir", nir.NIRGraph(nodes, edges))
+    assert import_netlist(tmp_path / "net.nir").netlist.input.coding == "direct"
+    frames = np.array([[[5, 1]], [[0, 0]], [[0, 1]], [[3, 0]]], np.int8)  # (T, N, 2)
+    imported = import_netlist(tmp_path / "net.nir", coding="frames", timesteps=4, reset="subtract")
+    (neurons,) = imported.netlist.spiking
+    # The currents 4, 0, -1, 3 against a threshold of 2: a spike, the one left over, none, one.
+    assert simulate(imported.netlist, frames).spikes[neurons.name].ravel().tolist() == [1, 1, 0, 1]
+    assert "one frame per timestep" in str(imported.report)
+
+
+def test_a_coding_that_a_file_contradicts_is_refused(tmp_path):
+    ones = np.ones(3)
+    populations = Input("input", (3,), 8, True, 0.1, ones - 1, ones, "frames"), Readout("r", (3,), np.arange(3), ones)
+    export_netlist(Netlist(populations, (Connection("input", "r", ()),), 4), tmp_path / "net.nir")
+    with pytest.raises(InputError, match=r"coding: 'direct' found, .*net\.nir itself says 'frames'"):
+        import_netlist(tmp_path / "net.nir", coding="direct")

@@ -72,6 +72,10 @@ CHAINS = {
     "tiny map": ((Conv(_weight(9, 5, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),), (5, 2, 2), ByteMatrix),
     "tiny map, groups": ((Conv(_weight(9, 2, 3, 3), (2, 1), ((1, 1), (2, 1)), (1, 1), 3),), (6, 2, 3), ByteMatrix),
     "tiny sequence": ((Conv(_weight(6, 4, 3), (1,), ((1, 1),), (1,)),), (4, 2), ByteMatrix),
+    "pointwise": ((Conv(_weight(9, 5, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)),), (5, 6, 7), ByteConv),
+    "pointwise, stride": ((Conv(_weight(9, 5, 1, 1), (2, 3), ((0, 0), (0, 0)), (1, 1)),), (5, 7, 8), ByteConv),
+    "pointwise, one axis": ((Conv(_weight(9, 5, 1), (2,), ((0, 0),), (1,)),), (5, 9), ByteConv),
+    "pointwise, padding": ((Conv(_weight(9, 5, 1, 1), (1, 1), ((1, 1), (0, 1)), (1, 1)),), (5, 6, 7), ByteConv),
     "linear": ((Linear(_weight(7, 12)),), (12,), ByteMatrix),
     "flattened": ((Reshape((24,)), Linear(_weight(7, 24))), (2, 3, 4), ByteMatrix),
     "structure": (

@@ -14,7 +14,7 @@ from toolchain.cli import run
 from toolchain.data import Truth, read_data
 from toolchain.evaluate import evaluate
 from toolchain.netlist import InputError, Provenance, TaskRecord
-from toolchain.tasks import Decoder, choose_task
+from toolchain.tasks import Decoder, choose_task, measure_text
 
 #: Module, task, data, measure, and what else is measured.
 TASKS = {
@@ -62,7 +62,7 @@ def test_a_task_from_module_to_score(folder, capsys, case):
     assert (simulated["measure"], simulated["scores"].keys()) == (measure, measures)
     assert simulated["score"] == simulated["scores"][measure] == simulated["score_by_timestep"][-1]
     # The same samples, the same scores: in other batches, and by the conversion.
-    for key in ("score", "scores", "score_by_timestep", "ann_score", "per_class", "classes", "interval"):
+    for key in ("score", "scores", "score_by_timestep", "ann_score", "ann_scores", "per_class", "classes", "interval"):
         assert converted[key] == simulated[key], key
     assert len(simulated["score_by_timestep"]) == 4
     assert simulated["score"] > simulated["ann_score"] - 0.12
@@ -74,7 +74,7 @@ def test_a_task_from_module_to_score(folder, capsys, case):
     }
     page = (folder / "report.html").read_text()
     assert f"{simulated['score']:.2%}" in page
-    assert all(name in page for name in measures - {"accuracy"})
+    assert all(measure_text(name) in page for name in measures - {"accuracy"})
     netlist = adafire.read(net)
     record = netlist.provenance.task
     assert (record.name, record.classes) == (task, tuple(converted["classes"]))

@@ -93,12 +93,12 @@ class Calibrator:
             case "light":
                 return calibrate_biases(spiking, self.data, self.precision, progress=self.progress)
             case "advanced":
-                goals = {
-                    u.name: Goal(self.influence[u.name], self.fan_out[u.name], operation_cost)
-                    if operation_cost > 0
-                    # Where operations are free, each channel takes its least error, whatever that does to the outputs.
-                    else Goal(np.ones(u.shape[0]), self.fan_out[u.name], 0.0)
-                    for u in self.network.activations
-                    if u.name in self.fan_out
-                }
+                goals = {name: self._goal(name, operation_cost) for name in self.histograms if name in self.fan_out}
                 return AdvancedCalibration()(spiking, self.data, self.precision, goals, progress=self.progress)
+
+    def _goal(self, name: str, operation_cost: float) -> Goal:
+        """Return what the thresholds of one activation are judged by."""
+        seen = self.histograms[name]
+        # Where operations are free, each channel takes its least error, whatever that does to the outputs.
+        influence = self.influence[name] if operation_cost > 0 else np.ones(seen.top.size)
+        return Goal(influence, self.fan_out[name], operation_cost, seen, len(self.data))

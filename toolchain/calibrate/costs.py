@@ -23,6 +23,7 @@ from toolchain.calibrate.thresholds import (
     initial_and_drift,
     level_tables,
     on_shared_axis,
+    squared_errors,
     sum_bins,
     sum_shared,
 )
@@ -97,7 +98,7 @@ def unit_costs(
     errors, count = level_tables(LEVELS * timesteps, phi, timesteps, offset)
     return UnitCosts(
         LEVELS[:, None] * timesteps * data.top,
-        sum_bins(data, errors).T * data.top**2 * influence / samples,
+        squared_errors(data, LEVELS * timesteps, phi, errors).T * influence / samples,
         sum_bins(data, options.spikes(count)).T * fan_out / samples,
         shared,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from threading import Lock
 
 import numpy as np
@@ -28,16 +29,24 @@ class Histogram:
     counts : ndarray (C, BINS), float64
     top : ndarray (C,), float64
         Largest activation of the channel; bin i covers ``[i, i + 1) * top / BINS``.
+    positions : int
+        Of the unit, in every sample.
     """
 
     counts: np.ndarray
     top: np.ndarray
+    positions: int
 
     @property
     def values(self) -> np.ndarray:
         """Centre of every bin, (C, BINS)."""
         centres: np.ndarray = (np.arange(BINS) + 0.5) / BINS * self.top[:, None]
         return centres
+
+    @property
+    def active(self) -> np.ndarray:
+        """How many samples' positions a channel was active in, (C,) float64."""
+        return np.asarray(self.counts.sum(axis=1) / self.positions)
 
 
 @jit
@@ -66,7 +75,7 @@ def count(value: Tensor, top: np.ndarray, counts: np.ndarray) -> None:
 
 def histogram(value: Tensor) -> Histogram:
     """Count the activations (N, C, ...) of a unit, float32."""
-    found = Histogram(np.zeros((value.shape[1], BINS)), _tops(value))
+    found = Histogram(np.zeros((value.shape[1], BINS)), _tops(value), prod(value.shape[2:]))
     count(value, found.top, found.counts)
     return found
 
@@ -109,7 +118,10 @@ def collect_histograms(network: FloatNetwork, x: SampleTensor, *, progress: Prog
             advance()
 
         # All chunks count in the same bins: bins of their own would be as large as the weights.
-        found = {name: Histogram(np.zeros((value.size, BINS)), value) for name, value in top.items()}
+        found = {
+            name: Histogram(np.zeros((value.size, BINS)), value, prod(network[name].shape[1:]))
+            for name, value in top.items()
+        }
         locks = {name: Lock() for name in top}
 
         def counted(part: slice) -> None:

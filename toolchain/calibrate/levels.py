@@ -14,7 +14,14 @@ from functools import cache
 import numpy as np
 
 from toolchain.calibrate.calibrator import Calibrator
-from toolchain.calibrate.thresholds import GRID, initial_and_drift, level_tables, on_shared_axis, sum_bins
+from toolchain.calibrate.thresholds import (
+    GRID,
+    initial_and_drift,
+    level_tables,
+    on_shared_axis,
+    squared_errors,
+    sum_bins,
+)
 
 
 class Levels:
@@ -39,9 +46,9 @@ class Levels:
         data = on_shared_axis(calibrator.histograms[name], self._shared[name])
         initial, drift = initial_and_drift(calibrator.thresholds.init, timesteps)
         tables = level_tables(GRID / phi, phi, timesteps, initial + drift * timesteps)
-        errors, spikes = (sum_bins(data, table) for table in tables)
+        errors, spikes = squared_errors(data, GRID / phi, phi, tables[0]), sum_bins(data, tables[1])
         best = np.argmin(errors, axis=1)[:, None]
-        error = np.take_along_axis(errors, best, 1)[:, 0] * data.top**2 * calibrator.influence[name]
+        error = np.take_along_axis(errors, best, 1)[:, 0] * calibrator.influence[name]
         operations = np.take_along_axis(spikes, best, 1)[:, 0] * fan_out
         return float(error.sum()) / len(calibrator.data), float(operations.sum()) / len(calibrator.data)
 

@@ -6,6 +6,8 @@ threshold and initial potential runs on them, its bias shifted by its own mean e
 ANN and SNN agree on average; each channel keeps the candidate with the least of
 
     influence * squared error + operation_cost * operations
+
+the error of an activation that no sample held (`toolchain.calibrate.records`) included.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ import torch
 from sim.currents import compile_current
 from sim.jit import jit
 from sim.threads import for_each
+from toolchain.calibrate.histograms import Histogram
 from toolchain.calibrate.light import shift_bias
+from toolchain.calibrate.records import record_error
 from toolchain.calibrate.thresholds import sum_shared
 from toolchain.calibrate.walk import CalibrationWalk
 from toolchain.netlist import AdaFire, Input, MaxPool
@@ -58,11 +62,30 @@ class Goal:
         Mean number of synapses that a neuron of the channel drives.
     operation_cost : float
         In squared error of the outputs.
+    activations : Histogram
+        Of the ANN on the calibration samples.
+    samples : int
+        How many these are.
     """
 
     influence: np.ndarray
     fan_out: np.ndarray
     operation_cost: float
+    activations: Histogram
+    samples: int
+
+    def error(self, squares: np.ndarray, limit: np.ndarray) -> np.ndarray:
+        """Return the squared error per sample that is to be expected, in those of the outputs, (C,) float64.
+
+        Parameters
+        ----------
+        squares : ndarray (C,), float64
+            Squared error per sample, as measured.
+        limit : ndarray (C,), float64
+            What activations are clipped at.
+        """
+        records = record_error(self.activations, limit[:, None])[:, 0]
+        return np.asarray(self.influence * (squares + records / self.samples))
 
 
 @jit
@@ -222,10 +245,11 @@ def retune(walk: CalibrationWalk, name: str, goals: Mapping[str, Goal]) -> Spiki
         theta = np.maximum(np.rint(ratio * population.threshold), 1.0)
         start, bias = np.floor(initial * theta), population.bias.astype(np.float64)
         for run in range(_RUNS):
-            error, squares, spikes = arriving.run(theta, bias, start)
+            mean, squares, spikes = arriving.run(theta, bias, start)
             if run < _RUNS - 1:
-                bias = bias + np.rint(error / positions / population.scale)
-        sums.append(goal.influence * squares + goal.operation_cost * goal.fan_out * spikes)
+                bias = bias + np.rint(mean / positions / population.scale)
+        error = goal.error(squares, population.phi * theta * population.scale)
+        sums.append(error + goal.operation_cost * goal.fan_out * spikes)
         thetas.append(theta)
         starts.append(np.full(theta.shape, initial))
         biases.append(bias - population.bias)

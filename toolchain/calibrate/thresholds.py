@@ -7,7 +7,8 @@ phi spikes give phi * T + 1 levels, so
 
 with u0 = 0.5 where the membrane starts (or drifts) by half a threshold. The search runs over a grid of
 thresholds relative to the channel's largest activation / phi. Activations enter as histograms, so
-that the cost does not grow with the number of samples.
+that the cost does not grow with the number of samples, and one more with them, that none of the samples held
+(`toolchain.calibrate.records`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import torch
 
 from sim.threads import one_thread
 from toolchain.calibrate.histograms import BINS, Histogram
+from toolchain.calibrate.records import record_error
 from toolchain.netlist import Radix
 from toolchain.network import Firing, FloatNetwork, shared_amplitudes
 
-#: Candidate thresholds relative to max / phi, the least that still reaches the largest activation: a greater one would
-#: only make the levels coarser.
-GRID = np.linspace(0.01, 1.0, 100)
+#: Candidate thresholds relative to max / phi, the least that still reaches the largest activation. Greater ones, in
+#: steps of 19 %, leave room for records, whatever part of its layer's range a channel used; levels get coarser.
+GRID = np.concatenate([np.linspace(0.01, 1.0, 100), np.geomspace(1.0, 4096.0, 49)[1:]])
 
 Init = Literal["half", "zero", "spread"]
 ThresholdMethod = Literal["mse", "max", "percentile"]
@@ -78,8 +80,26 @@ def search_threshold(data: Histogram, phi: int, timesteps: int, offset: float) -
     ndarray (C,), float64
         0 for a channel that is never active.
     """
-    errors = sum_bins(data, level_tables(GRID / phi, phi, timesteps, offset)[0])
+    errors = squared_errors(data, GRID / phi, phi, level_tables(GRID / phi, phi, timesteps, offset)[0])
     return np.asarray(GRID[np.argmin(errors, axis=1)] * data.top / phi)
+
+
+def squared_errors(data: Histogram, thresholds: np.ndarray, phi: int, table: np.ndarray) -> np.ndarray:
+    """Sum up the squared errors of a histogram's activations, and of a record, (C, M) float64.
+
+    Parameters
+    ----------
+    data : Histogram
+    thresholds : ndarray (M,), float64
+        Candidates for Vth, relative to the largest activation of a channel.
+    phi : int
+    table : ndarray (BINS, M), float64
+        Their squared errors, as `level_tables` gives them.
+    """
+    top = data.top[:, None]
+    # A channel that never fired takes the layer's greatest threshold (`active_or_greatest`), which no record exceeds.
+    records = np.where(top > 0, record_error(data, phi * thresholds * top), 0.0)
+    return np.asarray(sum_bins(data, table) * top**2 + records)
 
 
 def level_tables(thresholds: np.ndarray, phi: int, timesteps: int, offset: float) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +209,7 @@ def on_shared_axis(data: Histogram, shared: np.ndarray) -> Histogram:
     index = (data.values / np.maximum(top, np.finfo(float).tiny)[group, None] * BINS).astype(int)
     counts = np.zeros_like(data.counts)
     np.add.at(counts, (np.arange(group.size)[:, None], np.minimum(index, BINS - 1)), data.counts)
-    return Histogram(counts, top[group])
+    return Histogram(counts, top[group], data.positions)
 
 
 def sum_shared(values: np.ndarray, shared: np.ndarray | None) -> np.ndarray:
@@ -216,7 +236,7 @@ def choose_threshold(data: Histogram, phi: int, options: Thresholds, shared: np.
     """
     if shared is not None:
         joint = on_shared_axis(data, shared)
-        data = Histogram(sum_shared(joint.counts.T, shared).T, joint.top)
+        data = Histogram(sum_shared(joint.counts.T, shared).T, joint.top, joint.positions)
     # What the start of the membrane potential adds to the count of a run: half a spike, or none.
     initial, drift = initial_and_drift(options.init, options.timesteps)
     offset = initial + drift * options.timesteps

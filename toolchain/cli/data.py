@@ -127,8 +127,8 @@ def coco(
     Example: adafire data coco instances_val2017.json --pictures val2017 --size 320,320 --limit 500 -o val.npz
     """
     from toolchain.doors.annotated import parse_size
-    from toolchain.doors.boxes import parse_names
     from toolchain.doors.coco import read_coco
+    from toolchain.specs import parse_names
 
     wanted, names = parse_size(size), parse_names(classes)
 
@@ -152,8 +152,8 @@ def voc(
     Example: adafire data voc VOC2007 --size 320,320 -o val.npz
     """
     from toolchain.doors.annotated import parse_size
-    from toolchain.doors.boxes import parse_names
     from toolchain.doors.voc import read_voc
+    from toolchain.specs import parse_names
 
     wanted, names = parse_size(size), parse_names(classes)
     _write(

@@ -28,6 +28,13 @@ def import_file(
     input_bits: Annotated[
         int, typer.Option(min=1, max=8, help="Width of a NIR file's input: 1 for events (0 or 1), else signed.")
     ] = 8,
+    coding: Annotated[
+        Literal["direct", "frames"] | None,
+        typer.Option(
+            help="What a NIR file's network sees: a picture, held, or a frame per timestep, as events are.  "
+            "[default: frames where neurons leak]"
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +56,13 @@ def import_file(
 
     check_writable(output)
     imported = import_netlist(
-        file, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset, input_bits=input_bits
+        file,
+        timesteps=timesteps,
+        weight_bits=weight_bits,
+        dt=dt,
+        reset=reset,
+        input_bits=input_bits,
+        coding=coding,
     )
     payloads = None
     if data is not None:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from toolchain.calibrate import Calibrator, EarlyExitCalibration, Levels, Thresholds, collect_histograms
 from toolchain.convert.agreement import check_agreement, measure_agreement
 from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
+from toolchain.convert.frames import frames_note
 from toolchain.convert.purpose import network_task, task_record
 from toolchain.convert.recipe import Recipe
 from toolchain.convert.samples import SampleSets, draw_samples
@@ -123,8 +124,11 @@ def convert_network(
         assert task is not None
         scores = measure_stages(network, done.spiking, netlist, evaluate, task, progress=progress)
         curves, gates = measure_substituted(made, curves, netlist, evaluate, task)
-        guess = guess_note(scores, task, evaluate, recipe.normalize)
-        notes += [guess] if guess else []
+        said = (
+            guess_note(scores, task, evaluate, recipe.normalize),
+            frames_note(network, scores, netlist, evaluate, task),
+        )
+        notes += filter(None, said)
     provenance = Provenance(
         network=network.origin,
         calibration_data=samples.sha256,

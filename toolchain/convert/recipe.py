@@ -15,6 +15,7 @@ from typing import Any, Literal
 from hw_targets.target import Target, load_target
 from toolchain.netlist import InputError, NetlistError, Radix, SpikeCode, TaskName
 from toolchain.netlist.provenance import Scalar
+from toolchain.specs import parse_names
 
 
 def _about(text: str, least: float | None = None, most: float | None = None) -> dict[str, Any]:
@@ -87,7 +88,8 @@ class Recipe:
         What the network is for, which decides how it is scored and what a search compares; by default classification,
         where its only output is a list of classes.
     classes : str, optional
-        What its classes are called: names with commas between them, in the order of the outputs.
+        What its classes are called, in the order of the outputs: names with commas between them, or a file with a
+        name on every line.
     accept_collapse : bool
         Whether a netlist that does not compute what the ANN does (`toolchain.convert.agreement`) is taken as it is,
         with a note, and not refused.
@@ -175,7 +177,8 @@ class Recipe:
         metadata=_about("What the network is for.  [default: classification, of a single list of classes]"),
     )
     classes: str | None = field(
-        default=None, metadata=_about("Names of its classes, with commas between them, in the order of the outputs.")
+        default=None,
+        metadata=_about("Names of its classes in the order of the outputs: a,b,c, or a file with one on every line."),
     )
     accept_collapse: bool = field(
         default=False, metadata=_about("Take a netlist that does not compute what the ANN does as it is, with a note.")
@@ -211,6 +214,7 @@ class Recipe:
             )
         if self.outputs is not None and not self.output_names:
             raise InputError("outputs", f"{self.outputs!r} found, expected names with commas between them")
+        _ = self.class_names
         if not 1 <= self.phi_min <= self.most:
             raise InputError("phi_min", f"{self.phi_min} found, expected 1 to `phi`, {self.most}")
 
@@ -273,10 +277,10 @@ class Recipe:
         """Where the network ends, one name each; none for its own outputs."""
         return split_names(self.outputs)
 
-    @property
+    @cached_property
     def class_names(self) -> tuple[str, ...] | None:
         """What the classes are called; None where nobody said."""
-        return None if self.classes is None else split_names(self.classes)
+        return parse_names(self.classes)
 
     @property
     def longest_burst(self) -> int:

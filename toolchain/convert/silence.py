@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
 
 import numpy as np
 
@@ -22,10 +21,9 @@ from toolchain.quantize import largest_weight, output_channels
 
 #: Observations without a single activation that prove a channel dead: it is active in less than 3 of as many, with 95 %
 #: confidence (the rule of three: J. A. Hanley, A. Lippman-Hand, "If nothing goes wrong, is everything all right?",
-#: JAMA 249 (1983)).
+#: JAMA 249 (1983)). A sample is one observation, whatever its size: a channel that waits for one kind of picture is
+#: silent everywhere on all others.
 LEAST_OBSERVATIONS = 1000
-#: Positions of one picture that count: neighbours see much the same.
-_POSITIONS = 16
 
 
 def silence(
@@ -52,10 +50,7 @@ def silence(
         One for every layer with dead channels.
     """
     idle = {u.name: histograms[u.name].top <= 0 for u in network.activations}
-    proven = {
-        u.name: idle[u.name] & (samples * min(prod(u.shape[1:]), _POSITIONS) >= LEAST_OBSERVATIONS)
-        for u in network.activations
-    }
+    proven = {name: channels & (samples >= LEAST_OBSERVATIONS) for name, channels in idle.items()}
     if not any(channels.any() for channels in idle.values()):
         return network, ()
     dead, quiet = _Silent(network, proven), _Silent(network, idle)

@@ -3,8 +3,8 @@
 from toolchain.evaluate.backends import Continuing, Golden, Lava, Reference, Stopping
 from toolchain.evaluate.evaluation import Evaluation, count_operations, evaluate
 from toolchain.evaluate.observers import ByName, InputClips, input_clips, operations, saturations
-from toolchain.evaluate.outputs import netlist_outputs, network_outputs, network_score
-from toolchain.evaluate.scoring import Scoring, scoring
+from toolchain.evaluate.outputs import netlist_outputs, network_outputs, network_score, network_values
+from toolchain.evaluate.scoring import Scoring, own_units, scoring
 from toolchain.evaluate.stream import Backend, BatchRun, Observer, Samples, Seen, observe, stream
 from toolchain.evaluate.traffic import measure_traffic
 
@@ -30,8 +30,10 @@ __all__ = [
     "netlist_outputs",
     "network_outputs",
     "network_score",
+    "network_values",
     "observe",
     "operations",
+    "own_units",
     "saturations",
     "scoring",
     "stream",

@@ -21,9 +21,13 @@ from sim import Activity
 from toolchain.data import Dataset, Truth, check_data
 from toolchain.display import Progress, silent
 from toolchain.netlist import InputError, Netlist, Trace
+from toolchain.netlist.shapes import size
 from toolchain.workers import run_tasks
 
 Value = TypeVar("Value")
+
+#: Bytes of running sums in memory at a time: classes of pixels at every timestep fill it sooner than payloads do.
+SUMS = 2**28
 
 #: Told (parts done, parts in all) of a batch while it runs.
 Reporter = Callable[[int, int], None]
@@ -143,7 +147,7 @@ def observe(
     observers : sequence of callable
         Of a `BatchRun`; results add up. For an executor they must be functions of a module, or picklable.
     batch : int
-        Samples in memory at a time.
+        Samples in memory at a time, at most: fewer where their running sums take more than `SUMS`.
     executor : str, optional
         Where batches run, as `toolchain.workers.run_tasks` takes it; by default in this process. Results add up in
         the order of the data.
@@ -169,10 +173,11 @@ def observe(
 def stream(backend: Backend, data: Dataset, *, batch: int = 64, progress: Progress = silent) -> Iterator[BatchRun]:
     """Yield the run of each batch of a data set, in order; parameters and errors as of `observe`."""
     _check(backend.netlist, data)
+    batch = _fitting(backend.netlist, batch)
     sizes = [min(batch, len(data) - start) for start in range(0, len(data), batch)]
     with progress(backend.title, sum(map(backend.parts, sizes))) as advance:
-        for samples, size in zip(_batches(backend.netlist, data, batch), sizes, strict=True):
-            yield _run(backend, samples, _in_parts(advance, backend.parts(size)))
+        for samples, count in zip(_batches(backend.netlist, data, batch), sizes, strict=True):
+            yield _run(backend, samples, _in_parts(advance, backend.parts(count)))
 
 
 def _check(netlist: Netlist, data: Dataset) -> None:
@@ -180,6 +185,12 @@ def _check(netlist: Netlist, data: Dataset) -> None:
     check_data(data, netlist.input, timesteps=netlist.timesteps)
     if len(data) == 0:
         raise InputError(data.name, "holds no samples")
+
+
+def _fitting(netlist: Netlist, batch: int) -> int:
+    """Return as many samples as `batch`, or as keep their running sums within `SUMS`."""
+    per_sample = 8 * netlist.timesteps * sum(size(r.shape) for r in netlist.readouts)
+    return max(1, min(batch, SUMS // per_sample))
 
 
 def _batches(netlist: Netlist, data: Dataset, batch: int) -> Iterator[Samples]:
@@ -222,6 +233,7 @@ def _on_workers(
     progress: Progress,
 ) -> Iterator[tuple[Any, ...]]:
     _check(backend.netlist, data)
+    batch = _fitting(backend.netlist, batch)
     batches = _batches(backend.netlist, data, batch)
     # Results come in any order, and add up in the order of the data.
     early: dict[int, tuple[Any, ...]] = {}

@@ -56,6 +56,7 @@ def import_netlist(
     dt: float | None = None,
     reset: Literal["zero", "subtract"] | None = None,
     input_bits: int = 8,
+    coding: Literal["direct", "frames"] | None = None,
 ) -> Imported:
     """Read a NIR or netx file.
 
@@ -71,6 +72,9 @@ def import_netlist(
         subtraction where they do not, as AdaFire neurons do.
     input_bits : int
         Width of the input's payload of a NIR file, 1 to 8: one bit for events, which are 0 or 1; else signed.
+    coding : {"direct", "frames"}, optional
+        What a NIR file's network sees: one picture, held, or a frame at each timestep. By default frames where neurons
+        leak, delays are set or they reset to zero, as what was trained spiking does, and a picture else.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def import_netlist(
     Raises
     ------
     InputError
-        When there is no such file, or it needs a dt.
+        When there is no such file, it needs a dt, or says another coding itself.
     FormatError
         When the file is neither, or damaged.
     UnsupportedError
@@ -90,10 +94,21 @@ def import_netlist(
         kinds = {"node": "nir", "layer": "netx", "format": "netlist"}
         found = {kind for entry, kind in kinds.items() if entry in root or entry in root.attribute_names()}
     if "nir" in found:
-        return import_nir(
-            path, timesteps=timesteps or 16, weight_bits=weight_bits, dt=dt, reset=reset, input_bits=input_bits
+        imported = import_nir(
+            path,
+            timesteps=timesteps or 16,
+            weight_bits=weight_bits,
+            dt=dt,
+            reset=reset,
+            input_bits=input_bits,
+            coding=coding,
         )
-    if "netx" in found:
-        return read_netx(path, timesteps=timesteps)
-    fix = "it is a netlist already: use it as it is" if "netlist" in found else None
-    raise FormatError(str(path), "is neither a NIR graph nor a netx file", fix)
+    elif "netx" in found:
+        imported = read_netx(path, timesteps=timesteps)
+    else:
+        fix = "it is a netlist already: use it as it is" if "netlist" in found else None
+        raise FormatError(str(path), "is neither a NIR graph nor a netx file", fix)
+    said = imported.netlist.input.coding
+    if coding not in (None, said):
+        raise InputError("coding", f"{coding!r} found, {path} itself says {said!r}", "leave `coding` out")
+    return imported

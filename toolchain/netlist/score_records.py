@@ -103,8 +103,13 @@ class StageScores:
     input_clips: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values; accuracies also as older versions wrote them."""
+        """Return the record as JSON values; accuracies also, or, where that says all, only as ever."""
         stages = self.stages
+        plain = all(score == Score("accuracy", score.value, samples=self.samples) for score in stages.values())
+        scores = {
+            "scores": {name: dump(score) for name, score in stages.items()},
+            "by_timestep": list(self.by_timestep),
+        }
         counted = {} if self.input_clips is None else {"input_clips": self.input_clips}
         shares = {} if self.ann.measure != "accuracy" else {"accuracy": {k: s.value for k, s in stages.items()}}
         return {
@@ -113,8 +118,7 @@ class StageScores:
             "data_sha256": self.data_sha256,
             "samples": self.samples,
             **shares,
-            "scores": {name: dump(score) for name, score in stages.items()},
-            "by_timestep": list(self.by_timestep),
+            **({} if plain and not self.by_timestep else scores),
         }
 
     @classmethod

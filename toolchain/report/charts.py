@@ -25,6 +25,7 @@ from toolchain.energy import energy_text, paper_energy_by_timestep, quantity
 from toolchain.netlist import SensitivityTable
 from toolchain.report.measure import Measurement
 from toolchain.report.rows import Row
+from toolchain.report.scores import title_of
 
 #: Colours that no picture uses, each a stand-in for one of the page's CSS variables.
 INK, MUTED, GRID, SURFACE = "#010101", "#020202", "#030303", "#040404"
@@ -154,13 +155,9 @@ def score_chart(m: Measurement) -> str | None:
         axes.margins(y=0.15)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return chart.svg(
-            f"{_capital(m.outcome.measure)} against timesteps: "
+            f"{title_of(m.outcome.measure)} against timesteps: "
             + ", ".join(f"{t}: {v:.2f} %" for t, v in zip(steps, values, strict=True))
         )
-
-
-def _capital(measure: str) -> str:
-    return measure[0].upper() + measure[1:]
 
 
 def spent_by_timestep(m: Measurement) -> list[float]:

@@ -29,7 +29,8 @@ from toolchain.network import FloatNetwork
 from toolchain.report.baselines import Baseline
 from toolchain.report.fidelity import Error
 from toolchain.report.observers import ANN, WITHOUT_SPIKES, Emitted, Fidelity, Likeness, emitted, exits
-from toolchain.tasks import Decoder, Outcome, score_text
+from toolchain.report.pictures import Gallery, Shown
+from toolchain.tasks import Decoder, Outcome, measure_text, score_text
 
 #: Samples in memory at a time.
 BATCH = 32
@@ -96,6 +97,8 @@ class Measurement(Displayed):
     equivalence : EquivalenceReport or None
     placement : Placement or None
     check : CheckReport or None
+    gallery : tuple of Shown
+        Samples, and what ANN and SNN say of them.
     baselines : tuple of Baseline
         Other netlists at the score of this one.
     """
@@ -111,6 +114,7 @@ class Measurement(Displayed):
     activity: Mapping[str, PopulationActivity]
     headroom: Mapping[str, Headroom]
     exits: tuple[int, ...]
+    gallery: tuple[Shown, ...] = ()
     equivalence: EquivalenceReport | None = None
     placement: Placement | None = None
     check: CheckReport | None = None
@@ -139,7 +143,7 @@ class Measurement(Displayed):
             yield self.outcome.measure, self.outcome.unscored or "not measured"
             return
         yield score.measure, score_text(score)
-        yield from ((name, f"{value:.2%}") for name, value in score.further.items())
+        yield from ((measure_text(name), f"{value:.2%}") for name, value in score.further.items())
         yield from ((f"{score.measure} of {who}", f"{other.value:.2%}") for who, other in self.references.items())
 
     def __rich__(self) -> Table:
@@ -204,7 +208,8 @@ def measure(
     """
     scored = scoring(netlist, data, readout=readout, decode=decode)
     fidelity = Fidelity(data, ann, scored.task)
-    observers = (scored, operations, saturations, input_clips, emitted, fidelity, exits)
+    gallery = Gallery(data, scored.task, ann)
+    observers = (scored, operations, saturations, input_clips, emitted, fidelity, exits, gallery)
     seen = observe(Reference(netlist, spikes=True), data, observers, batch=BATCH, progress=progress)
     counts, likeness = seen[operations], seen[fidelity]
     scores = {who: next(iter(found.tallies.scores()), None) for who, found in likeness.items()}
@@ -224,6 +229,7 @@ def measure(
             if isinstance(p, AdaFire | CubaLif | LeakyReadout)
         },
         exits=tuple(seen[exits].tolist()),
+        gallery=seen[gallery],
         equivalence=equivalence,
         placement=placement,
         check=check,

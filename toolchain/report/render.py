@@ -20,6 +20,7 @@ from toolchain.report.cards import cards, counted
 from toolchain.report.columns import population_table
 from toolchain.report.diagram import draw_bursts, draw_cores, draw_network
 from toolchain.report.measure import Measurement
+from toolchain.report.pictures import Pictures, draw
 from toolchain.report.rows import Row, rows, to_json
 from toolchain.report.scores import score_tables, stage_table
 from toolchain.report.searched import Search, read_search
@@ -61,14 +62,15 @@ def to_html(measurement: Measurement, *, command: str | None = None) -> str:
     columns, cells = population_table(table)
     data = to_json(m)
     drawn = _charts(m, table)
-    search = read_search(m.netlist.provenance)
+    search, pictures = read_search(m.netlist.provenance), draw(m.gallery, m.outcome.classes)
     provenance = _provenance(m, command)
     return template("report.html.j2").render(
         m=m,
         title=m.name,
         **frame(),
         neurons=sum(size(p.shape) for p in m.netlist.spiking),
-        sections=_sections(m, drawn, search),
+        sections=_sections(m, drawn, search, pictures),
+        pictures=pictures,
         search=search,
         sensitivities=[(sign, charts.sensitivity_chart(sign, t)) for sign, t in search.tables.items()]
         if search
@@ -138,9 +140,12 @@ def _charts(m: Measurement, table: Sequence[Row]) -> dict[str, str | None]:
     }
 
 
-def _sections(m: Measurement, drawn: dict[str, str | None], search: Search | None) -> list[tuple[str, str]]:
+def _sections(
+    m: Measurement, drawn: dict[str, str | None], search: Search | None, pictures: Pictures | None
+) -> list[tuple[str, str]]:
     found = [
         ("summary", "Summary"),
+        *([("pictures", "Pictures")] if pictures is not None else []),
         ("network", "Network"),
         ("time", "Timesteps"),
         ("layers", "Populations"),

@@ -7,11 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 from toolchain.report.measure import Measurement
+from toolchain.tasks import measure_text
 
 
 def title_of(measure: str) -> str:
-    """Write a measure at the beginning of a line."""
-    return measure[0].upper() + measure[1:]
+    """Write a measure at the beginning of a line: accuracy with a capital, an abbreviation as it is."""
+    return measure[0].upper() + measure[1:] if measure.islower() else measure
 
 
 def score_tables(m: Measurement) -> dict[str, Any]:
@@ -21,14 +22,14 @@ def score_tables(m: Measurement) -> dict[str, Any]:
         return {"measures": [], "classes": [], "class_headings": []}
     both = [("integer network", outcome.score), *([("ANN", outcome.ann)] if outcome.ann is not None else [])]
     measures = [
-        (name, *(f"{found.further[name]:.2%}" if name in found.further else "" for _, found in both))
+        (measure_text(name), *(f"{found.further[name]:.2%}" if name in found.further else "" for _, found in both))
         for name in outcome.score.further
     ]
     columns = [(name, who, found) for name in outcome.score.per_class for who, found in both]
     return {
         "headings": ["measure", *(who for who, _ in both)],
         "measures": measures,
-        "class_headings": ["class", *(f"{name}, {who}" for name, who, _ in columns)],
+        "class_headings": ["class", *(f"{measure_text(name)}, {who}" for name, who, _ in columns)],
         "classes": [
             (outcome.class_name(label), *(_share(found.per_class.get(name, ()), label) for name, _, found in columns))
             for label in range(max((len(v) for v in outcome.score.per_class.values()), default=0))

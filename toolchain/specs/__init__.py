@@ -1,5 +1,6 @@
-"""Python code that a user names: ``package.module:callable`` or ``path/to/file.py:callable``."""
+"""What a user names: Python code, ``package.module:callable`` or ``path/to/file.py:callable``; classes."""
 
 from toolchain.specs.named import failures, named
+from toolchain.specs.names import parse_names
 
-__all__ = ["failures", "named"]
+__all__ = ["failures", "named", "parse_names"]

@@ -7,7 +7,7 @@ from toolchain.tasks.detections import Detected, Detections
 from toolchain.tasks.divergence import same_decisions, symmetric_divergence
 from toolchain.tasks.hits import Hits, decide
 from toolchain.tasks.interval import interval, interval_text, score_interval, score_text
-from toolchain.tasks.outcome import Outcome
+from toolchain.tasks.outcome import Outcome, measure_text
 from toolchain.tasks.parts import Parts
 from toolchain.tasks.scored_task import (
     Classification,
@@ -41,6 +41,7 @@ __all__ = [
     "decide",
     "interval",
     "interval_text",
+    "measure_text",
     "same_decisions",
     "score_interval",
     "score_text",

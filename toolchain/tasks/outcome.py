@@ -13,6 +13,15 @@ from toolchain.tasks.interval import score_interval, score_text
 _SHOWN_CLASSES = 24
 
 
+def measure_text(name: str) -> str:
+    """Write a measure's name, as JSON has it, for people."""
+    return name.replace("50_95", "50-95").replace("_", " ")
+
+
+def _all(score: Score) -> dict[str, float]:
+    return {score.measure: score.value, **score.further}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The score of a run, and what it is to be seen beside.
@@ -69,9 +78,10 @@ class Outcome:
             "task": self.task,
             "measure": None if score is None else score.measure,
             "score": None if score is None else score.value,
-            "scores": {} if score is None else {score.measure: score.value, **score.further},
+            "scores": {} if score is None else _all(score),
             "score_by_timestep": list(self.by_timestep),
             "ann_score": None if self.ann is None else self.ann.value,
+            "ann_scores": {} if self.ann is None else _all(self.ann),
             "per_class": {} if score is None else {name: list(v) for name, v in score.per_class.items()},
             "classes": None if self.classes is None else list(self.classes),
             "interval": None if ends is None else list(ends),
@@ -88,7 +98,7 @@ class Outcome:
         if self.score is None:
             return
         for name, value in self.score.further.items():
-            yield name, f"{value:.2%}"
+            yield measure_text(name), f"{value:.2%}"
         for t, value in enumerate(self.by_timestep, start=1):
             yield f"  at timestep {t}", f"{value:.2%}"
         if self.ann is not None:
@@ -100,7 +110,9 @@ class Outcome:
         for measure, values in [*(self.score.per_class if self.score is not None else {}).items()][:1]:
             if len(values) <= _SHOWN_CLASSES:
                 yield from (
-                    (f"  {measure} of {self.class_name(n)}", f"{v:.2%}") for n, v in enumerate(values) if v is not None
+                    (f"  {measure_text(measure)} of {self.class_name(n)}", f"{v:.2%}")
+                    for n, v in enumerate(values)
+                    if v is not None
                 )
 
     def class_name(self, label: int) -> str:

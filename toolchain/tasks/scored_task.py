@@ -18,7 +18,7 @@ from toolchain.netlist import InputError, Shape, Tail, TaskName
 from toolchain.tail import run_tail
 from toolchain.tasks.confusion import Confusion
 from toolchain.tasks.decoder import Decoder
-from toolchain.tasks.detections import Detections
+from toolchain.tasks.detections import Detected, Detections
 from toolchain.tasks.hits import Hits, decide
 from toolchain.tasks.parts import Parts
 from toolchain.tasks.tally import Tally
@@ -195,9 +195,13 @@ class Detection(ScoredTask):
     def tally(self, values: Outputs, truth: Truth) -> Tally:
         """Decode, and keep the boxes."""
         assert truth.boxes is not None
+        return Detections.collect(self.detect(values), truth.boxes)
+
+    def detect(self, values: Outputs) -> list[Detected]:
+        """Return what is detected in each sample."""
         samples = len(next(iter(values.values())))
         final = dict(values) if self.tail is None else run_tail(self.tail, values)
-        return Detections.collect(self.decode(final, samples, self.input_shape), truth.boxes)
+        return self.decode(final, samples, self.input_shape)
 
     def decisions(self, values: Outputs) -> np.ndarray | None:
         """Return None: boxes are no classes of places that both networks share."""

@@ -1,6 +1,6 @@
 """Leaky populations as Lava Processes: the arithmetic of Lava's own LIF, beside our delays, lanes and resets.
 
-Lava's compiler executes this file again whenever it looks for models: keep it free of side effects.
+Lava's compiler may execute this file again to look for models: keep it free of side effects.
 """
 
 from __future__ import annotations

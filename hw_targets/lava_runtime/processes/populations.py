@@ -4,7 +4,7 @@ Each step of a model has three parts: the payload of the step before leaves, wha
 delay lines, and, inside the population's window of time, one timestep of the reference is computed
 and recorded. Sending first makes one step of latency per hop.
 
-Lava's compiler executes this file again whenever it looks for models: keep it free of side effects.
+Lava's compiler may execute this file again to look for models: keep it free of side effects.
 """
 
 from __future__ import annotations
@@ -185,13 +185,12 @@ class PopulationModel(PyLoihiProcessModel):
         raise NotImplementedError
 
     def current(self, arrived: Arrived, start: np.ndarray) -> np.ndarray:
-        """Return `start` plus the currents of all connections, in the dtype of `start`."""
-        total = start
+        """Add the currents of all connections to `start`, in place, and return it."""
         for line, payload in zip(self.task.lines, arrived, strict=True):
             if payload is not None:
                 for kernel in line.kernels:
-                    total = total + kernel(payload).astype(start.dtype)
-        return total
+                    start += kernel(payload).astype(start.dtype)
+        return start
 
 
 @implements(proc=SourceProcess, protocol=LoihiProtocol)
@@ -240,14 +239,15 @@ class AdaFireModel(PopulationModel):
     def compute(self, arrived: Arrived, samples: slice, timestep: int) -> np.ndarray:
         """Integrate and fire once."""
         n, limit = samples.stop - samples.start, self.task.limit
-        u = self.current(arrived, self.u[:n] + self.bias)
+        u = self.u[:n]
+        u += self.bias
+        self.current(arrived, u)
         if int(u.max()) > limit or int(u.min()) < -limit:
-            clipped = np.clip(u, -limit, limit)
-            self.task.count("clips", int(np.count_nonzero(clipped != u)))
-            u = clipped
+            self.task.count("clips", int(np.count_nonzero((u > limit) | (u < -limit))))
+            np.clip(u, -limit, limit, out=u)
         burst = self.burst(u)
-        np.subtract(u, burst * self.threshold, out=self.u[:n])
-        return burst.astype(np.uint8)
+        u -= burst * self.threshold
+        return burst
 
 
 @implements(proc=MaxPoolProcess, protocol=LoihiProtocol)

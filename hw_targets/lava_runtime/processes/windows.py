@@ -1,6 +1,6 @@
 """Neurons of radix code as a Lava Process: a window of digits in, a number, a window of digits out.
 
-Lava's compiler executes this file again whenever it looks for models: keep it free of side effects.
+Lava's compiler may execute this file again to look for models: keep it free of side effects.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from toolchain.exchange.loss_report import Imported, Loss, LossReport
 from toolchain.exchange.nir.explicit import EXPLICIT, to_nir_explicit
 from toolchain.exchange.nir.file import profile_of, read_graph, write_graph
 from toolchain.exchange.nir.growing import GrowingGraph, exact_float32, grow, in_full, metadata
-from toolchain.exchange.nir.leaky import Reset
+from toolchain.exchange.nir.leaky import Coding, Reset
 from toolchain.exchange.nir.standard import import_graph
 from toolchain.exchange.nir.structure import check_version, first_difference, restore
 from toolchain.exchange.nir.write_leaky import add_leaky, leaky_notes
@@ -71,6 +71,7 @@ def import_nir(
     dt: float | None = None,
     reset: Reset | None = None,
     input_bits: int = 8,
+    coding: Coding | None = None,
 ) -> Imported:
     """Read a NIR file and report what was assumed; see `read_nir`.
 
@@ -79,7 +80,7 @@ def import_nir(
     path : path
     timesteps, weight_bits : int
         For files that do not say.
-    dt, reset, input_bits
+    dt, reset, input_bits, coding
         As `import_graph` takes them.
     """
     graph, file = read_graph(path), Path(path).name
@@ -89,7 +90,14 @@ def import_nir(
             check_version(file, entries)
         if entries is None or "structure" not in entries:
             return import_graph(
-                graph, file, timesteps=timesteps, weight_bits=weight_bits, dt=dt, reset=reset, input_bits=input_bits
+                graph,
+                file,
+                timesteps=timesteps,
+                weight_bits=weight_bits,
+                dt=dt,
+                reset=reset,
+                input_bits=input_bits,
+                coding=coding,
             )
         netlist = restore(file, graph)
         again = to_nir_explicit(netlist) if entries.get("profile") == EXPLICIT else to_nir(netlist)

@@ -29,6 +29,8 @@ READ = (nir.CubaLI, nir.LI)
 
 #: How neurons forget a spike; NIR's own is "zero".
 Reset = Literal["zero", "subtract"]
+#: What the input sends: one picture, held, or a frame at each timestep.
+Coding = Literal["direct", "frames"]
 
 
 @dataclass(frozen=True, eq=False)

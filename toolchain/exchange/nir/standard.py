@@ -9,7 +9,7 @@ assumed, and everything else is refused with the node's name.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import nir
 import numpy as np
@@ -18,7 +18,7 @@ from toolchain.exchange.integers import IntegerCurrent, RealCurrent, to_integers
 from toolchain.exchange.loss_report import Imported, Loss, LossReport
 from toolchain.exchange.nir.file import as_float, profile_of
 from toolchain.exchange.nir.graph import FlatGraph, flatten_graph
-from toolchain.exchange.nir.leaky import LEAKY, READ, Reset, check_dt, leaky_node
+from toolchain.exchange.nir.leaky import LEAKY, READ, Coding, Reset, check_dt, leaky_node
 from toolchain.exchange.nir.neurons import every_neuron, neuron, reason_against
 from toolchain.exchange.nir.quantize_leaky import always_firing, can_wrap, quantize_leaky
 from toolchain.exchange.nir.wiring import Wiring
@@ -53,6 +53,7 @@ def import_graph(
     dt: float | None = None,
     reset: Reset | None = None,
     input_bits: int = 8,
+    coding: Coding | None = None,
 ) -> Imported:
     """Make a netlist of a NIR graph.
 
@@ -70,6 +71,9 @@ def import_graph(
         How neurons forget a spike: by default leaky ones as NIR says (to zero), others as AdaFire (by subtraction).
     input_bits : int
         Width of the input's payload, 1 to 8: one bit for events, which are 0 or 1; else signed.
+    coding : {"direct", "frames"}, optional
+        A picture that is held, or a frame at each timestep: by default frames for networks that were trained as spiking
+        ones, which leak, have delays or reset to zero.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def import_graph(
     flat, profile = flatten_graph(file, graph), profile_of(graph)
     # More than 8 bits only as far as no spikes make a current wrap around in its 24. A potential is clipped, far away.
     for bits in range(weight_bits, min(weight_bits, 8) - 1, -1):
-        imported = _GraphReader(file, flat, profile, bits, dt, reset, input_bits).read(timesteps)
+        imported = _GraphReader(file, flat, profile, bits, dt, reset, input_bits, coding).read(timesteps)
         if bits <= 8 or not can_wrap(imported.netlist):
             break
     if bits == weight_bits:
@@ -104,9 +108,10 @@ class _GraphReader:
         dt: float | None,
         reset: Reset | None,
         input_bits: int,
+        coding: Coding | None,
     ) -> None:
         self.file, self.flat, self.profile, self.reset = file, flat, profile, reset
-        self.input_bits = input_bits
+        self.input_bits, self.coding = input_bits, coding
         self.weight_bits = weight_bits if profile is None else self._number("weight_bits", int)
         if dt is None and profile is not None and "dt" in profile:
             dt = self._number("dt", float)
@@ -213,8 +218,8 @@ class _GraphReader:
         if self.profile is None:
             # Networks that were trained as spiking ones are fed with events.
             trained = bool(self.flat.delayed) or self._needs_dt() or self.reset == "zero"
-            frames = ", one frame per timestep" if trained else ""
-            coding: Literal["direct", "frames"] = "frames" if trained else "direct"
+            coding = self.coding or ("frames" if trained else "direct")
+            frames = ", one frame per timestep" if coding == "frames" else ""
             bits, signed = self.input_bits, self.input_bits > 1
             source = Input(self.names[name], shape, bits, signed, 1.0, np.zeros(shape[0]), np.ones(shape[0]), coding)
             low, high = source.payload_range
