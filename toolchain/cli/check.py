@@ -11,7 +11,7 @@ import typer
 from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, show
 from toolchain.cli.flags import flag, in_flags
-from toolchain.cli.samples import FORMS, Size, open_samples
+from toolchain.cli.samples import FORMS, LIMIT, Size, open_samples
 
 #: Options, of this command and of convert, that the advice of a rule names.
 ADVICE = {name: flag(name) for name in ("phi", "target", "timesteps", "unroll", "weight_bits")}
@@ -51,7 +51,7 @@ def place(
     unroll: Unroll = False,
     data: Annotated[str | None, typer.Option(help=f"Samples to weigh traffic with measured spikes: {FORMS}.")] = None,
     size: Size = None,
-    limit: Annotated[int, typer.Option(min=1, help="Use the first samples only.")] = 16,
+    limit: Annotated[int, typer.Option(min=1, help=LIMIT)] = 16,
     picture: Annotated[Path | None, typer.Option(help="Write a picture of the cores (.png, .svg, .pdf).")] = None,
     as_json: Json = False,
 ) -> None:

@@ -70,7 +70,7 @@ def convert(
     evaluate: Annotated[
         str | None, typer.Option(help="Labelled data: measure the score of ANN, float SNN and integer SNN.")
     ] = None,
-    evaluate_limit: Annotated[int, typer.Option(min=1, help="Use the first samples of --evaluate only.")] = 256,
+    evaluate_limit: Annotated[int, typer.Option(min=1, help="Of --evaluate: use so many samples.")] = 256,
     decode: Annotated[
         str | None,
         typer.Option(help="Code that makes boxes of the outputs, for detection: path/to/file.py:callable."),

@@ -9,7 +9,7 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
-from toolchain.cli.samples import FORMS, Size, open_samples
+from toolchain.cli.samples import FORMS, LIMIT, Size, open_samples
 
 
 @app.command()
@@ -17,7 +17,7 @@ def energy(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
     data: Annotated[str, typer.Option(help=f"Samples: {FORMS}.")],
     size: Size = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=LIMIT)] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in memory at a time.")] = 64,
     prices: Annotated[Path | None, typer.Option(help="A price list of your own (.toml).")] = None,
     as_json: Json = False,

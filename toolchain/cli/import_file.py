@@ -9,7 +9,7 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, show
-from toolchain.cli.samples import FORMS, Size, open_samples
+from toolchain.cli.samples import FORMS, LIMIT, Size, open_samples
 
 
 @app.command("import")
@@ -42,7 +42,7 @@ def import_file(
         ),
     ] = None,
     size: Size = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples of the data only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=LIMIT)] = None,
     as_json: Json = False,
 ) -> None:
     """Make a netlist of another tool's file, and say what was assumed or lost.

@@ -10,7 +10,7 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, results
-from toolchain.cli.samples import FORMS, Size, open_samples
+from toolchain.cli.samples import FORMS, LIMIT, Size, open_samples
 
 
 @app.command()
@@ -21,7 +21,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file to write: .html, .json, .csv or .md.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=LIMIT)] = None,
     readout: Annotated[str | None, typer.Option(help="Score this readout, where the netlist has several.")] = None,
     decode: Annotated[
         str | None,

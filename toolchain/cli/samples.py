@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: What data may be, in the help of an option.
 FORMS = ".npz, a folder of pictures, path.py:callable"
+#: Which of them a limit takes, likewise.
+LIMIT = "Use so many samples: the first, of a folder as many of each class."
 
 Size = Annotated[
     str | None,

@@ -9,7 +9,7 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import Json, progress, show
-from toolchain.cli.samples import FORMS, Size, open_samples
+from toolchain.cli.samples import FORMS, LIMIT, Size, open_samples
 
 
 @app.command()
@@ -17,7 +17,7 @@ def simulate(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
     data: Annotated[str, typer.Option(help=f"Samples, and what is true of them for the score: {FORMS}.")],
     size: Size = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first samples only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=LIMIT)] = None,
     readout: Annotated[str | None, typer.Option(help="Score this readout, where the netlist has several.")] = None,
     decode: Annotated[
         str | None,

@@ -9,7 +9,7 @@ import typer
 
 from toolchain.cli.app import app
 from toolchain.cli.console import CHECK_FAILED, Json, progress, show
-from toolchain.cli.samples import FORMS, Size, open_samples
+from toolchain.cli.samples import FORMS, LIMIT, Size, open_samples
 
 
 @app.command()
@@ -17,7 +17,7 @@ def verify(
     netlist: Annotated[Path, typer.Argument(help="A netlist (.h5).")],
     data: Annotated[str, typer.Option(help=f"Samples: {FORMS}.")],
     size: Size = None,
-    limit: Annotated[int, typer.Option(min=1, help="Use the first samples only.")] = 16,
+    limit: Annotated[int, typer.Option(min=1, help=LIMIT)] = 16,
     against: Annotated[
         str, typer.Option(help="lava; reference; or the path of an exported network (.nir) or trace (.h5).")
     ] = "lava",
