@@ -31,8 +31,9 @@ RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 HELD_OUT = 8
 #: Rows of the fit per weight of a neuron: what a fit to noise adds to the error is one part in so many.
 _ROWS_PER_WEIGHT = 128
-#: Rows that are enough to tell the penalties apart.
-_JUDGING_ROWS = 4096
+#: Rows that are enough to tell the penalties apart, and fewer where inputs of many groups would be more numbers than
+#: these: all groups have one penalty, and are judged together.
+_JUDGING_ROWS, _JUDGING_NUMBERS = 4096, 2**25
 #: Numbers of inputs that are laid out at once, and samples at most: what bounds the memory.
 _NUMBERS, _SAMPLES = 2**23, 64
 #: Chunks of samples that are worked off together. Always as many, however many cores there are: they are added up in
@@ -108,10 +109,11 @@ class _Collecting:
         self._samples, positions = len(walk), prod(unit.shape[1:])
         weights, groups = operator.weight[0].size, operator.groups if isinstance(operator, Conv) else 1
         judging = -(-self._samples // HELD_OUT)
+        rows = min(_JUDGING_ROWS, _JUDGING_NUMBERS // (weights * groups))
         #: Positions that become rows, of every sample that is fitted and of every one that judges.
         self._taken = (
             min(positions, -(-_ROWS_PER_WEIGHT * weights // self._samples)),
-            min(positions, -(-_JUDGING_ROWS // judging)),
+            min(positions, max(-(-rows // judging), 1)),
         )
         numbers = max(max(self._taken) * weights * groups, *(prod(s) for s in walk.shapes(unit.name)))
         self._chunk = min(max(_NUMBERS // numbers, 1), _SAMPLES)
