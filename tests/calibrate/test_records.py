@@ -61,7 +61,7 @@ def test_channels_that_reach_as_far_as_their_layer_keep_eq_13():
 def test_a_goal_counts_one_record_beside_its_samples():
     goal = Goal(np.array([2.0, 1.0]), np.ones(2), 0.0, _seen(np.array([1.0, 3.0]), np.array([4, 8])), 10)
     limit = np.array([1.0, 3.0])
-    np.testing.assert_allclose(goal.error(np.array([5.0, 6.0]), limit), [2 * (5.0 + 1.0 / 10), 6.0])
+    np.testing.assert_allclose(goal.error(np.array([[5.0, 6.0]]), limit[None]), [[2 * (5.0 + 1.0 / 10), 6.0]])
 
 
 def test_a_class_that_calibration_never_saw_is_decided():

@@ -43,6 +43,8 @@ SAMPLES, POSITIONS = 64, 8192
 _NUMBERS = 2**26
 #: Neurons whose potentials stay in a core's first cache over all timesteps.
 _TILE = 1024
+#: Currents that its second cache holds, beside what it needs of candidates.
+_BLOCK = 2**17
 #: How many parts they are cut into, always as many: sums depend on it.
 _PARTS = 8
 #: Runs of a candidate: its bias is shifted after each but the last. One shift is enough to compare candidates fairly;
@@ -75,16 +77,16 @@ class Goal:
     samples: int
 
     def error(self, squares: np.ndarray, limit: np.ndarray) -> np.ndarray:
-        """Return the squared error per sample that is to be expected, in those of the outputs, (C,) float64.
+        """Return the squared error per sample that is to be expected, in those of the outputs, (K, C) float64.
 
         Parameters
         ----------
-        squares : ndarray (C,), float64
-            Squared error per sample, as measured.
-        limit : ndarray (C,), float64
+        squares : ndarray (K, C), float64
+            Squared error per sample, as measured, of every candidate.
+        limit : ndarray (K, C), float64
             What activations are clipped at.
         """
-        records = record_error(self.activations, limit[:, None])[:, 0]
+        records = record_error(self.activations, limit.T).T
         return np.asarray(self.influence * (squares + records / self.samples))
 
 
@@ -178,6 +180,8 @@ class _Arriving:
         self.wanted = wanted.movedim(1, -1).reshape(self.samples, -1).contiguous().numpy()
         #: Positions whose neurons are worked off together.
         self.repeats = min(max(1, _TILE // channels), positions)
+        #: Samples whose currents a core's second cache holds.
+        self.block = max(1, _BLOCK // (self.timesteps * channels * positions))
         # Where all sources are held, so is the current: it is computed and kept once, not T times.
         held = all(walk.is_held(c.source) for c in unit.connections)
         steps = 1 if held else self.timesteps
@@ -194,24 +198,28 @@ class _Arriving:
         self.current = total.numpy()
 
     def run(self, theta: np.ndarray, bias: np.ndarray, initial: np.ndarray) -> np.ndarray:
-        """Return error, squared error and spikes per channel, (3, C) float64, sums over positions per sample.
+        """Return what candidates come to: error, squared error and spikes, (K, 3, C) float64, sums over positions.
 
         Parameters
         ----------
-        theta, bias, initial : ndarray (C,), float64
-            Whole numbers, in units of the membrane potential.
+        theta, bias, initial : ndarray (K, C), float64
+            Whole numbers, in units of the membrane potential, of every candidate.
         """
         amplitude = theta * self.population.scale / self.timesteps
         numbers = [np.tile(n.astype(np.float32), self.repeats) for n in (theta, bias, initial, amplitude)]
-        totals = np.zeros((len(self.parts), 3, self.repeats * theta.size))
+        limits = self.population.phi, self.timesteps, self.digits
+        totals = np.zeros((len(self.parts), len(theta), 3, self.repeats * theta.shape[1]))
 
         def work(index: int) -> None:
             part = self.parts[index]
-            limits = self.population.phi, self.timesteps, self.digits
-            _run_candidate(self.current[part], self.wanted[part], *numbers, *limits, totals[index])
+            for start in range(part.start, part.stop, self.block):
+                # All candidates on a block of currents while a core's second cache holds it.
+                block = slice(start, min(start + self.block, part.stop))
+                for candidate, *own in zip(totals[index], *numbers, strict=True):
+                    _run_candidate(self.current[block], self.wanted[block], *own, *limits, candidate)
 
         for_each(work, range(len(self.parts)))
-        per_channel = totals.sum(0).reshape(3, self.repeats, theta.size).sum(1)
+        per_channel = totals.sum(0).reshape(len(theta), 3, self.repeats, -1).sum(2)
         return np.asarray(per_channel / self.samples)
 
 
@@ -240,25 +248,21 @@ def retune(walk: CalibrationWalk, name: str, goals: Mapping[str, Goal]) -> Spiki
     positions = prod(population.shape[1:])
     # A number fires once, when all has arrived: there is no first spike to put off.
     initials = sorted({*(INITIALS if spiking.radix is None else ()), float(firing.initial[0])})
-    sums, thetas, starts, biases = [], [], [], []
-    for ratio, initial in product(RATIOS, initials):
-        theta = np.maximum(np.rint(ratio * population.threshold), 1.0)
-        start, bias = np.floor(initial * theta), population.bias.astype(np.float64)
-        for run in range(_RUNS):
-            mean, squares, spikes = arriving.run(theta, bias, start)
-            if run < _RUNS - 1:
-                bias = bias + np.rint(mean / positions / population.scale)
-        error = goal.error(squares, population.phi * theta * population.scale)
-        sums.append(error + goal.operation_cost * goal.fan_out * spikes)
-        thetas.append(theta)
-        starts.append(np.full(theta.shape, initial))
-        biases.append(bias - population.bias)
-    best = np.argmin(sum_shared(np.array(sums), firing.shared), axis=0)[None]
+    ratios, relative = np.array(list(product(RATIOS, initials))).T[:, :, None]
+    thetas = np.maximum(np.rint(ratios * population.threshold), 1.0)
+    starts, biases = np.floor(relative * thetas), np.broadcast_to(population.bias.astype(np.float64), thetas.shape)
+    for _ in range(_RUNS - 1):
+        biases = biases + np.rint(arriving.run(thetas, biases, starts)[:, 0] / positions / population.scale)
+    _, squares, spikes = arriving.run(thetas, biases, starts).transpose(1, 0, 2)
+    error = goal.error(squares, population.phi * thetas * population.scale)
+    sums = error + goal.operation_cost * goal.fan_out * spikes
+    best = np.argmin(sum_shared(sums, firing.shared), axis=0)[None]
 
-    def pick(values: list[np.ndarray]) -> np.ndarray:
-        return np.take_along_axis(np.array(values), best, axis=0)[0]
+    def pick(values: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(values, best, axis=0)[0]
 
     # Back to real numbers, in which the network is; rho is a factor of its own (`Firing.amplitude`).
-    tuned = replace(firing, threshold=pick(thetas) * population.scale / firing.rho, initial=pick(starts))
-    shifted = shift_bias(spiking, name, pick(biases) * population.scale)
+    initial = pick(np.broadcast_to(relative, thetas.shape))
+    tuned = replace(firing, threshold=pick(thetas) * population.scale / firing.rho, initial=initial)
+    shifted = shift_bias(spiking, name, pick(biases - population.bias) * population.scale)
     return replace(shifted, firing={**spiking.firing, name: tuned})
