@@ -76,7 +76,7 @@ class Baseline:
         return max(self.score_by_timestep)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values; energy and SOPs are means per sample, accuracies have names of their own."""
+        """Return the fields as JSON values; energy and SOPs are per sample; accuracies have names of their own."""
         scores = {"score_by_timestep": list(self.score_by_timestep), "best_score": self.best}
         accuracies = {"accuracy_by_timestep": list(self.score_by_timestep), "best_accuracy": self.best}
         return {
