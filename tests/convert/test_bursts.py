@@ -68,7 +68,9 @@ def test_bursts_are_longer_where_decisions_need_it(make, timesteps, least):
 def test_a_network_that_holds_keeps_its_bursts_and_needs_no_advice():
     module, shape = policy()
     network, data = read_module(module, shape), samples(shape, 300, 0)
-    free, fixed = (convert_network(network, data, recipe) for recipe in (Recipe(), Recipe(phi=4)))
+    free, fixed = (
+        convert_network(network, data, recipe) for recipe in (Recipe(samples=256), Recipe(samples=256, phi=4))
+    )
     assert free.content_hash == fixed.content_hash
     assert free.provenance.notes == fixed.provenance.notes == ()
 

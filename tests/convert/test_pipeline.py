@@ -61,7 +61,7 @@ def test_provenance_tells_how_the_netlist_came_about(network, data):
     assert provenance.recipe["seed"] == 3
     assert len(provenance.calibration_data) == 64
     assert provenance.network.name
-    assert provenance.notes == ()
+    assert ["which flatters" in note for note in provenance.notes] == [True]
 
 
 def test_pictures_taken_as_numbers_become_their_own_payload(network):

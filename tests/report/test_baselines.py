@@ -102,7 +102,10 @@ def test_the_same_netlist_costs_the_same(measured):
     counts = m.energy.counts
     assert longer.energy == paper_energy_by_timestep(counts, m.energy.prices)[longer.timestep - 1]
     assert longer.sops == sops_by_timestep(counts)[longer.timestep - 1]
-    whole = stop(netlist, counts, (0.0, 0.0, 0.0, 1.0), name="net", score=1.0, reported=m.energy)
+    whole = stop(netlist, counts, (0.0, 0.0, 0.0, 1.0), name="net", measure="accuracy", score=1.0, reported=m.energy)
+    found = whole.to_json()
+    assert found["accuracy_by_timestep"] == found["score_by_timestep"] == [0.0, 0.0, 0.0, 1.0]
+    assert found["best_accuracy"] == found["best_score"] == 1.0
     assert (whole.timestep, whole.energy) == (4, m.energy.e_snn)
     assert whole.energy_ratio == whole.sops_ratio == 1
     assert short.timestep is None

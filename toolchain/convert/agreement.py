@@ -222,6 +222,14 @@ def check_agreement(agreement: Agreement, *, accept: bool) -> Iterator[str]:
     yield f"collapse accepted: {said}"
 
 
+def flattered_note(agreement: Agreement) -> str:
+    """Say that an agreement is of the very samples that calibrated the netlist."""
+    return (
+        f"{agreement.short()} on the samples that it was calibrated on, which flatters: there are no others to "
+        f"measure on; give {TELLING_SAMPLES} more than `samples`"
+    )
+
+
 def _decided_on(values: np.ndarray) -> np.ndarray:
     """Return the logits of every decision, (decisions, classes): of maps (N, classes, ...) at places in equal steps."""
     rows = np.moveaxis(values.reshape(*values.shape[:2], -1), 1, 2)

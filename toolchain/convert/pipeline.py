@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from toolchain.calibrate import Calibrator, EarlyExitCalibration, Levels, Thresholds, collect_histograms
-from toolchain.convert.agreement import check_agreement, measure_agreement
+from toolchain.convert.agreement import check_agreement, flattered_note, measure_agreement
 from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
 from toolchain.convert.frames import frames_note
 from toolchain.convert.purpose import network_task, task_record
@@ -117,6 +117,7 @@ def convert_network(
         *(netlist.provenance.notes or ()),
         *lengthened_note(first, done),
         *(advice(done, levels, recipe.payload_limit) if recipe.radix is None else ()),
+        *([flattered_note(done.agreement)] if samples.unseen is samples.calibration else ()),
         *check_agreement(done.agreement, accept=recipe.accept_collapse),
     ]
     curves, gates, scores = measure_curves(made, netlist, x, samples.calibration.emitted), made.gates, None

@@ -32,6 +32,8 @@ class Baseline:
         Shortest and longest of its populations' longest bursts.
     answers : tuple of int
         Timesteps at which it has an answer.
+    measure : str
+        What the scores are: accuracy, mIoU, ...
     score_by_timestep : tuple of float
         One per answer.
     timestep : int or None
@@ -49,6 +51,7 @@ class Baseline:
     content_hash: str
     phi: tuple[int, int]
     answers: tuple[int, ...]
+    measure: str
     score_by_timestep: tuple[float, ...]
     timestep: int | None
     energy: Decimal | None
@@ -73,14 +76,17 @@ class Baseline:
         return max(self.score_by_timestep)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values; energy and SOPs are means per sample."""
+        """Return the fields as JSON values; energy and SOPs are per sample; accuracies have names of their own."""
+        scores = {"score_by_timestep": list(self.score_by_timestep), "best_score": self.best}
+        accuracies = {"accuracy_by_timestep": list(self.score_by_timestep), "best_accuracy": self.best}
         return {
             "name": self.name,
             "hash": self.content_hash,
             "phi": list(self.phi),
             "timesteps": self.timesteps,
-            "score_by_timestep": list(self.score_by_timestep),
-            "best_score": self.best,
+            "measure": self.measure,
+            **scores,
+            **(accuracies if self.measure == "accuracy" else {}),
             "timestep": self.timestep,
             "energy_pj_per_sample": None if self.energy is None else float(self.energy / self.samples),
             "sops_per_sample": None if self.sops is None else self.sops / self.samples,
@@ -156,8 +162,9 @@ def run_baseline(
         When the data do not fit the baseline.
     """
     seen = observe(Reference(netlist, spikes=True), data, (scored, operations), batch=BATCH, progress=progress)
-    values = tuple(found.value for found in seen[scored].scores())
-    return stop(netlist, seen[operations], values, name=name, score=score, reported=reported)
+    found = seen[scored].scores()
+    values = tuple(each.value for each in found)
+    return stop(netlist, seen[operations], values, name=name, measure=found[-1].measure, score=score, reported=reported)
 
 
 def stop(
@@ -166,6 +173,7 @@ def stop(
     scores: tuple[float, ...],
     *,
     name: str,
+    measure: str,
     score: float,
     reported: EnergyReport,
 ) -> Baseline:
@@ -178,7 +186,10 @@ def stop(
         Of a run that kept its timesteps apart.
     scores : tuple of float
         Of the same run, one per answer of the netlist.
-    name, score, reported
+    name : str
+    measure : str
+        What the scores are.
+    score, reported
         As of `run_baseline`.
     """
     timestep = next((t for t, share in zip(netlist.answers, scores, strict=True) if share >= score), None)
@@ -189,6 +200,7 @@ def stop(
         content_hash=netlist.content_hash,
         phi=phi_range(netlist),
         answers=netlist.answers,
+        measure=measure,
         score_by_timestep=scores,
         timestep=timestep,
         energy=energy,

@@ -139,6 +139,7 @@ def stopped_early(measurement: Measurement) -> Baseline | None:
         m.energy.counts,
         m.outcome.by_timestep,
         name=f"{m.name}, stopped early",
+        measure=m.outcome.measure,
         score=m.score,
         reported=m.energy,
     )
