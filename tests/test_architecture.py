@@ -46,8 +46,8 @@ GROUND_LIBRARIES = {"numpy"}
 LAVA_PACKAGE = "hw_targets.lava_runtime"
 #: Lava's compiler executes these folders.
 SILENT = (f"{LAVA_PACKAGE}.processes", f"{LAVA_PACKAGE}.netx_processes")
-#: Modules at the top of `toolchain`: its faces. Everything else has a room.
-LOOSE = {"toolchain", "toolchain.api"}
+#: What lies at the top of `toolchain`: everything has a room.
+LOOSE = {"toolchain"}
 
 
 def module_name(path: Path) -> str:
