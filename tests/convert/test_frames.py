@@ -49,3 +49,11 @@ def test_pictures_have_one_reading(network, data):
     recipe = adafire.Recipe(timesteps=T, phi=4, accept_collapse=True)
     notes = adafire.convert(network, pictures, recipe, evaluate=pictures).provenance.notes
     assert not any("frames" in note for note in notes)
+
+
+def test_early_exit_of_frames_is_refused_before_anything_runs(network, data):
+    def progress(title, total):
+        raise AssertionError(title)
+
+    with pytest.raises(adafire.InputError, match="alpha is calibrated on pictures, not on frames"):
+        adafire.convert(network, data, adafire.Recipe(timesteps=T, early_exit=True, samples=48), progress=progress)

@@ -4,7 +4,7 @@ from toolchain.calibrate.advanced import AdvancedCalibration
 from toolchain.calibrate.calibration_data import CalibrationData
 from toolchain.calibrate.calibrator import CalibrationMethod, Calibrator
 from toolchain.calibrate.costs import UnitCosts, fire_at_cost, unit_costs
-from toolchain.calibrate.early_exit import EarlyExitCalibration
+from toolchain.calibrate.early_exit import EarlyExitCalibration, check_early_exit
 from toolchain.calibrate.histograms import Histogram, collect_histograms
 from toolchain.calibrate.influence import influences
 from toolchain.calibrate.levels import Levels
@@ -38,6 +38,7 @@ __all__ = [
     "calibrate_biases",
     "calibrate_units",
     "channel_sum",
+    "check_early_exit",
     "collect_histograms",
     "fire_at_cost",
     "fire_with",

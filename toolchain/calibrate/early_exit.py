@@ -71,6 +71,26 @@ def fit_alpha(sure: np.ndarray, right: np.ndarray, margin: float = MARGIN) -> tu
     return (*alpha, 1.0)
 
 
+def check_early_exit(network: FloatNetwork, *, frames: bool) -> None:
+    """Raise unless a network makes a decision that could be taken early.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+    frames : bool
+        Whether samples are frames.
+
+    Raises
+    ------
+    InputError
+        When there is no single list of at least two classes, or samples are frames.
+    """
+    if network.classifier is None or network.classifier.shape[0] < 2:
+        raise InputError("early_exit", "the network has no single list of classes to decide on", "leave it out")
+    if frames:
+        raise InputError("early_exit", "alpha is calibrated on pictures, not on frames", "leave it out")
+
+
 @dataclass(frozen=True)
 class EarlyExitCalibration:
     """How alpha is chosen.
@@ -99,11 +119,9 @@ class EarlyExitCalibration:
         InputError
             When the netlist makes no decision that could be taken early.
         """
+        check_early_exit(network, frames=netlist.input.coding == "frames")
         classifier = netlist.classifier
-        if classifier is None or classifier.shape[0] < 2:
-            raise InputError("early_exit", "the network has no single list of classes to decide on")
-        if netlist.input.coding != "direct":
-            raise InputError("early_exit", "alpha is calibrated on pictures, not on frames", "leave `early_exit` out")
+        assert classifier is not None
         scale, simulator = classifier.scale, compile_netlist(netlist)
         splits: dict[str, SampleTensor] = {"samples": data.x, "pairs": _Pairs(data.x)}
         parts = chunks(len(data), network.widest)

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
-from toolchain.calibrate import Calibrator, EarlyExitCalibration, Levels, Thresholds, collect_histograms
+from toolchain.calibrate import (
+    Calibrator,
+    EarlyExitCalibration,
+    Levels,
+    Thresholds,
+    check_early_exit,
+    collect_histograms,
+)
 from toolchain.convert.agreement import check_agreement, flattered_note, measure_agreement
 from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
 from toolchain.convert.frames import frames_note
@@ -78,6 +85,8 @@ def convert_network(
     check_precision(precision, dict.fromkeys(firing, recipe.longest))
     search = search_pass(recipe) if recipe.searches else None
     task = network_task(network, recipe, decode)
+    if recipe.early_exit:
+        check_early_exit(network, frames=data.is_frames)
     samples = draw_samples(network, data, recipe)
     if evaluate is not None:
         check_data(evaluate, samples.source, recipe.steps)
