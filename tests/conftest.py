@@ -11,11 +11,16 @@ import pytest
 import random_netlists
 import target_netlists
 from exchange_netlists import ARCHITECTURES, NIR_ARCHITECTURES
+from hypothesis import settings
 
 from toolchain.netlist import Netlist
 
 # Before any test module takes a function by its name.
 documented_shapes.install()
+
+# Speed is measured in benchmarks: a busy machine must not fail a test.
+settings.register_profile("adafire", deadline=None)
+settings.load_profile("adafire")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,7 +29,7 @@ def network():
     return read_module(ResidualCNN().eval(), (2, 8, 8))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     x=st.floats(-2, 20),
     threshold=st.integers(1, 50),

@@ -150,7 +150,7 @@ def brute_force_fan_out(operators, shape):
     dilation=st.integers(1, 2),
     transposed=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_fan_out_of_one_operator_is_what_unit_vectors_reach(
     channels, size, kernel, stride, padding, dilation, transposed
 ):

@@ -83,7 +83,7 @@ def chains(draw):
 
 
 @given(chains())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_chain_of_windows_is_lowered_exactly_or_refused(case):
     shape, operators = case
     try:

@@ -694,7 +694,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_damaged_file_is_refused_or_read(tmp_path_factory, data):
     content = bytearray(plain().SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):

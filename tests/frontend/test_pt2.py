@@ -209,7 +209,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_damaged_file_is_refused_or_read(tmp_path_factory, content, data):
     broken = bytearray(content)
     for _ in range(data.draw(st.integers(1, 3))):

@@ -86,7 +86,7 @@ class Drawn(nn.Module):
 
 
 @given(steps, st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_network_computes_what_the_module_computes(steps, seed):
     torch.manual_seed(seed)
     module = Drawn(steps).double().eval()

@@ -115,7 +115,7 @@ def assert_equal_maps(rewritten, chain, shape):
 
 
 @given(chains())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_rule_is_an_identity_wherever_it_applies(drawn):
     shape, chain = drawn
     shapes = chain_shapes(chain, shape)
@@ -127,14 +127,14 @@ def test_every_rule_is_an_identity_wherever_it_applies(drawn):
 
 
 @given(chains())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_simplified_chain_computes_the_same(drawn):
     shape, chain = drawn
     assert_equal_maps(simplify(chain, shape), chain, shape)
 
 
 @given(chains())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_rule_applies_to_a_simplified_chain(drawn):
     shape, chain = drawn
     simple = simplify(chain, shape)
@@ -143,7 +143,7 @@ def test_no_rule_applies_to_a_simplified_chain(drawn):
 
 
 @given(chains())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_macs_are_the_synapses_of_a_layer(drawn):
     shape, chain = drawn
     layers = [(o, n) for o, n in zip(chain, chain_shapes(chain, shape), strict=False) if not isinstance(o, Scale)]
@@ -154,7 +154,7 @@ def test_macs_are_the_synapses_of_a_layer(drawn):
 
 
 @given(chains())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_simplified_chain_has_no_more_synapses(drawn):
     shape, chain = drawn
     simple = simplify(chain, shape)
@@ -163,7 +163,7 @@ def test_a_simplified_chain_has_no_more_synapses(drawn):
 
 
 @given(st.lists(chains(shape=(4, 4, 4)), min_size=2, max_size=3), st.integers(0, 2))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_joined_chains_have_the_same_sum(drawn, repeat):
     shape = (4, 4, 4)
     simple = [s for _, c in drawn if not isinstance(s := simplify(c, shape), Zero)]

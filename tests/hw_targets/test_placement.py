@@ -277,7 +277,7 @@ def placed_or_refused(netlist, target):
 def test_every_limit_holds_and_every_neuron_is_placed_once_or_the_reason_is_named():
     seen = {"placed": 0, "refused": 0}
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=60, derandomize=True, database=None)
     @given(small_networks(), small_targets())
     def look(netlist, target):
         found = placed_or_refused(netlist, target)
@@ -295,7 +295,7 @@ def test_every_limit_holds_and_every_neuron_is_placed_once_or_the_reason_is_name
     assert min(seen.values()) >= 10, seen
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(small_networks())
 def test_out_axons_and_traffic_agree_with_a_count_by_hand(netlist):
     """One axon per (position, listening box); one spike per (neuron, listening box)."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hw_targets.fields import fit_bias, fit_threshold, unit_of
@@ -111,7 +111,6 @@ HELD = np.unique([m << e for e in range(8) for m in range(-4096, 4096)])
 MOST = 4095 * 128 + 63
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-(2**19), MOST), min_size=1, max_size=8))
 def test_a_fitted_bias_is_the_nearest_that_the_field_holds(biases):
     target = load_target("loihi2")

@@ -92,7 +92,7 @@ def assert_equal(expected, got):
         np.testing.assert_array_equal(got.readouts[name], total, err_msg=name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks())
 def test_unrolled_bursts_equal_the_original_in_the_golden_step(case):
     netlist, payloads = case
@@ -104,7 +104,7 @@ def test_unrolled_bursts_equal_the_original_in_the_golden_step(case):
     assert_equal(simulate(netlist, payloads), unrolled.fold(trace))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(networks())
 def test_unrolled_bursts_equal_the_original_in_the_simulator(case):
     netlist, payloads = case
@@ -230,7 +230,7 @@ def test_factors_are_powers_of_two_that_fit_a_weight(exponents, weight_bits):
     np.testing.assert_array_equal(np.prod(found, axis=0), values)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(networks())
 def test_no_potential_goes_further_than_a_gate_reaches(case):
     """A membrane that just holds every reach, and the parameters, never clips."""

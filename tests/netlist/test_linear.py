@@ -129,7 +129,7 @@ def _torch(operator, x):
     return y.numpy()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(operators, seeds)
 def test_the_definition_is_torch(case, seed):
     operator, shape = case
@@ -142,7 +142,7 @@ def test_the_definition_is_torch(case, seed):
     np.testing.assert_array_equal(kernel.numpy(), y)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(operators, seeds)
 def test_adjoint_is_the_transpose(case, seed):
     operator, shape = case
@@ -150,7 +150,7 @@ def test_adjoint_is_the_transpose(case, seed):
     assert (apply(operator, x, shape) * y).sum() == (x * adjoint(operator, y, shape)).sum()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(operators, seeds)
 def test_batch_axes_are_independent(case, seed):
     operator, shape = case
@@ -169,7 +169,7 @@ def _factored(seed, shape):
 
 
 @pytest.mark.parametrize("weights", ["their own", "one number"])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(case=operators, seed=seeds)
 def test_products_of_axes_pass_operators_as_arrays_do(weights, case, seed):
     operator, shape = case
@@ -198,7 +198,7 @@ def test_products_of_axes_stay_apart_where_nothing_mixes_them():
     np.testing.assert_array_equal(count.values, fan_out(chain, (2, 40, 20)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.one_of(_convs(), _transposed(), _pools(), _others()))
 def test_fan_out_counts_the_targets_of_one_spike(case):
     """Set one neuron at a time and count the targets that its synapses reach."""
@@ -234,7 +234,7 @@ def _source(shape, signed, bits):
     return Input("input", shape, bits, signed, 1.0, np.zeros(shape[0]), np.ones(shape[0]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(operators, st.booleans(), st.integers(2, 8))
 def test_current_bounds_are_reached_and_never_left(case, signed, bits):
     """The input that drives one target up, found from the transpose, reaches the bound exactly."""
@@ -255,7 +255,7 @@ def test_current_bounds_are_reached_and_never_left(case, signed, bits):
     assert apply(operator, np.where(row > 0, low, high), shape)[target] == bound.low[target]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(_convs(), st.booleans(), seeds)
 def test_partial_sums_stay_within_their_bound(case, signed, seed):
     """Any subset of the products of a convolution sums to less than the bound, in any order."""
@@ -286,7 +286,7 @@ def test_bounds_that_no_float_carries_are_refused():
         bound_partial_sums(Connection("input", "x", chain), _source((1,), False, 8))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(1, 8), st.integers(1, 15), st.booleans())
 def test_membrane_bounds_hold(seed, timesteps, phi, signed):
     """No run leaves the bound of the membrane potential before firing, the extreme inputs included."""
@@ -310,7 +310,7 @@ def test_membrane_bounds_hold(seed, timesteps, phi, signed):
             _, potential = golden.fire(potential, population.threshold, phi)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_convs(), _pools())
 def test_shapes_of_a_chain(conv, pool):
     operator, shape = conv

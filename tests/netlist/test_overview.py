@@ -28,7 +28,7 @@ def netlists(draw):
 
 
 @given(netlists())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_population_has_a_line_without_arrays(netlist):
     head, *lines = str(netlist).splitlines()
     assert head == repr(netlist)
@@ -45,7 +45,7 @@ def test_each_population_has_a_line_without_arrays(netlist):
 
 
 @given(netlists())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_line_tells_which_netlist_it_is(netlist):
     text = repr(netlist)
     assert netlist.content_hash[:12] in text
@@ -56,7 +56,7 @@ def test_one_line_tells_which_netlist_it_is(netlist):
 
 
 @given(netlists())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_notebook_shows_the_same_text_escaped(netlist):
     page = netlist._repr_html_()
     inside = re.fullmatch(r"<pre[^<>]*>([^<>]*)</pre>", page)
@@ -65,7 +65,7 @@ def test_a_notebook_shows_the_same_text_escaped(netlist):
 
 
 @given(netlists())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_only_a_single_list_of_logits_classifies(netlist):
     expected = netlist.readouts[0] if [len(p.shape) for p in netlist.readouts] == [1] else None
     assert netlist.classifier is expected

@@ -79,7 +79,7 @@ def in_real_numbers(netlist: Netlist, *, amplitude: float, drift: float, rho: fl
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     architecture=st.sampled_from(ARCHITECTURES),
     seed=st.integers(0, 2**16),

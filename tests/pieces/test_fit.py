@@ -123,7 +123,7 @@ def test_a_function_that_is_not_finite_is_refused():
         fit("conv", Function("log", (X,)), normal())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.sampled_from(sorted(FUNCTIONS)),
     st.floats(0.05, 20),

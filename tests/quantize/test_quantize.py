@@ -187,7 +187,7 @@ def test_thresholds_of_one_window_must_agree():
     quantize(spiking(network, threshold=0.5))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**16), kind=st.sampled_from(["grouped", "transpose", "chain", "flatten"]))
 def test_integer_currents_approximate_real_currents(seed, kind):
     """Whatever the chain: scale * integer current is the real current up to rounding of weights."""

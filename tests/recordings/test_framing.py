@@ -49,7 +49,7 @@ def test_pixels_of_the_sensor_join():
     assert found[0, 0, 0].tolist() == [[0, 0, 0], [0, 0, 1]]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(recordings(), st.integers(1, 5), st.sampled_from(["whole", "window", "count"]), st.integers(1, 30))
 def test_every_event_is_in_its_frame(events, timesteps, cut, number):
     framing = Framing(timesteps, **({} if cut == "whole" else {cut: number}))
@@ -67,7 +67,7 @@ def test_every_event_is_in_its_frame(events, timesteps, cut, number):
     np.testing.assert_array_equal(found, expected)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(recordings(), st.integers(1, 4), st.sampled_from([{}, {"window": 7}, {"count": 3}]))
 def test_surfaces_are_where_counts_are(events, timesteps, cut):
     counted = frames(events, Framing(timesteps, **cut))

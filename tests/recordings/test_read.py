@@ -138,7 +138,7 @@ def test_hdf5_without_one_of_the_four_is_refused(tmp_path):
         read_events(tmp_path / "events.h5")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(kind=st.sampled_from([*SIZES, "bin", "dat 1", "npy columns", "h5"]), data=st.data())
 def test_a_damaged_file_is_read_or_refused(kind, data, tmp_path_factory):
     """Whatever is in it: events within the sensor, or one clear error."""

@@ -73,7 +73,7 @@ def options(base, settings_):
     return {n: [replace(f, rho=float(r)) for r in settings_] for n, f in base.spiking.firing.items()}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 20), st.integers(-10, 30)), min_size=1, max_size=4), min_size=1, max_size=5

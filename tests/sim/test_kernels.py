@@ -248,7 +248,7 @@ def test_plain_torch_gives_the_same(architecture, device, make_netlist, make_pay
         np.testing.assert_array_equal(activity.payloads[name], np.abs(values.astype(np.int64)).sum((0, 1)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     theta=st.integers(1, 2**20),
     phi=st.integers(1, 255),

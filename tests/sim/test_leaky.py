@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim import leaky
@@ -114,7 +114,6 @@ def test_equals_lavas_own_lif(seed, tmp_path):
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
-@settings(deadline=None)  # the first example compiles the loop
 @given(seed=st.integers(0, 2**32 - 1))
 def test_loop_and_torch_equal_the_golden_step(reset, seed):
     numbers = draw(seed)

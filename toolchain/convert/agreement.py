@@ -82,6 +82,11 @@ class Agreement:
         """Whether the netlist decides nearly as the ANN does; samples too few to tell count as if it did."""
         return self.samples < TELLING_SAMPLES or self.measure >= HOLDS
 
+    @property
+    def improvable(self) -> bool:
+        """Whether it is less than what longer bursts would aim at, on samples enough to tell."""
+        return self.samples >= TELLING_SAMPLES and self.measure < AIM
+
     def estimated(self, share: float) -> float:
         """Return what `measure` would be if the outputs' errors were this share of what they are."""
         if self.logits is not None:

@@ -89,7 +89,7 @@ def lengthened_note(first: Converted, chosen: Converted) -> Iterator[str]:
 
 
 def advice(done: Converted, levels: Levels, longest: int) -> Iterator[str]:
-    """Say what longer bursts or more timesteps are estimated to bring, where the netlist decides other than the ANN.
+    """Say what longer bursts or more timesteps are estimated to bring, where they would bring something.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def advice(done: Converted, levels: Levels, longest: int) -> Iterator[str]:
     longest : int
         The longest burst that may be advised.
     """
-    if done.agreement.holds:
+    if not done.agreement.improvable:
         return
     timesteps = done.netlist.timesteps
     now = levels.error(done.phi, timesteps)
