@@ -212,8 +212,8 @@ class Construction:
             parts = self._in_parts(whole)
             for operator in behind:
                 parts = parts.through(operator)
+            times = read[whole, behind] // len(whole.terms)
             for term in self._simplified(parts):
-                times = read[whole, behind] // len(whole.terms)
                 chains.setdefault(term.source, []).extend(times * [term.operators])
         return [
             LinearTerm(source, chain)
