@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from steps import Options, compare, data, fit, options, reported, trained
+from steps import Options, compare, data, deployed, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -102,7 +102,7 @@ def streets(chosen: Options) -> None:
     reported("camvid", netlists, test, network, chosen.few(4, 8))
     corner = adafire.dataset(images["train"][:8, :32, :32])  # Lava runs a corner
     small = adafire.convert(network, corner, adafire.Recipe(timesteps=4, phi=4, accept_collapse=True, **recipe))
-    print(adafire.verify(small, corner, "lava", limit=1))
+    deployed("camvid", small, corner)
 
 
 def tiles(found: Mapping[str, np.ndarray], pictures: range, count: int) -> adafire.Dataset:
@@ -128,7 +128,7 @@ def vessels(chosen: Options) -> None:
     netlists = compare(
         title, network.eval(), calibration, test, chosen, priced=4, samples=32, task=TASK, classes="retina,vessel"
     )
-    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    deployed("drive", netlists[0], test)
     reported("drive", netlists, test, network, 16)
 
 
