@@ -135,16 +135,15 @@ def blood(chosen: Options) -> None:
         train,
         few,
         chosen,
+        light=False,
         decode=cells,
         priced=4,
         samples=24,
         task=TASK,
         classes=",".join(CELLS),
     )
+    deployed("bccd", netlists[0], few)
     reported("bccd", netlists, few, network, 8, cells)
-    corner = adafire.dataset(train.values[:8, :, :64, :64].transpose(0, 2, 3, 1))  # Lava runs a corner
-    small = adafire.convert(network, corner, adafire.Recipe(timesteps=4, phi=4, accept_collapse=True))
-    deployed("bccd", small, corner)
 
 
 #: How VOC calls what COCO's names, which FastestDet knows, have too.
@@ -193,10 +192,10 @@ def voc(chosen: Options) -> None:
     netlists = compare(
         f"FastestDet: {len(few)} pictures",
         network,
-        found.select(np.arange(48, len(found))),
+        found.select(np.arange(48, chosen.few(56, len(found)))),
         few,
         chosen,
-        phi=None,
+        phi=chosen.few(8, None),  # eight pictures cannot tell how long bursts must be
         light=False,
         decode=objects,
         priced=2,
@@ -231,7 +230,9 @@ def portraits(chosen: Options) -> None:
     few = judged.select(np.arange(chosen.few(6, 12)))
     calibration = found.select(np.arange(12, 24))
     title = f"faces, against the ANN's own boxes: {len(few)} pictures"
-    netlists = compare(title, network, calibration, few, chosen, decode=faces, priced=2, accept_collapse=True, **recipe)
+    netlists = compare(
+        title, network, calibration, few, chosen, light=False, decode=faces, priced=2, accept_collapse=True, **recipe
+    )
     deployed("faces", netlists[0], few)
     reported("faces", netlists, few, network, 6, faces)
 

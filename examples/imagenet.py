@@ -84,7 +84,7 @@ def main() -> None:
         netlists = compare(
             f"{name}: {len(test)} pictures",
             network,
-            crops(others, chosen.few(1, 4), side, chosen.seed),
+            crops(others, chosen.few(1, 2), side, chosen.seed),
             test,
             chosen,
             phi=None,
