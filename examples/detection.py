@@ -10,16 +10,16 @@ makes boxes of outputs runs on the host: `cells`, `objects` and `faces` below.
 import json
 from collections.abc import Mapping
 from itertools import pairwise
-from xml.etree import ElementTree
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from steps import Options, compare, data, fit, options, reported, trained
+from steps import Options, compare, data, deployed, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
+from toolchain.doors.voc import read_voc
 
 #: Of BCCD, in the order of the labels.
 CELLS = ("RBC", "WBC", "Platelets")
@@ -96,21 +96,10 @@ def targets(boxes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def bccd() -> adafire.Dataset:
-    """Return the pictures at 256 x 192 and their boxes."""
-    folder = data("bccd")
-    images, boxes, labels, samples = [], [], [], []
-    for n, path in enumerate(sorted((folder / "JPEGImages").iterdir())):
-        image = Image.open(path).convert("RGB")
-        scale = np.array([WIDTH / image.width, HEIGHT / image.height] * 2)
-        images.append(np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)))
-        for each in ElementTree.parse(folder / "Annotations" / f"{path.stem}.xml").iter("object"):
-            corners = [float(each.findtext(f"bndbox/{corner}")) for corner in ("xmin", "ymin", "xmax", "ymax")]
-            if corners[0] < corners[2] and corners[1] < corners[3]:  # one has no extent
-                boxes.append(corners * scale)
-                labels.append(CELLS.index(each.findtext("name")))
-                samples.append(n)
-    truth = adafire.Truth(boxes=adafire.Boxes(np.array(boxes, np.float32), np.array(labels), np.array(samples)))
-    return adafire.Dataset("bccd", np.stack(images).transpose(0, 3, 1, 2), truth)
+    """Return the pictures at 256 x 192 and their boxes: what `adafire data voc --size 192,256` writes."""
+    found = read_voc(data("bccd"), classes=CELLS, size=(HEIGHT, WIDTH)).arrays
+    truth = adafire.Truth(boxes=adafire.Boxes(found["boxes"], found["box_labels"], found["box_samples"]))
+    return adafire.Dataset("bccd", found["images"].transpose(0, 3, 1, 2), truth)
 
 
 def blood(chosen: Options) -> None:
@@ -146,16 +135,15 @@ def blood(chosen: Options) -> None:
         train,
         few,
         chosen,
+        light=False,
         decode=cells,
         priced=4,
         samples=24,
         task=TASK,
         classes=",".join(CELLS),
     )
+    deployed("bccd", netlists[0], few)
     reported("bccd", netlists, few, network, 8, cells)
-    corner = adafire.dataset(train.values[:8, :, :64, :64].transpose(0, 2, 3, 1))  # Lava runs a corner
-    small = adafire.convert(network, corner, adafire.Recipe(timesteps=4, phi=4, accept_collapse=True))
-    print(adafire.verify(small, corner, "lava", limit=1))
 
 
 #: How VOC calls what COCO's names, which FastestDet knows, have too.
@@ -178,7 +166,7 @@ def objects(outputs: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> list[F
     for value in values:
         centre = (np.tanh(value[:, 1:3]) + np.stack([columns, rows], 1)) / side
         half = 0.5 / (1 + np.exp(-value[:, 3:5]))
-        boxes = np.concatenate([centre - half, centre + half], 1) * ([shape[2], shape[1]] * 2)
+        boxes = np.concatenate([centre - half, centre + half], 1).clip(0, 1) * ([shape[2], shape[1]] * 2)
         scores = value[:, 0] * value[:, 5:].max(1)
         found.append(suppressed(boxes, scores, value[:, 5:].argmax(1), 0.45, 0.01))
     return found
@@ -195,31 +183,34 @@ def voc(chosen: Options) -> None:
         for what, *corners in objects_in:
             known = ALIASES.get(what, what)
             if known in names and len(corners) == 4:  # the fifth entry says that it is difficult
-                boxes.append(corners * scale)
+                boxes.append((corners - np.array([1, 1, 0, 0])) * scale)  # VOC's pixels count from 1
                 labels.append(names.index(known))
                 samples.append(n)
     truth = adafire.Truth(boxes=adafire.Boxes(np.array(boxes, np.float32), np.array(labels), np.array(samples)))
     found = adafire.Dataset("voc85", np.stack(images).transpose(0, 3, 1, 2), truth)
-    few = found.select(np.arange(chosen.few(6, 48)))
-    compare(
+    network, few = folder / "FastestDet.onnx", found.select(np.arange(chosen.few(6, 48)))
+    netlists = compare(
         f"FastestDet: {len(few)} pictures",
-        folder / "FastestDet.onnx",
-        found.select(np.arange(48, 48 + chosen.few(4, 37))),
+        network,
+        found.select(np.arange(48, chosen.few(56, len(found)))),
         few,
         chosen,
+        phi=chosen.few(8, None),  # eight pictures cannot tell how long bursts must be
+        light=False,
         decode=objects,
         priced=2,
-        samples=12,
         task=TASK,
         accept_collapse=True,
     )
+    deployed("fastestdet", netlists[0], few)
+    reported("fastestdet", netlists, few, network, 6, objects)
 
 
 def faces(outputs: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> list[Found]:
     """Decode version-slim: its own last layers have made boxes in parts of the picture, and two probabilities."""
     found = []
     for boxes, scores in zip(outputs["boxes"], outputs["scores"], strict=True):
-        pixels = boxes * ([shape[2], shape[1]] * 2)
+        pixels = boxes.clip(0, 1) * ([shape[2], shape[1]] * 2)
         found.append(suppressed(pixels, scores[:, 1], np.zeros(len(pixels), np.int64), 0.3, 0.1))
     return found
 
@@ -240,8 +231,9 @@ def portraits(chosen: Options) -> None:
     calibration = found.select(np.arange(12, 24))
     title = f"faces, against the ANN's own boxes: {len(few)} pictures"
     netlists = compare(
-        title, network, calibration, few, chosen, decode=faces, priced=2, samples=12, accept_collapse=True, **recipe
+        title, network, calibration, few, chosen, light=False, decode=faces, priced=2, accept_collapse=True, **recipe
     )
+    deployed("faces", netlists[0], few)
     reported("faces", netlists, few, network, 6, faces)
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
-from steps import Options, compare, data, fit, options, reported, trained
+from steps import Options, compare, data, deployed, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -79,8 +79,8 @@ def objects(chosen: Options) -> None:
     print(f"ANN, its logits for each frame averaged: {(each == classes).mean():.2%}")
     print(f"ANN, on the mean of the frames, as it is converted: {(mean == classes).mean():.2%}")
     title = f"objects: {len(test)} samples of another session"
-    netlists = compare(title, network, calibration, test, chosen, classes=OBJECTS)
-    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    netlists = compare(title, network, calibration, test, chosen, shorter=(8, 4), classes=OBJECTS)
+    deployed("events", netlists[0], test)
     reported("events", netlists, test, network, chosen.few(64, 256))
     stream(network, calibration, test)
 

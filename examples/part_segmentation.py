@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
-from steps import compare, data, fit, options, reported, trained
+from steps import compare, data, deployed, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -90,12 +90,13 @@ def main() -> None:
         calibration,
         test,
         chosen,
+        shorter=(8, 4),
         priced=8,
         samples=chosen.few(48, 96),
         task="points",
         classes="ground,tree",
     )
-    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    deployed("forest", netlists[0], test)
     reported("forest", netlists, test, network, 16)
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
-from steps import Options, compare, data, fit, options, reported, trained
+from steps import Options, compare, data, deployed, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -84,8 +84,9 @@ def run(name: str, parts: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
         lambda net: train(net, clouds, labels, chosen.few(20, 60), chosen.seed),
     )
     test = adafire.dataset(unseen, classes)
-    netlists = compare(f"{name}: {len(test)} clouds held out", network, adafire.dataset(clouds), test, chosen)
-    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    title = f"{name}: {len(test)} clouds held out"
+    netlists = compare(title, network, adafire.dataset(clouds), test, chosen, shorter=(8, 4))
+    deployed(f"points_{name}", netlists[0], test)
     reported(f"points_{name}", netlists, test, network, chosen.few(32, 256))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from steps import Options, compare, data, fit, options, reported, trained
+from steps import Options, compare, data, deployed, fit, options, reported, trained
 from torch import Tensor, nn
 
 import adafire
@@ -99,10 +99,8 @@ def streets(chosen: Options) -> None:
     netlists = compare(
         f"streets: {len(few)} pictures", network, calibration, test, chosen, priced=4, samples=16, **recipe
     )
+    deployed("camvid", netlists[0], test)
     reported("camvid", netlists, test, network, chosen.few(4, 8))
-    corner = adafire.dataset(images["train"][:8, :32, :32])  # Lava runs a corner
-    small = adafire.convert(network, corner, adafire.Recipe(timesteps=4, phi=4, accept_collapse=True, **recipe))
-    print(adafire.verify(small, corner, "lava", limit=1))
 
 
 def tiles(found: Mapping[str, np.ndarray], pictures: range, count: int) -> adafire.Dataset:
@@ -123,12 +121,19 @@ def vessels(chosen: Options) -> None:
     found = dict(np.load(data("segmentation", "drive", "drive_dev10.npz")))
     network = RetinaUNet()
     network.load_state_dict(load_file(data("segmentation", "drive", "retina_unet.safetensors")))
-    calibration, test = tiles(found, range(5), 64), tiles(found, range(5, 10), chosen.few(16, 64))
-    title = f"vessels: {len(test)} tiles"
+    calibration, test = tiles(found, range(5), chosen.few(32, 128)), tiles(found, range(5, 10), chosen.few(16, 64))
     netlists = compare(
-        title, network.eval(), calibration, test, chosen, priced=4, samples=32, task=TASK, classes="retina,vessel"
+        f"vessels: {len(test)} tiles",
+        network.eval(),
+        calibration,
+        test,
+        chosen,
+        light=False,
+        priced=4,
+        task=TASK,
+        classes="retina,vessel",
     )
-    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    deployed("drive", netlists[0], test)
     reported("drive", netlists, test, network, 16)
 
 

@@ -7,7 +7,7 @@ silence and unknown. Without many clips at hand, the score on 50 of them has a w
 """
 
 from safetensors.torch import load_file
-from steps import compare, data, options, reported
+from steps import compare, data, deployed, options, reported
 from torch import Tensor, nn
 
 import adafire
@@ -38,7 +38,7 @@ def main() -> None:
     netlists = compare(
         f"{len(test)} words", network.eval(), calibration, test, chosen, priced=4, samples=chosen.few(16, 128)
     )
-    print(adafire.verify(netlists[0], test, "lava", limit=1))
+    deployed("speech", netlists[0], test)
     reported("speech", netlists, test, network, chosen.few(8, 50))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,12 @@ from torch import Tensor, nn
 
 import adafire
 from toolchain.energy import energy_text, quantity
+from toolchain.netlist import AdaFire
 
 #: Weights and reports go there, and nowhere else.
 BUILD = Path("build/examples")
-
-
-#: Of the table's lines: how it is calibrated, and the longest burst.
-SMALL = (("advanced", 4), ("advanced", 1))
-FULL = (*SMALL, ("light", 4), ("light", 1))
+#: What netlists are converted for and checked against, and what has cores for the largest of them.
+CHIP, SYSTEM = "loihi2", "hala_point"
 
 
 @dataclass(frozen=True)
@@ -116,35 +114,53 @@ def compare(
     test: adafire.Dataset,
     chosen: Options,
     *,
+    phi: int | None = 4,
+    light: bool = True,
+    shorter: Sequence[int] = (),
     decode: Callable | None = None,
     priced: int = 32,
     **recipe: object,
 ) -> tuple[adafire.Netlist, adafire.Netlist]:
-    """Convert a network in several ways, print what each scores and spends, and return the netlists of phi 4 and 1.
+    """Convert a network in several ways, print what each scores and spends, and return the first two netlists.
 
-    A netlist is converted for T timesteps and also read out before. Energy is the paper's model on the first `priced`
-    samples, for all T timesteps; ANN and SNN are scored on all samples.
+    Those are for all T timesteps, with bursts and without. Every conversion is also read out before its last timestep.
+    Energy is the paper's model on the first `priced` samples, for all timesteps; ANN and SNN are scored on all samples.
+
+    Parameters
+    ----------
+    phi : int, optional
+        Longest burst; None leaves it to the conversion, which lengthens bursts where the ANN's decisions need it.
+    light : bool
+        Whether --full also has light calibration.
+    shorter : sequence of int
+        Fewer timesteps that --full has conversions for.
     """
+    lines = [(chosen.timesteps, "advanced", phi), (chosen.timesteps, "advanced", 1)]
+    if chosen.full:
+        lines += [(timesteps, "advanced", each) for timesteps in shorter for each in (phi, 1)]
+        lines += [(chosen.timesteps, "light", each) for each in (phi, 1) if light]
     read = [t for t in (4, 8, 16) if t <= chosen.timesteps]
     headings = (*(f"t = {t}" for t in read), "against the ANN", "SOPs", "energy", "of the ANN's")
-    table = Table("calibration", "φ", *headings, title=title)
+    table = Table("T", "calibration", "φ", *headings, title=title)
     netlists = []
-    for calibrate, phi in FULL if chosen.full else SMALL:
-        wanted = {"samples": chosen.few(128, 512), "seed": chosen.seed, "timesteps": chosen.timesteps, **recipe}
+    for timesteps, calibrate, longest in lines:
+        wanted = {"samples": chosen.few(128, 512), "seed": chosen.seed, "target": CHIP, **recipe}
         netlist = adafire.convert(
             network,
             calibration,
-            adafire.Recipe(phi=phi, calibrate=calibrate, **wanted),
+            adafire.Recipe(timesteps=timesteps, phi=longest, calibrate=calibrate, **wanted),
             evaluate=test,
             evaluate_limit=len(test),
             decode=decode,
         )
         found, spent = netlist.provenance.evaluation, adafire.energy(netlist, test, limit=priced)
         samples = spent.counts.samples
+        bursts = {each.phi for each in netlist.spiking if isinstance(each, AdaFire)}
         table.add_row(
+            str(timesteps),
             calibrate,
-            str(phi),
-            *(f"{found.by_timestep[t - 1]:.2%}" for t in read),
+            " to ".join(str(each) for each in sorted({min(bursts), max(bursts)})),
+            *(f"{found.by_timestep[t - 1]:.2%}" if t <= timesteps else "" for t in read),
             f"{100 * (found.integer_snn.value - found.ann.value):+.2f}",
             quantity(spent.sops / samples),
             energy_text(spent.e_snn / samples),
@@ -152,8 +168,36 @@ def compare(
         )
         netlists.append(netlist)
     table.caption = f"{found.ann.measure} of the ANN: {found.ann.value:.2%}"
-    Console(width=110).print(table)
+    Console(width=120).print(table)
     return netlists[0], netlists[1]
+
+
+def deployed(name: str, netlist: adafire.Netlist, sample: adafire.Dataset) -> None:
+    """Say what becomes of a netlist beyond the simulator: on Lava, on a chip and as NIR; or why nothing does.
+
+    Parameters
+    ----------
+    name : str
+        Of the NIR file, in the folder of what the examples build.
+    netlist : Netlist
+    sample : Dataset
+        The first of it runs on Lava.
+    """
+    print(f"{name}: {adafire.verify(netlist, sample, 'lava', limit=1)}")
+    checked = adafire.check(netlist, CHIP)
+    rules = sorted({violation.rule for violation in checked.violations})
+    print(f"{name}: {checked.title}: " + ("holds every number" if checked.passed else f"violates {', '.join(rules)}"))
+    try:
+        placed = adafire.place(netlist, SYSTEM)
+        print(f"{name}: {placed.target.title}: cores {placed.cores:,}, chips {placed.chip_count:,}")
+    except adafire.TargetError as error:
+        print(f"{name}: {error}")
+    path = BUILD / f"{name}.nir"
+    try:
+        adafire.export(netlist, path)
+        print(f"{path}: {adafire.verify(netlist, sample, path, limit=1)}")
+    except adafire.UnsupportedError as error:
+        print(f"{name}: {error}")
 
 
 def reported(

@@ -89,12 +89,11 @@ class Counter:
         # As they lie in memory, channels-last: no copy.
         flat = np.ascontiguousarray(values.transpose(0, 1).movedim(2, -1).cpu().numpy())
         samples, length, *shape = flat.shape
-        ran = np.broadcast_to(steps, (samples, 1)) if isinstance(steps, int) else steps[:, np.newaxis]
-        emitted = ran if length == 1 else ran > np.arange(length)
         sums = np.zeros((2, *shape), np.int32)
         payloads, events = sums.reshape(2, -1)
         if digits is None:
-            scan.count(flat.reshape(samples, length, -1), np.ascontiguousarray(emitted, np.int32), payloads, events)
+            ran = np.ascontiguousarray(np.broadcast_to(steps, samples), np.int64)
+            scan.count(flat.reshape(samples, length, -1), ran, payloads, events)
         else:
             scan.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
         self._add(name, sums)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from sim.arrange import arrange, pair, split_at_product, structural
-from sim.events import STEPS, EventConv, compile_events
+from sim.events import EventConv, compile_events
 from sim.kernels import apply_chain
 from sim.processor import convolve_bytes, has_byte_kernels, multiply_bytes, pack, pack_matrix
 from toolchain.netlist import (
@@ -118,9 +118,8 @@ class ByteConv:
     def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the current (B, *target shape), float32, channels-last."""
         x = arrange(self.before, payload)
-        # Timesteps of a sample lie after each other: a multiple of eight falls into whole groups of one sample each.
-        if self.events is not None and timesteps % STEPS == 0:
-            sparse = self.events.run(x)
+        if self.events is not None:
+            sparse = self.events.run(x, timesteps)
             if sparse is not None:
                 return apply_chain(self.after, sparse)
         # oneDNN's operator has two spatial axes: a sequence is a picture of one row.

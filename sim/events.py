@@ -1,14 +1,14 @@
 """Convolution over the neurons that fire, for processors with AVX-512 VNNI.
 
 Many neurons are silent through all timesteps: their ReLU is zero. Per sample and pixel, the input channels that fire
-at least once in eight timesteps are listed; an output pixel then multiplies eight timesteps of the listed payloads
-only. What is left out is zero times a weight, and sums of integers do not depend on their order: the result is that
-of the dense convolution. It costs less the more is silent; `EventConv.run` declines where dense kernels win.
+at least once in eight timesteps, or in four, are listed; an output pixel then multiplies these timesteps of the listed
+payloads only. What is left out is zero times a weight, and sums of integers do not depend on their order: the result
+is that of the dense convolution. It costs less the more is silent; `EventConv.run` declines where dense kernels win.
 
 All products go through one instruction of VNNI, `vpdpbusd`: in each of 16 lanes it adds four products of uint8 by
 int8 to an int32. numba has no name for it and does not find it in loops, which take six to eight times as long
-(docs/performance.md); so the innermost loop, `_accumulate`, is written in LLVM's language through numba's low-level
-extension interface. All else is ordinary numba.
+(docs/performance.md); so the innermost loop, `_emit_accumulate`, is written in LLVM's language through numba's
+low-level extension interface. All else is ordinary numba.
 """
 
 from __future__ import annotations
@@ -32,15 +32,20 @@ from toolchain.netlist import Conv, Shape
 #: Sums of int32 in a register of 512 bits.
 WIDTH = 16
 
-#: Timesteps that share a load of weights, and output channels of a block. Their sums take 8 x 2 of the 32 registers;
-#: the rest holds weights. More timesteps or channels at once would spill sums to memory.
-STEPS, BLOCK = 8, 2 * WIDTH
+#: Output channels of a block, and timesteps that share a load of weights, most first. Their sums take 8 x 2 of the 32
+#: registers; the rest holds weights. More timesteps or channels at once would spill sums to memory; two timesteps would
+#: hardly be faster than dense kernels.
+BLOCK, STEPS = 2 * WIDTH, (8, 4)
 
 #: Channels whose products one instruction adds up.
 QUAD = 4
 
-#: Products per second of the dense kernels over those of this one, measured (docs/performance.md).
-DENSE_ADVANTAGE = 1.6
+#: Integers of as many bytes as there are timesteps.
+_HISTORY = {8: np.uint64, 4: np.uint32}
+
+#: Products per second of the dense kernels over those of this one, and what listing an input payload costs in such
+#: products, measured (docs/performance.md).
+DENSE_ADVANTAGE, LISTING = 1.3, 90
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _SUMS, _FLOATS = ir.VectorType(_I32, WIDTH), ir.VectorType(ir.FloatType(), WIDTH)
@@ -65,11 +70,13 @@ def _load(builder: ir.IRBuilder, kind: ir.Type, address: ir.Value) -> ir.Value:
     return value
 
 
-def _emit_accumulate(typing: Any, taps: Any, count: Any, target: Any, stride: Any) -> Any:
-    """Add up the products of one output pixel and one block of output channels over eight timesteps.
+def _emit_accumulate(steps: int, taps: Any, count: Any, target: Any, stride: Any) -> Any:
+    """Add up the products of one output pixel and one block of output channels over some timesteps.
 
     Parameters
     ----------
+    steps : int
+        Known when this is compiled: one of `STEPS`.
     taps : int64
         Address of `count` rows of four int64, one for each input pixel that the output pixel sees: address of its
         listed payloads; address of its listed channels; number of its quads; address of the tap's weights (C_in, 32).
@@ -87,8 +94,8 @@ def _emit_accumulate(typing: Any, taps: Any, count: Any, target: Any, stride: An
         taps, count, target, stride = arguments
         kind = ir.FunctionType(_SUMS, [_SUMS] * 3)
         vpdpbusd = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-        # LLVM keeps these 16 in registers, since no index into them is left to the running program.
-        sums = [[cgutils.alloca_once(builder, _SUMS, zfill=True) for _ in range(2)] for _ in range(STEPS)]
+        # LLVM keeps these in registers, since no index into them is left to the running program.
+        sums = [[cgutils.alloca_once(builder, _SUMS, zfill=True) for _ in range(2)] for _ in range(steps)]
         with cgutils.for_range(builder, count) as tap:
             row = _address(builder, taps, tap.index, 32)
             payloads, listed, quads, weights = (_load(builder, _I64, _address(builder, row, i, 8)) for i in range(4))
@@ -102,8 +109,8 @@ def _emit_accumulate(typing: Any, taps: Any, count: Any, target: Any, stride: An
                     _shuffle(builder, pairs[0], pairs[1], [BLOCK * i + c for c in channels for i in range(QUAD)])
                     for channels in (range(WIDTH), range(WIDTH, BLOCK))
                 ]
-                bytes_of_quad = _address(builder, payloads, quad.index, QUAD * STEPS)
-                for t in range(STEPS):
+                bytes_of_quad = _address(builder, payloads, quad.index, QUAD * steps)
+                for t in range(steps):
                     # ... and the four payloads of one timestep, the same in every lane.
                     payload = _load(builder, _I32, _address(builder, bytes_of_quad, t, QUAD))
                     one = builder.insert_element(ir.Constant(_SUMS, ir.Undefined), payload, ir.Constant(_I32, 0))
@@ -111,7 +118,7 @@ def _emit_accumulate(typing: Any, taps: Any, count: Any, target: Any, stride: An
                     for total, weight in zip(sums[t], quadruples, strict=True):
                         products = [builder.load(total), same, builder.bitcast(weight, _SUMS)]
                         builder.store(builder.call(vpdpbusd, products), total)
-        for t in range(STEPS):
+        for t in range(steps):
             for half, total in enumerate(sums[t]):
                 step = builder.add(target, builder.mul(stride, ir.Constant(_I64, t)))
                 place = _address(builder, step, half, 4 * WIDTH)
@@ -122,12 +129,19 @@ def _emit_accumulate(typing: Any, taps: Any, count: Any, target: Any, stride: An
     return types.void(types.int64, types.int64, types.int64, types.int64), generate
 
 
-_accumulate: Any = intrinsic(_emit_accumulate)
+def _accumulator(steps: int) -> Any:
+    def emit(typing: Any, taps: Any, count: Any, target: Any, stride: Any) -> Any:
+        return _emit_accumulate(steps, taps, count, target, stride)
+
+    return intrinsic(emit)
+
+
+_accumulate_eight, _accumulate_four = (_accumulator(steps) for steps in STEPS)
 
 
 @jit
 def _share_active(x: np.ndarray) -> float:
-    """Return the share of channels that fire in some pixels of the first sample of `x` (N, 8, P, C).
+    """Return the share of channels that fire in some pixels of the first sample of `x` (N, steps, P, C).
 
     Sixteen pixels are enough: the answer decides which kernel is faster, never what it computes.
     """
@@ -144,24 +158,28 @@ def _share_active(x: np.ndarray) -> float:
 
 
 @jit
-def _list_active(x: np.ndarray, payloads: np.ndarray, listed: np.ndarray, quads: np.ndarray) -> None:
-    """List, per sample and pixel, the channels of `x` (N, 8, P, C), uint8, that fire.
+def _list_active(
+    x: np.ndarray, history: np.ndarray, payloads: np.ndarray, listed: np.ndarray, quads: np.ndarray
+) -> None:
+    """List, per sample and pixel, the channels of `x` (N, steps, P, C), uint8, that fire.
 
     Parameters
     ----------
-    payloads : ndarray (N, P, C // 4 + 1, 8, 4), uint8
-        Written: the payloads of the listed channels, four of them together, as `_accumulate` takes them.
+    history : ndarray (C,), unsigned integer of as many bytes as there are timesteps
+        Scratch.
+    payloads : ndarray (N, P, C // 4 + 1, steps, 4), uint8
+        Written: the payloads of the listed channels, four of them together, as `_emit_accumulate` takes them.
     listed : ndarray (N, P, C // 4 + 1, 4), int32
         Written: which channels they are.
     quads : ndarray (N, P), int64
         Written: how many fours there are; beyond them nothing is written.
     """
     samples, steps, pixels, channels = x.shape
-    # The eight payloads of a channel as bytes of one integer, lowest first: to fire at all is to differ from zero.
+    # The payloads of a channel as bytes of one integer, lowest first: to fire at all is to differ from zero.
     # Processors with the instruction store integers lowest byte first, so the same bytes in memory are the timesteps.
-    history = np.empty(channels, np.uint64)
-    active = np.zeros(QUAD * payloads.shape[2], np.uint64)
-    by_step = active.view(np.uint8).reshape(-1, QUAD, STEPS)
+    kind = history.dtype.type
+    active = np.zeros(QUAD * payloads.shape[2], history.dtype)
+    by_step = active.view(np.uint8).reshape(-1, QUAD, steps)
     where = np.zeros(active.size, np.int32)
     for n in range(samples):
         for p in range(pixels):
@@ -169,7 +187,7 @@ def _list_active(x: np.ndarray, payloads: np.ndarray, listed: np.ndarray, quads:
             for t in range(steps):
                 row = x[n, t, p]
                 for c in range(channels):
-                    history[c] |= np.uint64(row[c]) << np.uint64(8 * t)
+                    history[c] |= kind(row[c]) << kind(8 * t)
             count = 0
             for c in range(channels):
                 # Written in any case and overwritten by the next if silent: no branch to guess wrong.
@@ -183,7 +201,7 @@ def _list_active(x: np.ndarray, payloads: np.ndarray, listed: np.ndarray, quads:
             for quad in range(quads[n, p]):
                 for i in range(QUAD):
                     listed[n, p, quad, i] = where[QUAD * quad + i]
-                for t in range(STEPS):
+                for t in range(steps):
                     for i in range(QUAD):
                         payloads[n, p, quad, t, i] = by_step[quad, i, t]
 
@@ -206,11 +224,11 @@ def _convolve(
         From `_list_active`.
     taps : ndarray (P_out, taps), int64
         The input pixel of each tap of each output pixel, -1 in the padding.
-    out : ndarray (N, 8, P_out, C_out), float32
+    out : ndarray (N, steps, P_out, C_out), float32
         Written.
     """
     blocks, positions, _, _ = weight.shape
-    samples, _, pixels, _ = out.shape
+    samples, steps, pixels, _ = out.shape
     rows = np.empty((positions, 4), np.int64)
     # Blocks first: the weights of one stay in cache for all samples.
     for block in range(blocks):
@@ -226,12 +244,15 @@ def _convolve(
                         rows[count, 3] = weight[block, k].ctypes.data
                         count += 1
                 target = out[n, 0, p, block * BLOCK :].ctypes.data
-                _accumulate(rows.ctypes.data, count, target, out.strides[1])
+                if steps == 8:
+                    _accumulate_eight(rows.ctypes.data, count, target, out.strides[1])
+                else:
+                    _accumulate_four(rows.ctypes.data, count, target, out.strides[1])
 
 
 @cache
 def has_instruction() -> bool:
-    """Return whether numba may compile `_accumulate` here: LLVM ends the process where it may not."""
+    """Return whether numba may compile `_emit_accumulate` here: LLVM ends the process where it may not."""
     # Told to compile for some other processor, numba knows that one's instructions only.
     settings: Any = config
     overridden = settings.CPU_NAME or settings.CPU_FEATURES
@@ -255,39 +276,53 @@ class EventConv:
         The input pixel of each tap of each output pixel, -1 in the padding.
     shape : tuple of int
         (C_out, spatial...).
+    pixels : int
+        Of the input.
     """
 
     weight: np.ndarray
     taps: np.ndarray
     shape: Shape
+    pixels: int
 
-    def run(self, payload: Tensor) -> Tensor | None:
+    def run(self, payload: Tensor, timesteps: int) -> Tensor | None:
         """Return the current (B, *shape), float32, channels-last; None where the dense kernel is faster.
 
         Parameters
         ----------
         payload : Tensor (B, C, spatial...), uint8, channels-last
-            Eight timesteps of a sample after each other.
+            The timesteps of a sample after each other.
+        timesteps : int
         """
-        x = np.ascontiguousarray(payload.movedim(1, -1).flatten(1, -2).numpy())
-        samples, pixels, channels = x.shape[0] // STEPS, x.shape[1], x.shape[2]
-        groups = x.reshape(samples, STEPS, pixels, channels)
-        # Products of both kernels in units of the dense one's, which multiplies silence and padding as well.
-        if samples == 0 or _share_active(groups) * self._inside * DENSE_ADVANTAGE > 1:
+        # Whole groups of timesteps, each of one sample.
+        steps = next((steps for steps in STEPS if timesteps % steps == 0), None)
+        x = payload.numpy()
+        if steps is None or len(x) == 0:
+            return None
+        channels, pixels = x.shape[1], prod(x.shape[2:])
+        groups = np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1)).reshape(-1, steps, pixels, channels)
+        samples = len(groups)
+        if _share_active(groups) * self._product_cost + self._listing_cost > 1:
             return None
         most = channels // QUAD + 1
-        payloads = np.empty((samples, pixels, most, STEPS, QUAD), np.uint8)
+        payloads = np.empty((samples, pixels, most, steps, QUAD), np.uint8)
         listed = np.empty((samples, pixels, most, QUAD), np.int32)
         quads = np.empty((samples, pixels), np.int64)
-        out = np.empty((samples, STEPS, self.taps.shape[0], self.shape[0]), np.float32)
-        _list_active(groups, payloads, listed, quads)
+        out = np.empty((samples, steps, self.taps.shape[0], self.shape[0]), np.float32)
+        _list_active(groups, np.empty(channels, _HISTORY[steps]), payloads, listed, quads)
         _convolve(self.weight, payloads, listed, quads, self.taps, out)
-        return torch.from_numpy(out).reshape(x.shape[0], *self.shape[1:], self.shape[0]).movedim(-1, 1)
+        current = out.reshape(len(x), *self.shape[1:], self.shape[0])
+        return torch.from_numpy(current.transpose(0, current.ndim - 1, *range(1, current.ndim - 1)))
 
     @cached_property
-    def _inside(self) -> float:
-        """Share of the taps that are not in the padding."""
-        return float((self.taps >= 0).mean())
+    def _product_cost(self) -> float:
+        """What the products of all channels cost, in units of the dense kernel's, which multiplies padding as well."""
+        return DENSE_ADVANTAGE * float((self.taps >= 0).mean())
+
+    @cached_property
+    def _listing_cost(self) -> float:
+        """What listing the payloads costs, in the same units."""
+        return LISTING * self.pixels / (self.shape[0] * self.taps.size)
 
 
 def compile_events(conv: Conv, shape: Shape) -> EventConv | None:
@@ -310,4 +345,4 @@ def compile_events(conv: Conv, shape: Shape) -> EventConv | None:
         axis=-1,
     )
     weight = conv.weight.reshape(channels // BLOCK, BLOCK, inputs, -1).transpose(0, 3, 2, 1)
-    return EventConv(np.ascontiguousarray(weight, dtype=np.int8), np.ascontiguousarray(taps), out)
+    return EventConv(np.ascontiguousarray(weight, dtype=np.int8), np.ascontiguousarray(taps), out, prod(shape[1:]))

@@ -35,7 +35,11 @@ from toolchain.netlist import (
 #: Currents of one part of a batch, in bytes: half of a second-level cache of 2 MiB (docs/performance.md).
 PART_BYTES = 2**20
 
-_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+_NUMPY: dict[torch.dtype, type[np.generic]] = {
+    torch.float32: np.float32,
+    torch.float64: np.float64,
+    torch.uint8: np.uint8,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,19 +111,26 @@ def scan_constants(population: AdaFire, skip: Diagonal | None, dtype: torch.dtyp
     return Constants(theta, kind(1) / theta, tile(bias), tile(initial), tile(weight), offset)
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def _channels_last(x: Tensor) -> np.ndarray:
     """View (T, N, C, spatial...) as it lies in memory: (N, T, spatial..., C), contiguous."""
-    return x.transpose(0, 1).movedim(2, -1).contiguous()
+    return np.ascontiguousarray(x.numpy().transpose(1, 0, *range(3, x.ndim), 2))
 
 
-def _logical(x: Tensor) -> Tensor:
+def _logical(x: np.ndarray) -> Tensor:
     """View (N, T, spatial..., C) as (T, N, C, spatial...)."""
-    return x.movedim(-1, 2).transpose(0, 1)
+    return torch.from_numpy(x.transpose(1, 0, x.ndim - 1, *range(2, x.ndim - 1)))
 
 
-def _flat(x: Tensor) -> Tensor:
-    """View (N, T, spatial..., C) as a batch of payloads (N * T, C, spatial...)."""
-    return x.flatten(0, 1).movedim(-1, 1)
+def _batch(x: np.ndarray) -> Tensor:
+    """View (n, T, spatial..., C) as a batch of payloads (n * T, C, spatial...)."""
+    flat = x.reshape(-1, *x.shape[2:])
+    return torch.from_numpy(flat.transpose(0, flat.ndim - 1, *range(1, flat.ndim - 1)))
+
+
+def _unbatched(x: Tensor, samples: int) -> np.ndarray:
+    """View a batch (n * T, C, spatial...), channels-last, as (n, T, spatial..., C)."""
+    rows = x.numpy().transpose(0, *range(2, x.ndim), 1)
+    return rows.reshape(samples, -1, *rows.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +140,13 @@ class LoopLayer(Layer):
     def _run(self, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool) -> LayerResult:
         run = _LayerRun(self, spikes, length, state, keep_state)
         clipped = sum(for_each(run.part, run.parts()))
-        last = None if run.state is None else run.state.movedim(-1, run.lead)
+        last = None if run.state is None else torch.from_numpy(np.moveaxis(run.state, -1, run.lead))
         return LayerResult(_logical(run.output), clipped, last)
+
+    @cached_property
+    def bytes_per_timestep(self) -> int:
+        """Size of the currents of one sample at one timestep."""
+        return self.dtype.itemsize * prod(self.population.current_shape)
 
     @cached_property
     def constants(self) -> Constants:
@@ -148,42 +164,44 @@ class LoopLayer(Layer):
 
 
 class _LayerRun:
-    """One call of a layer on a batch."""
+    """One call of a layer on a batch.
+
+    Arrays, not tensors, wherever no kernel of torch is called: a view of an array takes a tenth of the time, which a
+    batch of one pays at every layer.
+    """
 
     def __init__(
         self, layer: LoopLayer, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool
     ) -> None:
         self.layer = layer
         self.length = length
-        self.spikes = {name: spikes[name] for name in layer.sources}
-        self.samples = next(iter(self.spikes.values())).shape[1]
+        self.payloads = {name: _channels_last(spikes[name]) for name in layer.sources}
+        self.samples = len(next(iter(self.payloads.values())))
         population = layer.population
         channels, *spatial = population.shape
-        dtype = torch.uint8 if population.emits else torch.int64
-        self.output = torch.empty((self.samples, length, *spatial, channels), dtype=dtype)
-        self.state: Tensor | None = None
+        self.output = np.empty((self.samples, length, *spatial, channels), np.uint8 if population.emits else np.int64)
+        self.state: np.ndarray | None = None
         self.resume = state is not None
         # Leaky populations keep a current beside the potential: axes in front of the channels.
         pair_of_states = (2,) if isinstance(population, CubaLif | LeakyReadout) else ()
         self.lead = 1 + len(pair_of_states)
         if state is not None:
-            self.state = state.movedim(self.lead, -1).contiguous()
+            self.state = np.ascontiguousarray(np.moveaxis(state.numpy(), self.lead, -1))
         elif keep_state or pair_of_states:
             # Potentials are whole numbers in the scan's float; sums of payloads stay below 255 * 4096 (MAX_TIMESTEPS).
-            kind = {AdaFire: layer.dtype, MaxPool: torch.int32}.get(type(population), torch.int64)
+            kind = {AdaFire: _NUMPY[layer.dtype], MaxPool: np.int32}.get(type(population), np.int64)
             channels, *spatial = population.current_shape
-            shape = (self.samples, *pair_of_states, *spatial, channels)
             # Firing neurons start from their own potential and only write what is here.
-            blank = torch.empty if isinstance(population, AdaFire) else torch.zeros
-            self.state = blank(shape, dtype=kind)
+            blank = np.empty if isinstance(population, AdaFire) else np.zeros
+            self.state = blank((self.samples, *pair_of_states, *spatial, channels), kind)
 
     def parts(self) -> list[slice]:
         """Cut the batch so that a part's currents stay in cache, and every core gets one.
 
         Between samples: they do not know of each other, while the timesteps of one go through the scan in order.
         """
-        moving = max((s.shape[0] for s in self.spikes.values()), default=1)
-        per_sample = self.layer.dtype.itemsize * moving * prod(self.layer.population.current_shape)
+        moving = max((x.shape[1] for x in self.payloads.values()), default=1)
+        per_sample = self.layer.bytes_per_timestep * moving
         count = max(1, min(PART_BYTES // per_sample, -(-self.samples // workers())))
         return [slice(start, start + count) for start in range(0, self.samples, count)]
 
@@ -202,90 +220,90 @@ class _LayerRun:
                 return self._leak(population, part, state)
         return 0
 
-    def _current(self, part: slice) -> Tensor:
+    def _current(self, part: slice) -> np.ndarray:
         """Sum the currents of some samples: (n, T or 1, spatial..., C), contiguous, in the layer's type."""
-        total: Tensor | None = None
+        total: np.ndarray | None = None
+        kind = _NUMPY[self.layer.dtype]
         for name, current in self.layer.currents:
-            payload = _channels_last(self.spikes[name][:, part])
-            value = current(_flat(payload), payload.shape[1]).to(self.layer.dtype).movedim(1, -1)
-            value = value.reshape(*payload.shape[:2], *value.shape[1:])
+            payload = self.payloads[name][part]
+            value = _unbatched(current(_batch(payload), payload.shape[1]), len(payload)).astype(kind, copy=False)
             # A held current is added to one that moves, which has room for all timesteps. Both hold exact integers.
             if total is None:
                 total = value
             elif total.shape[1] < value.shape[1]:
-                total = value.add_(total)
+                total = np.add(value, total, out=value)
             else:
-                total = total.add_(value)
+                total += value
         if total is None:
             raise NetlistError(self.layer.population.name, "no connection delivers a current")
-        return total.contiguous()
+        return np.ascontiguousarray(total)
 
-    def _fire(self, population: AdaFire, part: slice, state: Tensor | None) -> int:
+    def _fire(self, population: AdaFire, part: slice, state: np.ndarray | None) -> int:
         layer, constants = self.layer, self.layer.constants
         current = self._current(part)
-        samples = current.shape[0]
+        samples, steps = current.shape[:2]
         if layer.skip is None:
             skip = np.empty((samples, 0, 1), np.uint8)
         else:
             name, diagonal = layer.skip
-            payload = _channels_last(self.spikes[name][:, part])
-            moved = arrange(diagonal.before, _flat(payload)).movedim(1, -1).contiguous()
-            skip = moved.reshape(*payload.shape[:2], -1).numpy()
+            payload = self.payloads[name][part]
+            moved = _unbatched(arrange(diagonal.before, _batch(payload)), samples)
+            skip = np.ascontiguousarray(moved).reshape(samples, payload.shape[1], -1)
+        output = self.output[part].reshape(samples, self.length, -1)
         if self.length == 1 and state is None and layer.limit is None:
-            output = self.output[part].flatten(1).numpy()
             once = skip.reshape(samples, -1), constants.skip_weight, constants.inverse, constants.offset
-            scan.fire_once(current.flatten(1).numpy(), *once, population.phi, output)
+            scan.fire_once(current.reshape(samples, -1), *once, population.phi, output[:, 0])
             return 0
-        potential = np.empty((0, 1), constants.theta.dtype) if state is None else state.flatten(1).numpy()
         clipped: int = scan.fire(
-            current.flatten(2).numpy(),
+            current.reshape(samples, steps, -1),
             skip,
             constants.skip_weight,
             constants.theta,
             constants.inverse,
             constants.bias,
             constants.initial,
-            potential,
+            np.empty((0, 1), constants.theta.dtype) if state is None else state.reshape(samples, -1),
             self.resume,
             population.phi,
             float(layer.limit or 0),
-            self.output[part].flatten(2).numpy(),
+            output,
         )
         return clipped
 
-    def _accumulate(self, population: Readout, part: slice, state: Tensor | None) -> None:
+    def _accumulate(self, population: Readout, part: slice, state: np.ndarray | None) -> None:
         bias = population.bias
         if bias.shape == population.shape:
             bias = np.moveaxis(bias, 0, -1)
-        step = self._current(part).to(torch.int64) + torch.from_numpy(np.ascontiguousarray(bias, dtype=np.int64))
+        step = self._current(part).astype(np.int64) + bias
         output = self.output[part]
-        torch.cumsum(step.expand(step.shape[0], self.length, *step.shape[2:]), 1, out=output)
+        np.cumsum(np.broadcast_to(step, output.shape), 1, out=output)
         if state is not None:
-            output += state.unsqueeze(1)
-            state.copy_(output[:, -1])
+            np.add(output, state[:, np.newaxis], out=output)
+            state[...] = output[:, -1]
 
-    def _pool(self, population: MaxPool, part: slice, state: Tensor | None) -> None:
+    def _pool(self, population: MaxPool, part: slice, state: np.ndarray | None) -> None:
         payload = self._current(part)
-        total = torch.zeros((payload.shape[0], *payload.shape[2:]), dtype=torch.int32) if state is None else state
+        total = np.zeros((len(payload), *payload.shape[2:]), np.int32) if state is None else state
         output = self.output[part]
         if len(population.kernel) == 1:
-            payload, total, output = payload.unsqueeze(2), total.unsqueeze(1), output.unsqueeze(2)
+            payload, total, output = payload[:, :, np.newaxis], total[:, np.newaxis], output[:, :, np.newaxis]
         scan.grow_maxima(
-            payload.numpy(),
-            total.numpy(),
+            payload,
+            total,
             pair(population.kernel, 1),
             pair(population.stride, 1),
             pair(tuple(before for before, _ in population.padding), 0),
-            output.numpy(),
+            output,
         )
 
-    def _leak(self, population: Leaky, part: slice, state: Tensor | None) -> int:
+    def _leak(self, population: Leaky, part: slice, state: np.ndarray | None) -> int:
         assert state is not None
+        current = self._current(part)
         limited: int = leaky.scan(
-            self._current(part).flatten(2).numpy(),
+            current.reshape(*current.shape[:2], -1),
             *self.layer.leaky_constants,
             leaky.ending(population),
-            state.flatten(2).numpy(),
-            self.output[part].flatten(2).numpy(),
+            state.reshape(len(state), 2, -1),
+            self.output[part].reshape(len(state), self.length, -1),
         )
         return limited

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cache
 from threading import Lock
 
@@ -146,46 +145,34 @@ def has_integer_products(device: str) -> bool:
         return False
 
 
-class _Switches:
-    """torch's switches are the whole process's: the first thread in turns them off, the last one out back on."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._inside = 0
-        self._back = ExitStack()
-
-    def off(self) -> None:
-        """Turn off what sums otherwise than the definition, unless another thread has."""
-        with self._lock:
-            if self._inside == 0:
-                matmul = torch.backends.cuda.matmul
-                self._back.callback(setattr, matmul, "allow_tf32", matmul.allow_tf32)
-                matmul.allow_tf32 = False
-                self._back.enter_context(torch.backends.cudnn.flags(enabled=False))
-                self._back.enter_context(torch.backends.nnpack.flags(enabled=False))
-            self._inside += 1
-
-    def on(self) -> None:
-        """Turn everything back to what it was, unless another thread is still inside."""
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._back.close()
-
-
-_switches = _Switches()
-
-
-@contextmanager
-def exact_arithmetic() -> Iterator[None]:
+class exact_arithmetic:
     """Switch off the algorithms whose float sums are not those of the definition: Winograd and TF32.
 
     cuDNN may choose Winograd, and torch does not say which algorithm it took: without cuDNN it
     multiplies matrices. NNPACK, the fallback of builds without oneDNN, is Winograd as well.
-    Several threads may be inside at once.
+
+    torch's switches are the whole process's: the first thread in turns them off, the last one out back to what they
+    were. Several threads may be inside at once.
     """
-    _switches.off()
-    try:
-        yield
-    finally:
-        _switches.on()
+
+    _lock = Lock()
+    _inside = 0
+    _back = ExitStack()
+
+    def __enter__(self) -> None:
+        cls = type(self)
+        with cls._lock:
+            if cls._inside == 0:
+                matmul = torch.backends.cuda.matmul
+                cls._back.callback(setattr, matmul, "allow_tf32", matmul.allow_tf32)
+                matmul.allow_tf32 = False
+                cls._back.enter_context(torch.backends.cudnn.flags(enabled=False))
+                cls._back.enter_context(torch.backends.nnpack.flags(enabled=False))
+            cls._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        cls = type(self)
+        with cls._lock:
+            cls._inside -= 1
+            if cls._inside == 0:
+                cls._back.close()

@@ -44,6 +44,8 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _run(work: Callable[[Part], Result], part: Part) -> Result:
+    if torch.is_inference_mode_enabled():
+        return work(part)
     with torch.inference_mode():
         return work(part)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from toolchain.data import check_data, read_data
+from toolchain.data.npz_file import IN_MEMORY
 from toolchain.netlist import FormatError, InputError
 
 
@@ -73,6 +74,69 @@ def test_a_limit_reads_no_more(save):
     tracemalloc.stop()
     assert len(data) == len(data.labels) == 10
     assert peak < 5_000_000
+
+
+SAMPLES = {
+    "pictures": {"images": np.random.default_rng(0).integers(0, 256, (9, 4, 5, 3)).astype(np.uint8)},
+    "grey": {"images": np.random.default_rng(1).integers(0, 256, (9, 4, 5)).astype(np.uint8)},
+    "volumes": {"images": np.random.default_rng(2).integers(0, 256, (9, 4, 5, 6, 2)).astype(np.uint8)},
+    "floats": {"images": np.random.default_rng(3).normal(size=(9, 3, 4)).astype(">f4")},
+    "frames": {"frames": np.random.default_rng(4).integers(0, 9, (9, 2, 1, 4, 4)).astype(">i2")},
+    "points": {"points": np.random.default_rng(5).normal(size=(9, 3, 4))},
+}
+
+
+@pytest.mark.parametrize("limit", [None, 5])
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("arrays", SAMPLES.values(), ids=SAMPLES)
+def test_what_stays_on_the_disk_is_the_same(arrays, write, limit, monkeypatch, tmp_path):
+    write(tmp_path / "data.npz", labels=np.arange(9), **arrays)
+    held = read_data(tmp_path / "data.npz", limit=limit)
+    monkeypatch.setattr("toolchain.data.npz_file.IN_MEMORY", 0)
+    read = read_data(tmp_path / "data.npz", limit=limit)
+    assert not isinstance(read.values, np.ndarray)
+    assert (read.values.shape, read.values.dtype) == (held.values.shape, held.values.dtype)
+    assert read.sha256_with_truth == held.sha256_with_truth
+    for samples in (slice(None), slice(1, 4), slice(4, 0, -2), slice(3, 3), np.array([4, 0, 1, 2, 2])):
+        np.testing.assert_array_equal(read.values[samples], held.values[samples])
+    np.testing.assert_array_equal(read.select(np.array([3, 1])).values[:], held.values[[3, 1]])
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_what_stays_on_the_disk_takes_no_memory(write, tmp_path):
+    write(tmp_path / "data.npz", images=np.zeros((1100, 512, 512), np.uint8))
+    assert IN_MEMORY < 1100 * 512 * 512
+    tracemalloc.start()
+    data = read_data(tmp_path / "data.npz")
+    data.sha256  # noqa: B018  # goes through all of it
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < IN_MEMORY
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_damage_is_found_on_the_disk_too(write, monkeypatch, tmp_path):
+    monkeypatch.setattr("toolchain.data.npz_file.IN_MEMORY", 0)
+    path = tmp_path / "data.npz"
+    write(path, images=np.random.default_rng(0).integers(0, 256, (9, 8, 8, 2)).astype(np.uint8))
+    whole = bytearray(path.read_bytes())
+    whole[400] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(FormatError, match=r"data\.npz: is no \.npz file or a damaged one \(Bad CRC-32"):
+        read_data(path)
+    write(path, images=np.full((3, 1, 2, 2), np.nan))
+    with pytest.raises(InputError, match=r"data\.npz: images holds NaN"):
+        read_data(path)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("toolchain.data.npz_file.IN_MEMORY", 0)
+    path = tmp_path / "data.npz"
+    np.savez(path, images=np.zeros((9, 8, 8, 2), np.uint8))
+    data = read_data(path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(InputError, match=r"data\.npz:images: became shorter while it was read"):
+        data.values[:]
 
 
 @pytest.mark.parametrize(

@@ -68,13 +68,13 @@ def test_an_iterable_is_gone_through_once():
 
 
 def test_an_endless_one_ends_in_an_error(monkeypatch):
-    monkeypatch.setattr("toolchain.doors.spool.MAX_BYTES", 1 << 10)
+    monkeypatch.setattr("toolchain.data.on_disk.MAX_BYTES", 1 << 10)
     with pytest.raises(InputError, match="sample 64: more than 1024 bytes of samples found; end the data, or use"):
         open_data(Endless())
 
 
 def test_an_endless_one_leaves_room_on_the_disk(monkeypatch):
-    monkeypatch.setattr("toolchain.doors.spool._LOOK", 1 << 10)
+    monkeypatch.setattr("toolchain.data.on_disk._LOOK", 1 << 10)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=99))
     with pytest.raises(InputError, match=r"sample 63: 99 bytes left in .* found, expected at least 1073741824"):
         open_data(Endless())
@@ -82,14 +82,10 @@ def test_an_endless_one_leaves_room_on_the_disk(monkeypatch):
 
 
 def test_a_full_disk_is_one_clear_error(monkeypatch):
-    class Full:
-        def seek(self, place):
-            raise OSError(28, os.strerror(28))
+    def full(*_):
+        raise OSError(28, os.strerror(28))
 
-        def close(self):
-            pass
-
-    monkeypatch.setattr("tempfile.TemporaryFile", Full)
+    monkeypatch.setattr("os.pwrite", full)
     with pytest.raises(InputError, match=r"sample 0: cannot be kept in .* \(No space left on device\); set TMPDIR"):
         open_data(Endless(), limit=3)
 

@@ -99,3 +99,20 @@ def test_weights_are_trained_once(example, tmp_path, monkeypatch):
     assert len(trainings) == 1
     assert not second.training
     assert torch.equal(first.weight, second.weight)
+
+
+def test_what_becomes_of_a_netlist_is_said_also_where_a_format_refuses_it(example, tmp_path, monkeypatch, capsys):
+    steps = example("steps")
+    monkeypatch.setattr(steps, "BUILD", tmp_path)
+    torch.manual_seed(0)
+    data = np.random.default_rng(0).normal(size=(8, 3, 16)).astype(np.float32)
+    recipe = adafire.Recipe(timesteps=2, calibrate="light", accept_collapse=True)
+    line = torch.nn.Sequential(torch.nn.Conv1d(3, 4, 1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    for name, network in (("line", line), ("cloud", example("points").PointNet(2))):
+        steps.deployed(name, adafire.convert(network.eval(), data, recipe), adafire.dataset(data))
+    said = capsys.readouterr().out
+    assert said.count("lava against reference: equivalent") == 2
+    assert said.count("cores 1, chips 1") == 2
+    assert "nir against reference: equivalent" in said
+    assert "cloud" in said.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["line.nir"]

@@ -15,6 +15,7 @@ import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -163,9 +164,12 @@ _seeds = functools.cache(seeds)
 def read(kind, path):
     """Read a file as the command line does; return what identifies its content."""
     if kind == "npz":
-        from toolchain.data import read_data
+        from toolchain.data import npz_file, read_data
 
         data = read_data(path)
+        # What stays on the disk is read by other code: it has to accept the same and read the same.
+        with mock.patch.object(npz_file, "IN_MEMORY", 0):
+            assert read_data(path).sha256_with_truth == data.sha256_with_truth
         return data.sha256_with_truth, tuple(sorted(data.select(np.arange(len(data))[::-1]).truth.content()))
     if kind == "h5":
         from toolchain.files import read_netlist

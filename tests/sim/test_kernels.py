@@ -301,49 +301,65 @@ def _payloads_with_silence(shape, active, timesteps=8):
 
 @pytest.mark.parametrize("channels", [1, 4, 5, 70])
 @pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
-def test_what_fires_is_listed_once_and_what_is_listed_fires(channels, active):
-    x = np.moveaxis(_payloads_with_silence((channels, 7), active), 1, -1).reshape(3, 8, 7, channels)
-    payloads = np.full((3, 7, channels // 4 + 1, 8, 4), 99, np.uint8)
+@pytest.mark.parametrize("steps", events.STEPS)
+def test_what_fires_is_listed_once_and_what_is_listed_fires(channels, active, steps):
+    x = np.moveaxis(_payloads_with_silence((channels, 7), active, steps), 1, -1).reshape(3, steps, 7, channels)
+    payloads = np.full((3, 7, channels // 4 + 1, steps, 4), 99, np.uint8)
     listed, quads = np.full((3, 7, channels // 4 + 1, 4), 99, np.int32), np.full((3, 7), 99)
-    events._list_active(x, payloads, listed, quads)
+    events._list_active(x, np.empty(channels, f"u{steps}"), payloads, listed, quads)
     for n, p in np.ndindex(3, 7):
         (expected,) = np.nonzero(x[n, :, p].any(0))
         count, some = len(expected), slice(quads[n, p])
         assert quads[n, p] == -(-count // 4)
         np.testing.assert_array_equal(listed[n, p, some].ravel()[:count], expected)
         assert not listed[n, p, some].ravel()[count:].any()
-        by_step = np.moveaxis(payloads[n, p, some], 1, 0).reshape(8, -1)
+        by_step = np.moveaxis(payloads[n, p, some], 1, 0).reshape(steps, -1)
         np.testing.assert_array_equal(by_step[:, :count], x[n, :, p, expected].T)
         assert not by_step[:, count:].any()
 
 
 @pytest.mark.skipif(not events.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
 @pytest.mark.parametrize("case", EVENT_CONVS)
-@pytest.mark.parametrize("timesteps", [8, 16])
+@pytest.mark.parametrize("timesteps", [4, 8, 12, 16])
 @pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
 def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monkeypatch):
     monkeypatch.setattr(events, "usable", lambda: True)  # with AMX dense kernels win, but events are as exact
     monkeypatch.setattr(events, "DENSE_ADVANTAGE", 0.0)
+    monkeypatch.setattr(events, "LISTING", 0)
     conv, shape = EVENT_CONVS[case]
     payload = _payloads_with_silence(shape, active, timesteps)
     kernel = events.compile_events(conv, shape)
     assert kernel is not None
-    got = kernel.run(torch.from_numpy(payload))
+    got = kernel.run(torch.from_numpy(payload), timesteps)
     assert got is not None
     np.testing.assert_array_equal(got.numpy(), apply_chain((conv,), payload.astype(np.int64), shape))
+    kernel = events.compile_events(conv, shape)  # which keeps what it has found out about its costs
     monkeypatch.setattr(events, "DENSE_ADVANTAGE", 2.0)
-    assert (kernel.run(torch.from_numpy(payload)) is None) == (active == 1.0)
+    assert (kernel.run(torch.from_numpy(payload), timesteps) is None) == (active == 1.0)
+
+
+@pytest.mark.skipif(not events.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
+def test_events_are_left_to_dense_kernels_where_timesteps_make_no_groups_or_listing_costs_too_much(monkeypatch):
+    monkeypatch.setattr(events, "usable", lambda: True)
+    conv, shape = EVENT_CONVS["dilation"]
+    payload = torch.from_numpy(_payloads_with_silence(shape, 0.05, 12))
+    assert events.compile_events(conv, shape).run(payload, 12) is not None
+    assert events.compile_events(conv, shape).run(payload[:30], 10) is None
+    monkeypatch.setattr(events, "LISTING", 10**6)
+    assert events.compile_events(conv, shape).run(payload, 12) is None
 
 
 @pytest.mark.skipif(not events.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_convolution_over_events_is_exact_up_to_its_bound(sign, monkeypatch):
+@pytest.mark.parametrize("steps", events.STEPS)
+def test_convolution_over_events_is_exact_up_to_its_bound(sign, steps, monkeypatch):
     """The largest products, as many as keep the bound below 2**24: 255 * 128 * 513."""
     monkeypatch.setattr(events, "usable", lambda: True)
     monkeypatch.setattr(events, "DENSE_ADVANTAGE", 0.0)
+    monkeypatch.setattr(events, "LISTING", 0)
     conv = Conv(np.full((32, 57, 3, 3), -128 if sign < 0 else 127), (1, 1), ((0, 0), (0, 0)), (1, 1))
-    payload = np.full((8, 57, 3, 3), 255, np.uint8)
-    got = events.compile_events(conv, (57, 3, 3)).run(torch.from_numpy(payload))
+    payload = np.full((steps, 57, 3, 3), 255, np.uint8)
+    got = events.compile_events(conv, (57, 3, 3)).run(torch.from_numpy(payload), steps)
     np.testing.assert_array_equal(got.numpy(), apply_chain((conv,), payload.astype(np.int64), (57, 3, 3)))
 
 

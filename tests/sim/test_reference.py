@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import random_netlists
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim import compile_layer, compile_netlist, golden, simulate, stream
+from sim import compile_early_exit, compile_layer, compile_netlist, events, golden, simulate, stream
 from sim.lines import Lines
 from toolchain.netlist import AdaFire, InputError, MaxPool, NetlistError
 
@@ -42,7 +43,7 @@ def test_equals_golden_for_every_phi(architecture, phi, make_netlist, make_paylo
     assert_equal(simulate(netlist, payloads), golden.simulate(netlist, payloads))
 
 
-@pytest.mark.parametrize("timesteps", [1, 2, 16])
+@pytest.mark.parametrize("timesteps", [1, 2, 4, 12, 16])
 @pytest.mark.parametrize("architecture", ["shortcut", "frames", "saturating"])
 def test_equals_golden_for_every_length(architecture, timesteps, make_netlist, make_payloads):
     netlist = make_netlist(architecture, timesteps=timesteps)
@@ -229,3 +230,22 @@ def test_sums_beyond_every_float_are_refused(make_netlist):
             netlist.membrane_limit,
             4,
         )
+
+
+@pytest.mark.parametrize("timesteps", [4, 8, 12])
+def test_events_of_a_whole_network_equal_golden(timesteps, make_payloads, monkeypatch):
+    """Convolutions over what fires, whatever dense kernels would take, in one run and in blocks that go on."""
+    b = random_netlists.start(3, 4, (3, 6, 6))
+    b.fire("a", b.conv(32)).fire("b", b.pool(2), b.conv(64)).fire("c", b.conv(32))
+    netlist = b.read("output", b.linear(4)).netlist(timesteps)
+    payloads = make_payloads(netlist, 3)
+    monkeypatch.setattr(events, "DENSE_ADVANTAGE", 0.0)
+    monkeypatch.setattr(events, "LISTING", 0)
+    ran = []
+    convolve = events.EventConv.run
+    monkeypatch.setattr(events.EventConv, "run", lambda *given: ran.append(convolve(*given)) or ran[-1])
+    expected = golden.simulate(netlist, payloads)
+    assert_equal(simulate(netlist, payloads), expected)
+    found = compile_early_exit(netlist, alpha=(1.0,) * timesteps, block=4).run(payloads)
+    np.testing.assert_array_equal(found.readout, expected.readouts["output"][-1])
+    assert not events.usable() or (ran and all(current is not None for current in ran))

@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 
 from toolchain.data.truth import UNKNOWN, Truth
-from toolchain.data.values import Values, choose, parts
+from toolchain.data.values import Turned, Values, choose, parts
 from toolchain.netlist import Input, InputError, Shape, per_channel
 
 
@@ -129,7 +129,7 @@ def _sha256(content: Iterable[bytes]) -> str:
     return sha.hexdigest()
 
 
-def channels_first(where: str, key: str, values: np.ndarray) -> np.ndarray:
+def channels_first(where: str, key: str, values: Values) -> Values:
     """Return samples with the channel axis first, as a `Dataset` has them.
 
     Parameters
@@ -137,7 +137,7 @@ def channels_first(where: str, key: str, values: np.ndarray) -> np.ndarray:
     where : str
         What an error names.
     key : {"images", "frames", "points"}
-    values : ndarray
+    values : Values
         Images are uint8 (N, H, W, C), or (N, H, W) with one channel, and are turned; uint8 (N, features), numbers of
         other types (N, C, ...), frames (N, T, C, ...) and points (N, C, P) stay as they are.
 
@@ -146,24 +146,26 @@ def channels_first(where: str, key: str, values: np.ndarray) -> np.ndarray:
     InputError
         When there are no samples, a value is not finite, or axes are missing.
     """
-    if values.ndim == 0 or values.shape[0] == 0:
+    axes = len(values.shape)
+    if axes == 0 or values.shape[0] == 0:
         raise InputError(where, f"{key} holds no samples")
-    if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
+    if values.dtype.kind == "f" and not all(np.isfinite(part).all() for part in parts(values)):
         raise InputError(where, f"{key} holds NaN or infinite values", "clean the data first")
     if key == "frames":
-        if not 3 <= values.ndim <= 6:
+        if not 3 <= axes <= 6:
             raise InputError(where, f"frames of shape {values.shape} found, expected (N, T, C, H, W)")
         return values
     if key == "points":
-        if values.ndim != 3:
+        if axes != 3:
             raise InputError(where, f"points of shape {values.shape} found, expected (N, C, P)")
         return values
-    if not 2 <= values.ndim <= 5:
+    if not 2 <= axes <= 5:
         expected = "uint8 (N, H, W, C) or (N, H, W), or floating (N, C, H, W)"
         raise InputError(where, f"images of shape {values.shape} found, expected {expected}")
-    if values.dtype != np.uint8 or values.ndim == 2:
+    if values.dtype != np.uint8 or axes == 2:
         return values
-    return values[:, np.newaxis] if values.ndim == 3 else np.moveaxis(values, -1, 1)
+    turned = Turned(values)
+    return turned[:] if isinstance(values, np.ndarray) else turned
 
 
 def check_data(data: Dataset, source: Input, timesteps: int | None = None) -> None:

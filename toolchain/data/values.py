@@ -56,6 +56,34 @@ class Chosen:
         return self.values[self.positions[samples]]
 
 
+@dataclass(frozen=True, eq=False)
+class Turned:
+    """Pictures with the channel axis last, (N, ..., C), or none, (N, H, W): it comes first when they are read.
+
+    Parameters
+    ----------
+    values : Values
+    """
+
+    values: Values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all samples, (N, C, ...)."""
+        samples, *sizes = self.values.shape
+        return (samples, 1, *sizes) if len(sizes) == 2 else (samples, sizes[-1], *sizes[:-1])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of one number."""
+        return self.values.dtype
+
+    def __getitem__(self, samples: slice | np.ndarray) -> np.ndarray:
+        """Read samples."""
+        read = self.values[samples]
+        return read[:, np.newaxis] if read.ndim == 3 else np.moveaxis(read, -1, 1)
+
+
 def choose(values: Values, positions: np.ndarray) -> Values:
     """Return the samples at these positions: of an array at once, of all else when they are read."""
     return values[positions] if isinstance(values, np.ndarray) else Chosen(values, positions)

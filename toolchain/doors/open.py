@@ -121,10 +121,9 @@ def _is_array(data: Any) -> bool:
 def _array(name: str, values: np.ndarray, labels: np.ndarray | None) -> Dataset:
     if values.dtype.kind not in "buif":
         raise InputError(name, f"an array of {values.dtype} found, expected numbers")
-    values = channels_first(name, "images", values)
     return Dataset(
         "array" if name == "data" else name,
-        values,
+        channels_first(name, "images", values),
         Truth(None if labels is None else _labels(name, np.asarray(labels), len(values))),
     )
 

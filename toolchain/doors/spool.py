@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from toolchain.data.on_disk import OnDisk, Scratch
 from toolchain.netlist import InputError, Shape
-
-#: Most bytes that are kept, and bytes of the disk that are left to others.
-MAX_BYTES = 1 << 36
-LEFT_FREE = 1 << 30
-#: How often the disk is looked at, in bytes that are kept.
-_LOOK = 1 << 26
 
 
 class Spool:
@@ -31,8 +22,7 @@ class Spool:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as samples may be read
-        weakref.finalize(self, self._file.close)
+        self._scratch = Scratch()
         self._first: np.ndarray | None = None
         self._count = 0
 
@@ -78,34 +68,12 @@ class Spool:
             )
         if sample.dtype.kind == "f" and not np.isfinite(sample).all():
             raise InputError(where, "holds NaN or infinite values", "clean the data first")
-        start = self._count * sample.nbytes
-        self._check_room(where, start, start + sample.nbytes)
-        try:
-            self._file.seek(start)
-            self._file.write(sample.tobytes())
-        except OSError as error:
-            found = f"cannot be kept in {tempfile.gettempdir()} ({error.strerror})"
-            raise InputError(where, found, "set TMPDIR, or use `limit`") from None
+        self._scratch.append(where, sample.tobytes())
         self._count += 1
-
-    def _check_room(self, where: str, start: int, stop: int) -> None:
-        """Raise where data have no end that a disk holds: before it is full, which other programs would suffer from."""
-        if stop > MAX_BYTES:
-            raise InputError(where, f"more than {MAX_BYTES} bytes of samples found", "end the data, or use `limit`")
-        folder = tempfile.gettempdir()
-        if start // _LOOK != stop // _LOOK and (free := shutil.disk_usage(folder).free) < LEFT_FREE:
-            found = f"{free} bytes left in {folder} found, expected at least {LEFT_FREE}"
-            raise InputError(where, found, "set TMPDIR, end the data, or use `limit`")
 
     def __getitem__(self, samples: slice | np.ndarray) -> np.ndarray:
         """Read samples, by their positions in the order they came."""
-        chosen = np.arange(self._count)[samples]
-        self._file.flush()
-        made = np.empty((len(chosen), *self._like.shape), self.dtype)
-        for place, index in enumerate(chosen):
-            content = os.pread(self._file.fileno(), self._like.nbytes, int(index) * self._like.nbytes)
-            made[place] = np.frombuffer(content, self.dtype).reshape(self._like.shape)
-        return made
+        return OnDisk(self.name, self._scratch, 0, self.shape, self.dtype)[samples]
 
 
 class OnDemand:
