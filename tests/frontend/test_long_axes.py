@@ -18,7 +18,7 @@ MOVES = {
     "circular": lambda x: F.pad(x, (3, 2), "circular"),
     "roll": lambda x: torch.roll(x, 5, -1),
     "repeat": lambda x: x.repeat(1, 1, 2),
-    "list": lambda x: x[:, :, [3, 1, 2, *range(100, 246, 2), 7]],
+    "list": lambda x: x[:, :, [3, 1, 2, *range(9, x.shape[-1], 2), 7]],
     "shuffled_channels": lambda x: x.flip(1),
 }
 
