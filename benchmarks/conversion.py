@@ -1,6 +1,6 @@
 """How long a conversion takes, beside one pass of the ANN over the same samples.
 
-    ADAFIRE_DATA=... python benchmarks/conversion.py [NETWORK ...] [--samples 256] [--calibrate light] [--json]
+    ADAFIRE_DATA=... python benchmarks/conversion.py [NETWORK ...] [--samples 1024] [--calibrate light] [--json]
 
 Wall seconds of one conversion with the defaults and of one float32 forward pass over its calibration samples, both on
 all cores, in one process; the pass is timed before and after, and the faster counts. `--memory` is the conversion's.
@@ -42,8 +42,8 @@ class Clock:
         return Seconds(perf_counter() - self._start.wall, process_time() - self._start.processor)
 
 
-#: What runs without a name given: small enough for `make bench`.
-DEFAULT = ("resnet20", "vgg16")
+#: What runs without a name given: networks, and how they are calibrated.
+DEFAULT = (("resnet20", "advanced"), ("resnet20", "light"), ("resnet44", "advanced"), ("vgg16", "advanced"))
 BATCH = 32
 
 
@@ -97,31 +97,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(SUBJECTS)}")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--samples", type=int, default=1024)
     parser.add_argument("--calibrate", choices=("advanced", "light", "none"), default="advanced")
     parser.add_argument("--memory", type=float, default=Recipe.memory, help="GiB of activations in memory")
     options = parser.parse_args()
-    networks = options.networks or DEFAULT
-    if unknown := [name for name in networks if name not in SUBJECTS]:
+    if unknown := [name for name in options.networks if name not in SUBJECTS]:
         parser.error(f"no network {', '.join(unknown)}; there are {', '.join(SUBJECTS)}")
-    if len(networks) == 1:
-        rows = [measure(networks[0], options.samples, options.calibrate, options.memory)]
-    else:
-        arguments = [f"--samples={options.samples}", f"--calibrate={options.calibrate}", f"--memory={options.memory}"]
-        rows = [
-            json.loads(
-                subprocess.run(
-                    [sys.executable, Path(__file__), name, "--json", *arguments],
-                    check=True,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                ).stdout
-            )
-            for name in networks
-        ]
+    cases = [(name, options.calibrate) for name in options.networks] or DEFAULT
+    if len(cases) == 1:
+        # On its own it writes no results: those are of all cases.
+        row = measure(options.networks[0], options.samples, options.calibrate, options.memory)
+        print_table("conversion beside one forward pass", [row])
+        print(json.dumps(row))
+        return
+    rows = [
+        json.loads(
+            subprocess.run(
+                [
+                    *(sys.executable, Path(__file__), name),
+                    *(f"--samples={options.samples}", f"--calibrate={calibrate}", f"--memory={options.memory}"),
+                ],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            ).stdout
+        )
+        for name, calibrate in cases
+    ]
     print_table("conversion beside one forward pass", rows)
-    name = "conversion" if len(rows) > 1 else f"conversion_{rows[0]['network']}"
-    finish(name, rows[0] if len(rows) == 1 else {"conversions": rows}, as_json=options.json)
+    finish("conversion", {"conversions": rows}, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/limits.py [--json]
 
-One thread. Measures the processor's int8 and float32 products and its copying speed, then VGG16
+One thread, processor time. Measures the processor's int8 and float32 products and its copying speed, then VGG16
 (batch 32, T = 8) stage by stage: convolution, pooling, neuron scan, and the rest (calls, Python). Last,
 what the event kernel saves: whole networks with and without it, interleaved.
 """
@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
-from time import perf_counter, process_time
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,9 @@ from toolchain.netlist import Connection, Conv, Linear, Netlist, chain_shapes
 def best(function: Callable[[], object], rounds: int = 7) -> float:
     seconds = []
     for _ in range(rounds):
-        start = perf_counter()
+        start = process_time()
         function()
-        seconds.append(perf_counter() - start)
+        seconds.append(process_time() - start)
     return min(seconds)
 
 
@@ -85,9 +85,9 @@ class Stopwatch:
         original = getattr(module, name)
 
         def timed(*arguments: Any) -> Any:
-            start = perf_counter()
+            start = process_time()
             result = original(*arguments)
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + process_time() - start
             return result
 
         setattr(module, name, timed)
@@ -106,9 +106,9 @@ def stages(layer: Layer, spikes: dict[str, torch.Tensor]) -> dict[str, float]:
             watch.wrap(arrange, "_sum_pool", "pool"),
             watch.wrap(scan, "fire", "scan"),
         ]
-        start = perf_counter()
+        start = process_time()
         layer.run(spikes)
-        total = perf_counter() - start
+        total = process_time() - start
         for restore in undo:
             restore()
         runs.append({**watch.seconds, "total": total})

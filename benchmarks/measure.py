@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -37,6 +38,12 @@ def machine_facts() -> dict[str, Any]:
         **{name: version(name) for name in ("torch", "numpy", "numba")},
         "commit": _commit(),
     }
+
+
+def processor_seconds() -> float:
+    """Return what this process and its finished children have used of the processor."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def _commit() -> str | None:
@@ -80,7 +87,8 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:
         table.add_row(*(f"{v:.3g}" if isinstance(v, float) else "" if v is None else str(v) for v in row.values()))
-    Console(stderr=True).print(table)
+    # A file is wider than the 80 columns that rich takes it for.
+    Console(stderr=True, width=None if sys.stderr.isatty() else 160).print(table)
 
 
 def finish(name: str, result: Mapping[str, Any], *, as_json: bool) -> None:

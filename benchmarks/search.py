@@ -8,7 +8,6 @@ the search that follows the paper also the frontier of the sums.
 
 import argparse
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import finish, print_table
+from measure import finish, print_table, processor_seconds
 
 from toolchain.convert import Recipe, convert_network
 from toolchain.data import read_data
@@ -25,12 +24,6 @@ from toolchain.frontend import load_module, load_weights, read_module
 from toolchain.search import pareto_frontier
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "resnet20.py"
-
-
-def processor_seconds() -> float:
-    """Return what this process and its finished children have used."""
-    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def main() -> None:

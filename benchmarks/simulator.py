@@ -52,6 +52,17 @@ def ann_modes(benchmark: Benchmark) -> dict[str, Any]:
     return {"ann eager": lambda: run(benchmark.ann), "ann frozen": lambda: run(frozen)}
 
 
+def speed_up(functions: dict[str, Any], rounds: int) -> dict[str, float]:
+    """Return how many times faster each function is on all cores than on one, by the wall clock."""
+
+    def alone(function: Any) -> None:
+        with one_thread():
+            function()
+
+    both = {name: {"one": lambda f=function: alone(f), "all": function} for name, function in functions.items()}
+    return {name: ratio(interleave(pair, rounds), "one", "all") for name, pair in both.items()}
+
+
 def measure_peers(benchmark: Benchmark, rounds: int) -> dict[str, Any]:
     """Time each peer against the simulator on the same netlist; say how much of its output agrees."""
     results: dict[str, Any] = {}
@@ -162,6 +173,8 @@ def main() -> None:
             for name, s in seconds.items()
         ],
     )
+    result["speed_up"] = speed_up({"simulator": functions["simulator"], ann: functions[ann]}, options.rounds)
+    print_table("from one core to all", [result["speed_up"]])
     with one_thread():
         alone = interleave(functions, options.rounds, clock=process_time)
     result["one_thread"] = {
@@ -178,7 +191,8 @@ def main() -> None:
         file=sys.stderr,
     )
     if not options.no_peers:
-        details = measure_peers(benchmark, options.rounds)
+        # They take seconds a run.
+        details = measure_peers(benchmark, min(3, options.rounds))
         result["peers"] = {name: d["slower"] for name, d in details.items()}
         result["peer_details"] = details
         print_table("peers, times slower than the simulator", [{"peer": n, **d} for n, d in details.items()])

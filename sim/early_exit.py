@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from sim.activity import Activity, Counter
-from sim.events import STEPS
 from sim.lines import Lines, run_group
 from sim.processor import exact_arithmetic
 from sim.reference import Simulator, chunk_of, compile_netlist
 from sim.threads import for_each
+from sim.vnni import STEPS
 from toolchain.netlist import AnyReadout, InputError, Netlist, check_payloads
 
 

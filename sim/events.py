@@ -5,10 +5,7 @@ at least once in eight timesteps, or in four, are listed; an output pixel then m
 payloads only. What is left out is zero times a weight, and sums of integers do not depend on their order: the result
 is that of the dense convolution. It costs less the more is silent; `EventConv.run` declines where dense kernels win.
 
-All products go through one instruction of VNNI, `vpdpbusd`: in each of 16 lanes it adds four products of uint8 by
-int8 to an int32. numba has no name for it and does not find it in loops, which take six to eight times as long
-(docs/performance.md); so the innermost loop, `_emit_accumulate`, is written in LLVM's language through numba's
-low-level extension interface. All else is ordinary numba.
+The innermost loops are written for registers of 512 bits (`sim.vnni`). All else is ordinary numba.
 """
 
 from __future__ import annotations
@@ -16,127 +13,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import binding, ir
-from numba import config, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from llvmlite import binding
 from torch import Tensor
 
 from sim.jit import jit
+from sim.vnni import (
+    BLOCK,
+    QUAD,
+    REGISTER,
+    STEPS,
+    WIDTH,
+    accumulate_eight,
+    accumulate_four,
+    by_step,
+    compress,
+    has_instruction,
+)
 from toolchain.netlist import Conv, Shape
-
-#: Sums of int32 in a register of 512 bits.
-WIDTH = 16
-
-#: Output channels of a block, and timesteps that share a load of weights, most first. Their sums take 8 x 2 of the 32
-#: registers; the rest holds weights. More timesteps or channels at once would spill sums to memory; two timesteps would
-#: hardly be faster than dense kernels.
-BLOCK, STEPS = 2 * WIDTH, (8, 4)
-
-#: Channels whose products one instruction adds up.
-QUAD = 4
 
 #: Integers of as many bytes as there are timesteps.
 _HISTORY = {8: np.uint64, 4: np.uint32}
 
 #: Products per second of the dense kernels over those of this one, and what listing an input payload costs in such
 #: products, measured (docs/performance.md).
-DENSE_ADVANTAGE, LISTING = 1.3, 90
-
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
-_SUMS, _FLOATS = ir.VectorType(_I32, WIDTH), ir.VectorType(ir.FloatType(), WIDTH)
-_WEIGHTS = ir.VectorType(ir.IntType(8), BLOCK)
-
-
-def _shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
-    """Return a vector of the elements of `a` and, counting on, of `b` in some order."""
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(order)), order))
-
-
-def _address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value | int, size: int) -> ir.Value:
-    """Return the address of an element of `size` bytes."""
-    index = ir.Constant(_I64, index) if isinstance(index, int) else index
-    return builder.add(base, builder.mul(index, ir.Constant(_I64, size)))
-
-
-def _load(builder: ir.IRBuilder, kind: ir.Type, address: ir.Value) -> ir.Value:
-    value = builder.load(builder.inttoptr(address, kind.as_pointer()))
-    # LLVM would else take a vector to lie at a multiple of its size.
-    value.align = 1
-    return value
-
-
-def _emit_accumulate(steps: int, taps: Any, count: Any, target: Any, stride: Any) -> Any:
-    """Add up the products of one output pixel and one block of output channels over some timesteps.
-
-    Parameters
-    ----------
-    steps : int
-        Known when this is compiled: one of `STEPS`.
-    taps : int64
-        Address of `count` rows of four int64, one for each input pixel that the output pixel sees: address of its
-        listed payloads; address of its listed channels; number of its quads; address of the tap's weights (C_in, 32).
-    target : int64
-        Address of 32 float32 to write, `stride` bytes from one timestep to the next.
-
-    Notes
-    -----
-    The sums are exact: four products of uint8 by int8 stay below 2**17, `vpdpbusd` adds them in 32 bits without
-    saturation, and the bound of the connection's partial sums (2**24, asked for by `sim.currents`) keeps every sum
-    within int32 and makes the last conversion to float32 exact.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        taps, count, target, stride = arguments
-        kind = ir.FunctionType(_SUMS, [_SUMS] * 3)
-        vpdpbusd = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-        # LLVM keeps these in registers, since no index into them is left to the running program.
-        sums = [[cgutils.alloca_once(builder, _SUMS, zfill=True) for _ in range(2)] for _ in range(steps)]
-        with cgutils.for_range(builder, count) as tap:
-            row = _address(builder, taps, tap.index, 32)
-            payloads, listed, quads, weights = (_load(builder, _I64, _address(builder, row, i, 8)) for i in range(4))
-            with cgutils.for_range(builder, quads) as quad:
-                four = _address(builder, listed, quad.index, 4 * QUAD)
-                inputs = [builder.zext(_load(builder, _I32, _address(builder, four, i, 4)), _I64) for i in range(QUAD)]
-                rows = [_load(builder, _WEIGHTS, _address(builder, weights, channel, BLOCK)) for channel in inputs]
-                # A lane takes the weights of one output channel by all four listed channels: 4 x 32 bytes transposed.
-                pairs = [_shuffle(builder, rows[i], rows[i + 1], list(range(2 * BLOCK))) for i in (0, 2)]
-                quadruples = [
-                    _shuffle(builder, pairs[0], pairs[1], [BLOCK * i + c for c in channels for i in range(QUAD)])
-                    for channels in (range(WIDTH), range(WIDTH, BLOCK))
-                ]
-                bytes_of_quad = _address(builder, payloads, quad.index, QUAD * steps)
-                for t in range(steps):
-                    # ... and the four payloads of one timestep, the same in every lane.
-                    payload = _load(builder, _I32, _address(builder, bytes_of_quad, t, QUAD))
-                    one = builder.insert_element(ir.Constant(_SUMS, ir.Undefined), payload, ir.Constant(_I32, 0))
-                    same = _shuffle(builder, one, one, [0] * WIDTH)
-                    for total, weight in zip(sums[t], quadruples, strict=True):
-                        products = [builder.load(total), same, builder.bitcast(weight, _SUMS)]
-                        builder.store(builder.call(vpdpbusd, products), total)
-        for t in range(steps):
-            for half, total in enumerate(sums[t]):
-                step = builder.add(target, builder.mul(stride, ir.Constant(_I64, t)))
-                place = _address(builder, step, half, 4 * WIDTH)
-                result = builder.sitofp(builder.load(total), _FLOATS)
-                builder.store(result, builder.inttoptr(place, _FLOATS.as_pointer())).align = 1
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), generate
-
-
-def _accumulator(steps: int) -> Any:
-    def emit(typing: Any, taps: Any, count: Any, target: Any, stride: Any) -> Any:
-        return _emit_accumulate(steps, taps, count, target, stride)
-
-    return intrinsic(emit)
-
-
-_accumulate_eight, _accumulate_four = (_accumulator(steps) for steps in STEPS)
+DENSE_ADVANTAGE, LISTING = 1.3, 45
 
 
 @jit
@@ -157,6 +60,11 @@ def _share_active(x: np.ndarray) -> float:
     return count / (channels * len(range(0, pixels, step)))
 
 
+def most_quads(channels: int) -> int:
+    """Return how many fours a list of channels has room for: all of them, and whole registers."""
+    return -(-(channels + QUAD) // WIDTH) * (WIDTH // QUAD)
+
+
 @jit
 def _list_active(
     x: np.ndarray, history: np.ndarray, payloads: np.ndarray, listed: np.ndarray, quads: np.ndarray
@@ -165,22 +73,23 @@ def _list_active(
 
     Parameters
     ----------
-    history : ndarray (C,), unsigned integer of as many bytes as there are timesteps
+    history : ndarray (C, rounded up to 64 bytes), unsigned integer of as many bytes as there are timesteps
         Scratch.
-    payloads : ndarray (N, P, C // 4 + 1, steps, 4), uint8
-        Written: the payloads of the listed channels, four of them together, as `_emit_accumulate` takes them.
-    listed : ndarray (N, P, C // 4 + 1, 4), int32
+    payloads : ndarray (N, P, most_quads(C), steps, 4), uint8
+        Written: the payloads of the listed channels, four of them together, as `sim.vnni` takes them.
+    listed : ndarray (N, P, most_quads(C), 4), int32
         Written: which channels they are.
     quads : ndarray (N, P), int64
-        Written: how many fours there are; beyond them nothing is written.
+        Written: how many fours there are; what is beyond them means nothing.
     """
     samples, steps, pixels, channels = x.shape
     # The payloads of a channel as bytes of one integer, lowest first: to fire at all is to differ from zero.
     # Processors with the instruction store integers lowest byte first, so the same bytes in memory are the timesteps.
     kind = history.dtype.type
-    active = np.zeros(QUAD * payloads.shape[2], history.dtype)
-    by_step = active.view(np.uint8).reshape(-1, QUAD, steps)
+    lanes = REGISTER // steps
+    active = np.zeros(QUAD * payloads.shape[2] + lanes, history.dtype)
     where = np.zeros(active.size, np.int32)
+    channel = listed.reshape(samples, pixels, -1)
     for n in range(samples):
         for p in range(pixels):
             history[:] = 0
@@ -189,21 +98,23 @@ def _list_active(
                 for c in range(channels):
                     history[c] |= kind(row[c]) << kind(8 * t)
             count = 0
-            for c in range(channels):
-                # Written in any case and overwritten by the next if silent: no branch to guess wrong.
-                active[count] = history[c]
-                where[count] = c
-                count += history[c] != 0
+            for c in range(0, history.size, lanes):
+                count += compress(
+                    history[0],
+                    history.ctypes.data + c * steps,
+                    c,
+                    active.ctypes.data + count * steps,
+                    where.ctypes.data + count * 4,
+                )
             # The last four are filled up with silence: payloads of zero, by the weights of channel 0.
             active[count : count + QUAD] = 0
             where[count : count + QUAD] = 0
             quads[n, p] = (count + QUAD - 1) // QUAD
-            for quad in range(quads[n, p]):
-                for i in range(QUAD):
-                    listed[n, p, quad, i] = where[QUAD * quad + i]
-                for t in range(steps):
-                    for i in range(QUAD):
-                        payloads[n, p, quad, t, i] = by_step[quad, i, t]
+            row, target = channel[n, p], payloads[n, p].ctypes.data
+            for i in range(QUAD * quads[n, p]):
+                row[i] = where[i]
+            for i in range(0, QUAD * quads[n, p], lanes):
+                by_step(history[0], active.ctypes.data + i * steps, target + i * steps)
 
 
 @jit
@@ -245,18 +156,9 @@ def _convolve(
                         count += 1
                 target = out[n, 0, p, block * BLOCK :].ctypes.data
                 if steps == 8:
-                    _accumulate_eight(rows.ctypes.data, count, target, out.strides[1])
+                    accumulate_eight(rows.ctypes.data, count, target, out.strides[1])
                 else:
-                    _accumulate_four(rows.ctypes.data, count, target, out.strides[1])
-
-
-@cache
-def has_instruction() -> bool:
-    """Return whether numba may compile `_emit_accumulate` here: LLVM ends the process where it may not."""
-    # Told to compile for some other processor, numba knows that one's instructions only.
-    settings: Any = config
-    overridden = settings.CPU_NAME or settings.CPU_FEATURES
-    return not overridden and bool(binding.get_host_cpu_features().get("avx512vnni", False))
+                    accumulate_four(rows.ctypes.data, count, target, out.strides[1])
 
 
 @cache
@@ -304,12 +206,13 @@ class EventConv:
         samples = len(groups)
         if _share_active(groups) * self._product_cost + self._listing_cost > 1:
             return None
-        most = channels // QUAD + 1
+        most, lanes = most_quads(channels), REGISTER // steps
         payloads = np.empty((samples, pixels, most, steps, QUAD), np.uint8)
         listed = np.empty((samples, pixels, most, QUAD), np.int32)
         quads = np.empty((samples, pixels), np.int64)
         out = np.empty((samples, steps, self.taps.shape[0], self.shape[0]), np.float32)
-        _list_active(groups, np.empty(channels, _HISTORY[steps]), payloads, listed, quads)
+        history = np.empty(-(-channels // lanes) * lanes, _HISTORY[steps])
+        _list_active(groups, history, payloads, listed, quads)
         _convolve(self.weight, payloads, listed, quads, self.taps, out)
         current = out.reshape(len(x), *self.shape[1:], self.shape[0])
         return torch.from_numpy(current.transpose(0, current.ndim - 1, *range(1, current.ndim - 1)))

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import compile_netlist, currents, events, golden, scan, simulate
+from sim import compile_netlist, currents, events, golden, scan, simulate, vnni
 from sim.activity import Counter, sums_on_device
 from sim.columns import ColumnProduct, compile_plain
 from sim.currents import ByteConv, ByteMatrix, FloatCurrent, compile_current
@@ -299,14 +299,16 @@ def _payloads_with_silence(shape, active, timesteps=8):
     return (rng.integers(0, 256, (3, timesteps, *shape)) * fires).astype(np.uint8).reshape(-1, *shape)
 
 
-@pytest.mark.parametrize("channels", [1, 4, 5, 70])
+@pytest.mark.skipif(not vnni.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
+@pytest.mark.parametrize("channels", [1, 4, 5, 16, 70])
 @pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
-@pytest.mark.parametrize("steps", events.STEPS)
+@pytest.mark.parametrize("steps", vnni.STEPS)
 def test_what_fires_is_listed_once_and_what_is_listed_fires(channels, active, steps):
     x = np.moveaxis(_payloads_with_silence((channels, 7), active, steps), 1, -1).reshape(3, steps, 7, channels)
-    payloads = np.full((3, 7, channels // 4 + 1, steps, 4), 99, np.uint8)
-    listed, quads = np.full((3, 7, channels // 4 + 1, 4), 99, np.int32), np.full((3, 7), 99)
-    events._list_active(x, np.empty(channels, f"u{steps}"), payloads, listed, quads)
+    most = events.most_quads(channels)
+    payloads = np.full((3, 7, most, steps, 4), 99, np.uint8)
+    listed, quads = np.full((3, 7, most, 4), 99, np.int32), np.full((3, 7), 99)
+    events._list_active(x, np.empty(-(-channels * steps // 64) * (64 // steps), f"u{steps}"), payloads, listed, quads)
     for n, p in np.ndindex(3, 7):
         (expected,) = np.nonzero(x[n, :, p].any(0))
         count, some = len(expected), slice(quads[n, p])
@@ -318,7 +320,7 @@ def test_what_fires_is_listed_once_and_what_is_listed_fires(channels, active, st
         assert not by_step[:, count:].any()
 
 
-@pytest.mark.skipif(not events.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
+@pytest.mark.skipif(not vnni.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
 @pytest.mark.parametrize("case", EVENT_CONVS)
 @pytest.mark.parametrize("timesteps", [4, 8, 12, 16])
 @pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
@@ -338,7 +340,7 @@ def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monke
     assert (kernel.run(torch.from_numpy(payload), timesteps) is None) == (active == 1.0)
 
 
-@pytest.mark.skipif(not events.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
+@pytest.mark.skipif(not vnni.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
 def test_events_are_left_to_dense_kernels_where_timesteps_make_no_groups_or_listing_costs_too_much(monkeypatch):
     monkeypatch.setattr(events, "usable", lambda: True)
     conv, shape = EVENT_CONVS["dilation"]
@@ -349,9 +351,9 @@ def test_events_are_left_to_dense_kernels_where_timesteps_make_no_groups_or_list
     assert events.compile_events(conv, shape).run(payload, 12) is None
 
 
-@pytest.mark.skipif(not events.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
+@pytest.mark.skipif(not vnni.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
 @pytest.mark.parametrize("sign", [-1, 1])
-@pytest.mark.parametrize("steps", events.STEPS)
+@pytest.mark.parametrize("steps", vnni.STEPS)
 def test_convolution_over_events_is_exact_up_to_its_bound(sign, steps, monkeypatch):
     """The largest products, as many as keep the bound below 2**24: 255 * 128 * 513."""
     monkeypatch.setattr(events, "usable", lambda: True)
