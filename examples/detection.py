@@ -128,7 +128,7 @@ def blood(chosen: Options) -> None:
         fit(network, loss, len(x), chosen.few(8, 30), batch=8, rate=3e-3, seed=chosen.seed)
 
     network = trained("bccd", Detector(), fitted)
-    few = test.select(np.arange(min(len(test), chosen.few(8, 24))))
+    few = test.select(np.arange(chosen.few(8, len(test))))
     netlists = compare(
         f"blood cells: {len(few)} pictures",
         network,
