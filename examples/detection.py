@@ -218,7 +218,7 @@ def faces(outputs: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> list[Fou
 
 def portraits(chosen: Options) -> None:
     folder = data("detection", "faces")
-    network, recipe = folder / "version-slim-320.onnx", {"normalize": "0.498/0.502", "task": TASK}
+    network, recipe = folder / "version-slim-320.onnx", {"normalize": "0.498/0.502", "task": TASK, "classes": "face"}
     images = [Image.open(path).convert("RGB").resize((320, 240)) for path in sorted(folder.glob("*.jpg"))]
     found = adafire.dataset(np.stack([np.asarray(image) for image in images]))
     rough = adafire.Recipe(calibrate="none", samples=4, accept_collapse=True, **recipe)
