@@ -147,3 +147,15 @@ def test_agreement_keeps_what_it_was_measured_on():
     (wanted,) = reference_outputs(network, x)
     np.testing.assert_allclose(found.logits[0], wanted.numpy(), rtol=1e-5, atol=1e-6)
     assert found.decisions == found.measure
+
+
+def test_decisions_that_fall_into_place_while_outputs_drift_apart_are_no_better():
+    def measured(right, correlation):
+        ann = np.tile(np.eye(2), (5, 1))
+        netlist = np.concatenate([ann[:right], ann[right:, ::-1]])
+        return Agreement(32, right / 10, {"out": correlation}, {}, (ann, netlist))
+
+    first, lucky, nearer = measured(7, 0.99), measured(8, 0.95), measured(8, 0.99)
+    assert nearer.better_than(first)
+    assert not lucky.better_than(first)
+    assert not first.better_than(nearer)

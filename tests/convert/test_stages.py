@@ -149,7 +149,7 @@ def test_at_eight_bits_integers_decide_almost_as_real_numbers(monkeypatch):
         return quantize(spiking, *rest)
 
     monkeypatch.setattr("toolchain.convert.pipeline.quantize", keep)
-    netlist = convert_network(read_module(module, data.shape), data, Recipe(timesteps=8))
+    netlist = convert_network(read_module(module, data.shape), data, Recipe(timesteps=8, phi=4))
     (spiking,) = rounded
     *_, last = simulate_float(spiking, torch.from_numpy(data.values).float())
     trace = golden.simulate(netlist, data.payloads(netlist.input))

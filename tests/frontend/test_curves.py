@@ -50,7 +50,12 @@ def sppf(x):
     return torch.cat([y, once, maximum(once, 3, stride=1, padding=1)], 1)
 
 
+def normalised(x):
+    return (x - CHANNELS) / CHANNELS
+
+
 CHANNELS = torch.tensor([0.3, 0.5, 0.7, 0.9])[:, None, None]
+PIXELS = torch.linspace(0, 1, 36).reshape(6, 6)
 #: name: (activation, the kinds of units that it becomes)
 EXACT = {
     "leaky_relu": (nn.LeakyReLU(0.2), [Activation] * 2),
@@ -115,6 +120,18 @@ MAXIMA = {
     "before_relu": (lambda x: maximum(x).relu(), [Activation, MaxUnit]),
     "of_maxima": (sppf, [Activation, Activation, Curve, MaxUnit, MaxUnit]),
     "over_space": (lambda x: x.amax((2, 3)), [Curve, MaxUnit]),
+    "of_a_normalised_relu": (lambda x: maximum(normalised(x.relu()), 3, stride=2, padding=1), [Activation, MaxUnit]),
+    "of_a_shifted_relu": (lambda x: maximum(x.relu() * CHANNELS + 0.5), [Activation, MaxUnit]),
+    "of_maxima_of_a_normalised_relu": (
+        lambda x: maximum(maximum(normalised(F.relu6(x)), 3, stride=1, padding=1)),
+        [Activation, MaxUnit, MaxUnit],
+    ),
+    "of_a_normalised_relu_before_relu": (
+        lambda x: maximum(normalised(x.relu())).relu(),
+        [Activation, Activation, MaxUnit],
+    ),
+    "of_a_relu_turned_round": (lambda x: maximum(x.relu() * -CHANNELS), [Activation, Curve, MaxUnit]),
+    "of_a_relu_with_a_bias_per_pixel": (lambda x: maximum(x.relu() - PIXELS), [Activation, Curve, MaxUnit]),
 }
 GATES = {
     "squeeze_and_excitation": lambda x: x * torch.sigmoid(x.mean((2, 3), keepdim=True)),

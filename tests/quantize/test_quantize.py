@@ -148,6 +148,24 @@ def test_dead_channels_stay_silent_and_legal():
     assert population.bias[1] < 0
 
 
+def test_channels_that_weight_decay_left_next_to_nothing_are_silent():
+    """Trained networks hold channels whose weights, bias and activations are 1e-41, which float32 barely holds."""
+    faint = np.array([1.0, 1e-41, 1e-45])
+    weight = np.random.default_rng(0).normal(size=(3, 2, 3, 3)) * faint[:, None, None, None]
+    network = FloatNetwork(
+        (Source("input", (2, 4, 4)), Activation("a", (3, 4, 4), 0.1 * faint), Output("out", (3,), np.zeros(3))),
+        (
+            Connection("input", "a", (conv(weight),)),
+            Connection("a", "out", (SumPool((4, 4), (4, 4), ((0, 0), (0, 0))), Reshape((3,)), Linear(np.eye(3)))),
+        ),
+    )
+    netlist = quantize(spiking(network, threshold=faint))
+    (connection,) = netlist.inputs("a")
+    assert (netlist["a"].scale > 0).all()
+    assert not connection.operators[0].weight[1:].any()
+    assert not netlist["a"].bias[1:].any()
+
+
 def test_a_threshold_below_one_unit_is_raised_and_named():
     network = FloatNetwork(
         (Source("input", (4,)), Activation("a", (4,), np.zeros(4)), Output("out", (2,), np.zeros(2))),

@@ -70,7 +70,9 @@ class AdvancedCalibration:
             (self.potentials, shift_potentials),
         ]
         asked = [step for wanted, step in steps if wanted]
-        return calibrate_units(spiking, data, precision, asked, "advanced calibration", progress=progress)
+        return calibrate_units(
+            spiking, data, precision, asked, "advanced calibration", fitted=self.weights, progress=progress
+        )
 
 
 def shift_potentials(walk: CalibrationWalk, name: str) -> SpikingNetwork:
@@ -91,7 +93,7 @@ def shift_potentials(walk: CalibrationWalk, name: str) -> SpikingNetwork:
         return walk.spiking
     unit, firing, timesteps = walk.quantized(name), walk.spiking.firing[name], walk.spiking.timesteps
     assert isinstance(unit.population, AdaFire)
-    emitted = walk.total_output(unit) / len(walk) / timesteps
+    emitted = walk.total_output(unit) / walk.samples(name) / timesteps
     error = walk.wanted_per_neuron(name) - emitted * unit.amplitude
     shift = np.clip(timesteps * error / unit.amplitude, -0.5, 0.5)
     shifted = replace(firing, initial=per_channel(firing.initial, unit.population.shape) + shift)

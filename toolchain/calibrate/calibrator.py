@@ -63,7 +63,9 @@ class Calibrator:
     @cached_property
     def influence(self) -> dict[str, np.ndarray]:
         """How much an error in each channel moves the outputs (`toolchain.calibrate.influence`)."""
-        return influences(self.network, self.data.x[:_INFLUENCE_SAMPLES])
+        found = influences(self.network, self.data.x[:_INFLUENCE_SAMPLES])
+        self.data.storage.give_back()
+        return found
 
     @cached_property
     def fan_out(self) -> dict[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from threading import Lock
@@ -18,6 +17,10 @@ from toolchain.network import FloatNetwork, SampleTensor, chunks, each_chunk, it
 
 #: Bins per channel. The histogram's error in an activation is at most half a bin, max / 4096.
 BINS = 2048
+#: Bins while they are counted: up to less than twice the greatest activation.
+_FINE = 2 * BINS
+#: Bits of the greatest float32, and where bins reach at the least.
+_GREATEST, _LEAST_REACH = np.int32(0x7F7FFFFF), 2.0**-100
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +29,8 @@ class Histogram:
 
     Parameters
     ----------
-    counts : ndarray (C, BINS), float64
+    counts : ndarray (C, BINS)
+        Of 32 bits where they were collected: four thousand million activations of a channel are more than anybody has.
     top : ndarray (C,), float64
         Largest activation of the channel; bin i covers ``[i, i + 1) * top / BINS``.
     positions : int
@@ -49,44 +53,97 @@ class Histogram:
         return np.asarray(self.counts.sum(axis=1) / self.positions)
 
 
+class Counting:
+    """A histogram of one unit in the making: nobody knows yet how far its channels reach.
+
+    A channel's bins reach up to a power of two, which doubles when an activation comes that lies beyond; two bins
+    then become one. The quotients of powers of two are exact, so counts do not depend on the order of the samples.
+
+    Parameters
+    ----------
+    channels : int
+    """
+
+    def __init__(self, channels: int) -> None:
+        self._counts = np.zeros((channels, _FINE), np.uint32)
+        self._reach, self._top = np.zeros(channels), np.zeros(channels, np.float32)
+        self._lock = Lock()
+
+    def add(self, value: Tensor) -> bool:
+        """Count activations (N, C, ...), float32, none negative; return whether all were numbers."""
+        flat = value.reshape(*value.shape[:2], -1).contiguous().numpy()
+        with self._lock:
+            return bool(_count(flat, flat.view(np.int32), self._reach, self._top, self._counts))
+
+    def finish(self, positions: int) -> Histogram:
+        """Return the histogram, its bins up to each channel's greatest activation."""
+        top = self._top.astype(np.float64)
+        centres = (np.arange(_FINE) + 0.5) / _FINE * self._reach[:, None]
+        bins = (centres / np.maximum(top, np.finfo(np.float32).tiny)[:, None] * BINS).astype(int)
+        counts = np.zeros((top.size, BINS), np.uint32)
+        np.add.at(counts, (np.arange(top.size)[:, None], np.minimum(bins, BINS - 1)), self._counts)
+        return Histogram(counts, top, positions)
+
+
 @jit
-def _count(values: np.ndarray, top: np.ndarray, counts: np.ndarray) -> None:
-    """Count positive values (N, C, S), float32, in bins from 0 to `top` (C,): counts (C, BINS), float64."""
+def _count(values: np.ndarray, bits: np.ndarray, reach: np.ndarray, top: np.ndarray, counts: np.ndarray) -> bool:
+    """Count positive values of every channel; return whether all were finite.
+
+    Parameters
+    ----------
+    values : ndarray (N, C, S), float32
+        Exact zeros are left out, they cost nothing: every threshold maps an activation of zero to no spike without
+        error, so zeros do not influence the search.
+    bits : ndarray (N, C, S), int32
+        The same memory: the bits of floats are in the order of their magnitudes, and a loop over whole numbers takes
+        many at once.
+    reach, top : ndarray (C,), float64 and float32
+        Where bins end, 0 before the first activation, and the greatest value; written.
+    counts : ndarray (C, bins), uint32
+        Added to.
+    """
     samples, channels, positions = values.shape
     bins = counts.shape[1]
     for n in range(samples):
         for c in range(channels):
+            most = np.int32(0)
             for s in range(positions):
-                value = values[n, c, s]
-                if value > 0:
-                    counts[c, min(int(value / top[c] * np.float32(bins)), bins - 1)] += 1
-
-
-def count(value: Tensor, top: np.ndarray, counts: np.ndarray) -> None:
-    """Count the activations (N, C, ...) of a unit, float32, in bins up to `top` (C,): added to `counts` (C, BINS).
-
-    Exact zeros are left out, they cost nothing: every threshold maps an activation of zero to no spike without error,
-    so zeros do not influence the search.
-    """
-    # A channel that is never active has a top of 0; the least positive number keeps the quotient finite.
-    least = np.maximum(top.astype(np.float32), np.finfo(np.float32).tiny)
-    _count(value.reshape(*value.shape[:2], -1).contiguous().numpy(), least, counts)
+                most = max(most, bits[n, c, s] & np.int32(0x7FFFFFFF))
+            if most > _GREATEST:
+                return False
+            if most == 0:
+                continue
+            greatest = np.float32(0)
+            for s in range(positions):
+                if bits[n, c, s] == most:
+                    greatest = values[n, c, s]
+                    break
+            top[c] = max(top[c], greatest)
+            empty = reach[c] == 0
+            if empty:
+                reach[c] = _LEAST_REACH
+            while greatest >= reach[c]:
+                reach[c] *= 2
+                if not empty:
+                    for i in range(bins // 2):
+                        counts[c, i] = counts[c, 2 * i] + counts[c, 2 * i + 1]
+                    counts[c, bins // 2 :] = 0
+            scale = np.float32(bins / reach[c])
+            for s in range(positions):
+                if values[n, c, s] > 0:
+                    counts[c, int(values[n, c, s] * scale)] += 1
+    return True
 
 
 def histogram(value: Tensor) -> Histogram:
     """Count the activations (N, C, ...) of a unit, float32."""
-    found = Histogram(np.zeros((value.shape[1], BINS)), _tops(value), prod(value.shape[2:]))
-    count(value, found.top, found.counts)
-    return found
-
-
-def _tops(value: Tensor) -> np.ndarray:
-    """Return the greatest value of every channel, (C,) float64."""
-    return value.transpose(0, 1).flatten(1).amax(1).double().numpy()
+    counting = Counting(value.shape[1])
+    counting.add(value)
+    return counting.finish(prod(value.shape[2:]))
 
 
 def collect_histograms(network: FloatNetwork, x: SampleTensor, *, progress: Progress = silent) -> dict[str, Histogram]:
-    """Run the ANN twice: for the largest activation of every unit that will fire, and to count.
+    """Run the ANN and count the activations of every unit that will fire.
 
     Parameters
     ----------
@@ -105,39 +162,21 @@ def collect_histograms(network: FloatNetwork, x: SampleTensor, *, progress: Prog
     InputError
         When an activation is NaN or infinite.
     """
-    names = {u.name for u in network.activations}
     parts = chunks(x.shape[0], network.widest)
+    # All chunks count in the same bins: bins of their own would be as large as the weights.
+    counting = {u.name: Counting(u.shape[0]) for u in network.activations}
 
-    def greatest(part: slice) -> dict[str, np.ndarray]:
-        return {name: _tops(value) for name, value in _checked(network, x[part]) if name in names}
+    def counted(part: slice) -> None:
+        for name, value in iterate(network, x[part]):
+            if not (counting[name].add(value) if name in counting else _finite(value)):
+                raise InputError(name, "the network's activations are NaN or infinite", "check the weights")
 
-    with progress("activations of the ANN", 2 * len(parts)) as advance:
-        top: dict[str, np.ndarray] = {}
-        for tops in each_chunk(greatest, parts):
-            top = {name: np.maximum(top.get(name, value), value) for name, value in tops.items()}
-            advance()
-
-        # All chunks count in the same bins: bins of their own would be as large as the weights.
-        found = {
-            name: Histogram(np.zeros((value.size, BINS)), value, prod(network[name].shape[1:]))
-            for name, value in top.items()
-        }
-        locks = {name: Lock() for name in top}
-
-        def counted(part: slice) -> None:
-            for name, value in iterate(network, x[part]):
-                if name in names:
-                    with locks[name]:
-                        count(value, top[name], found[name].counts)
-
+    with progress("activations of the ANN", len(parts)) as advance:
         for _ in each_chunk(counted, parts):
             advance()
-    return found
+    return {name: c.finish(prod(network[name].shape[1:])) for name, c in counting.items()}
 
 
-def _checked(network: FloatNetwork, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-    for name, value in iterate(network, x):
-        # Of NaN the least and the greatest value are NaN.
-        if not all(bool(torch.isfinite(end)) for end in torch.aminmax(value)):
-            raise InputError(name, "the network's activations are NaN or infinite", "check the weights")
-        yield name, value
+def _finite(value: Tensor) -> bool:
+    # Of NaN the least and the greatest value are NaN.
+    return all(bool(torch.isfinite(end)) for end in torch.aminmax(value))

@@ -16,7 +16,7 @@ from sim.threads import one_thread
 from toolchain.network import FloatNetwork, Output, iterate
 
 #: Samples whose gradients are computed at once, fewer where that would keep more activations than this in memory.
-_BATCH, _NUMBERS = 64, 2**25
+_BATCH, _NUMBERS = 64, 2**24
 
 
 @one_thread()

@@ -40,7 +40,7 @@ INITIALS = (0.15, 0.35, 0.5)
 #: best of many candidates on few numbers is the luckiest.
 SAMPLES, POSITIONS = 64, 8192
 #: Numbers of currents in memory at once; of big maps some samples say enough.
-_NUMBERS = 2**26
+_NUMBERS = 2**25
 #: Neurons whose potentials stay in a core's first cache over all timesteps.
 _TILE = 1024
 #: Currents that its second cache holds, beside what it needs of candidates.
@@ -173,7 +173,7 @@ class _Arriving:
         self.digits = np.zeros(0, np.int64) if walk.spiking.radix is None else walk.spiking.radix.digit_sums
         channels, positions = population.shape[0], prod(population.shape[1:])
         most = max(1, _NUMBERS // (self.timesteps * channels * positions))
-        self.samples = min(max(SAMPLES, POSITIONS // positions), most, len(walk))
+        self.samples = min(max(SAMPLES, POSITIONS // positions), most, walk.running(population.name))
         size = -(-self.samples // _PARTS)
         self.parts = [slice(i, min(i + size, self.samples)) for i in range(0, self.samples, size)]
         wanted = walk.wanted(population.name, slice(0, self.samples))
@@ -186,15 +186,19 @@ class _Arriving:
         held = all(walk.is_held(c.source) for c in unit.connections)
         steps = 1 if held else self.timesteps
         total = torch.zeros(self.samples, steps, self.wanted.shape[1])
+        compiled = []
         for connection in unit.connections:
             source = walk.population(connection.source)
             assert isinstance(source, Input | AdaFire | MaxPool)
-            compiled = compile_current(connection, source)
-            for part in self.parts:
-                payload = walk.spikes(connection.source, part)
-                value = compiled(payload.flatten(0, 1)).float().movedim(1, -1)
-                value = value.reshape(payload.shape[0], payload.shape[1], -1)
-                total[part] += value.transpose(0, 1)
+            compiled.append((connection.source, compile_current(connection, source)))
+
+        def fill(part: slice) -> None:
+            for name, current in compiled:
+                payload = walk.spikes(name, part)
+                value = current(payload.flatten(0, 1)).float().movedim(1, -1)
+                total[part] += value.reshape(*payload.shape[:2], -1).transpose(0, 1)
+
+        for_each(fill, self.parts)
         self.current = total.numpy()
 
     def run(self, theta: np.ndarray, bias: np.ndarray, initial: np.ndarray) -> np.ndarray:

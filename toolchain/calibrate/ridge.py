@@ -167,7 +167,9 @@ class Moments:
         """Return the form with X'X. The sums are used up."""
         energy = self._gram.diagonal(dim1=1, dim2=2).mean(1)
         inputs, errors = (total / max(self._rows, 1) for total in self._sums)
-        matrix = self._gram.sub_(self._rows * inputs[:, :, None] * inputs[:, None, :])
+        # In place, and no longer kept: it is the greatest of all that a fit holds.
+        gram, self._gram = self._gram, self._gram[:0]
+        matrix = gram.baddbmm_(inputs[:, :, None], inputs[:, None, :], alpha=-self._rows)
         right = self._cross - self._rows * inputs[:, :, None] * errors[:, None, :]
         return System(matrix.float(), right.float(), None, energy.float(), inputs.float(), errors.float())
 

@@ -6,6 +6,7 @@ name: nothing is left of them however the process ends.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
 import weakref
@@ -136,12 +137,22 @@ class Storage:
     def __init__(self, memory: float = inf) -> None:
         self.memory = memory
         self._left = memory * 2**30
+        self._reached = False
         # Entered again where collecting garbage frees a tensor meanwhile.
         self._lock = RLock()
 
     def __reduce__(self) -> tuple[type[Storage], tuple[float]]:
         # Another process has a memory of its own.
         return Storage, (self.memory,)
+
+    def give_back(self) -> None:
+        """Return memory that was freed to the system, where the bound was ever reached: C keeps it for the next time.
+
+        What one layer's work leaves behind then does not add to the next one's, which asks for other sizes. Only glibc
+        can be asked for it.
+        """
+        if self._reached and hasattr(_libc := ctypes.CDLL(None), "malloc_trim"):
+            _libc.malloc_trim(0)
 
     def allocate(self, shape: tuple[int, ...], dtype: torch.dtype, channels: int = 1) -> Stored:
         """Return room for a tensor (N, ...), whose values are not yet defined.
@@ -163,11 +174,12 @@ class Storage:
             fits = needed <= self._left
             self._left -= needed if fits else 0
         if not fits:
+            self._reached = True
             return _InFile(shape, dtype, channels)
         stored = _InMemory(shape, dtype, channels)
-        weakref.finalize(stored, self._give_back, needed)
+        weakref.finalize(stored, self._free, needed)
         return stored
 
-    def _give_back(self, freed: int) -> None:
+    def _free(self, freed: int) -> None:
         with self._lock:
             self._left += freed

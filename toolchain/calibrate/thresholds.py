@@ -128,7 +128,8 @@ def level_tables(thresholds: np.ndarray, phi: int, timesteps: int, offset: float
 @one_thread()
 def sum_bins(data: Histogram, table: np.ndarray) -> np.ndarray:
     """Sum up over a histogram's bins what a table (BINS, M) says of each of them, (C, M) float64."""
-    return (torch.from_numpy(data.counts) @ torch.from_numpy(np.ascontiguousarray(table, np.float64))).numpy()
+    counts, table = (np.ascontiguousarray(numbers, np.float64) for numbers in (data.counts, table))
+    return (torch.from_numpy(counts) @ torch.from_numpy(table)).numpy()
 
 
 def percentile_threshold(data: Histogram, phi: int, percentile: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sim import Layer, compile_layer
 from toolchain.calibrate.calibration_data import CalibrationData, add_up
+from toolchain.calibrate.enough import enough_samples, running_samples
 from toolchain.calibrate.totals import sum_over_samples, sum_over_steps
 from toolchain.display import Progress, silent
 from toolchain.netlist import AdaFire, Population, Readout, Shape, last_reads
@@ -55,10 +56,20 @@ class CalibrationWalk:
         The walk's network; a step exchanges it for one with the current unit changed.
     data : CalibrationData
     precision : Precision
+    samples : dict of str to int, optional
+        On how many, the first of the data, each unit is calibrated (`toolchain.calibrate.enough`); by default on all.
     """
 
-    def __init__(self, spiking: SpikingNetwork, data: CalibrationData, precision: Precision) -> None:
+    def __init__(
+        self,
+        spiking: SpikingNetwork,
+        data: CalibrationData,
+        precision: Precision,
+        samples: dict[str, int] | None = None,
+    ) -> None:
         self.spiking = spiking
+        self._samples = samples or {unit.name: len(data) for unit in spiking.network.units}
+        self._running = running_samples(spiking.network, self._samples)
         self._ann = spiking.network
         self._data = data
         self._precision = precision
@@ -71,8 +82,13 @@ class CalibrationWalk:
         #: Of the ANN, what arrives at the functions of units, and maxima: (N, *shape).
         self._arrived: dict[str, SampleTensor] = {name: data.x}
 
-    def __len__(self) -> int:
-        return len(self._data)
+    def samples(self, name: str) -> int:
+        """Return on how many samples a unit is calibrated."""
+        return self._samples[name]
+
+    def running(self, name: str) -> int:
+        """Return how many samples run through a unit: at least those, and all that a later one is calibrated on."""
+        return self._running[name]
 
     def fork(self, spiking: SpikingNetwork) -> CalibrationWalk:
         """Return a walk that goes on from here with another network, and leaves this one as it is."""
@@ -103,9 +119,9 @@ class CalibrationWalk:
         """Return the shapes of a unit and of all that it reads."""
         return [self._ann[n].shape for n in (name, *(c.source for c in self._ann.inputs(name)))]
 
-    def parts(self, name: str, times: int = 1) -> list[slice]:
+    def _parts(self, name: str, samples: int, times: int = 1) -> list[slice]:
         """Return the chunks in which samples of a unit are worked off, of so many times its numbers."""
-        return chunks(len(self), times * max(map(prod, self.shapes(name))))
+        return chunks(samples, times * max(map(prod, self.shapes(name))))
 
     def wanted(self, name: str, part: slice) -> Tensor:
         """Return the ANN's activation of the unit where `units` stands, or of one that it reads, (n, *shape)."""
@@ -120,32 +136,33 @@ class CalibrationWalk:
         return emit(unit, arrived) if isinstance(unit, Activation) else arrived
 
     def _store_arriving(self, unit: Activation | MaxUnit | Output) -> SampleTensor:
-        stored = self._data.storage.allocate((len(self), *unit.shape), torch.float32)
+        stored = self._data.storage.allocate((self.running(unit.name), *unit.shape), torch.float32)
         sources = {c.source for c in self._ann.inputs(unit.name)} or {self._ann.source.name}
 
         def work(part: slice) -> None:
             arrived = arriving(self._ann, unit, {name: self._value(self._ann[name], part) for name in sources})
             stored[part] = emit(unit, arrived) if isinstance(unit, MaxUnit) else arrived
 
-        list(each_chunk(work, self.parts(unit.name)))
+        list(each_chunk(work, self._parts(unit.name, self.running(unit.name))))
         return stored
 
     def wanted_mean(self, name: str) -> Tensor:
-        """Return the mean of the ANN's activation over samples and positions, (C,) float64."""
+        """Return the mean of the ANN's activation over its samples and positions, (C,) float64."""
 
         def work(part: slice) -> Tensor:
             return channel_sum(self.wanted(name, part))
 
-        sums = list(each_chunk(work, self.parts(name)))
-        return torch.stack(sums).sum(0) / (len(self) * prod(self._ann[name].shape[1:]))
+        samples = self.samples(name)
+        sums = list(each_chunk(work, self._parts(name, samples)))
+        return torch.stack(sums).sum(0) / (samples * prod(self._ann[name].shape[1:]))
 
     def wanted_per_neuron(self, name: str) -> np.ndarray:
-        """Return the mean of the ANN's activation over samples, (*shape) float64."""
+        """Return the mean of the ANN's activation over its samples, (*shape) float64."""
 
         def work(part: slice) -> np.ndarray:
             return self.wanted(name, part).sum(0, dtype=torch.float64).numpy()
 
-        return add_up(work, self.parts(name)) / len(self)
+        return add_up(work, self._parts(name, self.samples(name))) / self.samples(name)
 
     def quantized(self, name: str) -> QuantizedUnit:
         """Quantise a unit as the network stands."""
@@ -157,14 +174,14 @@ class CalibrationWalk:
         population = unit.population
         steps = 1 if isinstance(population, Readout) else self.spiking.timesteps
         dtype = torch.int64 if isinstance(population, Readout) else torch.uint8
-        stored = self._data.storage.allocate((len(self), steps, *population.shape), dtype, channels=2)
+        stored = self._data.storage.allocate((self.running(name), steps, *population.shape), dtype, channels=2)
 
         layer = self._compiled(unit)
 
         def work(part: slice) -> None:
             stored[part] = self._run(layer, part)
 
-        list(each_chunk(work, self._runs(name)))
+        list(each_chunk(work, self._runs(name, self.running(name))))
         self._populations[name], self._amplitudes[name], self._spikes[name] = population, unit.amplitude, stored
 
     def population(self, name: str) -> Population:
@@ -188,15 +205,15 @@ class CalibrationWalk:
     def emitted(self, name: str) -> np.ndarray:
         """Return what neurons of a unit that the walk has passed emit in all samples and timesteps, (*shape) int64."""
         spikes = self._spikes[name]
-        return add_up(lambda part: sum_over_samples(spikes[part]), self._runs(name))
+        return add_up(lambda part: sum_over_samples(spikes[part]), self._runs(name, self.running(name)))
 
     def total_output(self, unit: QuantizedUnit) -> np.ndarray:
-        """Run one quantised unit; return what its neurons emit in all samples and timesteps, (*shape) int64.
+        """Run one quantised unit; return what its neurons emit in all of its samples and timesteps, (*shape) int64.
 
         Of a readout that is the sum of the last sums.
         """
-        layer = self._compiled(unit)
-        return add_up(lambda part: sum_over_samples(self._run(layer, part)), self._runs(unit.population.name))
+        layer, name = self._compiled(unit), unit.population.name
+        return add_up(lambda part: sum_over_samples(self._run(layer, part)), self._runs(name, self.samples(name)))
 
     def mean_output(self, unit: QuantizedUnit) -> Tensor:
         """Average real output per channel over time, samples and space, (C,) float64."""
@@ -204,7 +221,7 @@ class CalibrationWalk:
         assert isinstance(population, AdaFire | Readout)
         amplitude = population.scale * (population.threshold if isinstance(population, AdaFire) else 1)
         emitted = torch.from_numpy(self.total_output(unit).reshape(population.shape[0], -1).sum(1)).double()
-        mean = emitted / (len(self) * prod(population.shape[1:]))
+        mean = emitted / (self.samples(population.name) * prod(population.shape[1:]))
         return mean / self.spiking.timesteps * torch.from_numpy(amplitude)
 
     def _compiled(self, unit: QuantizedUnit) -> Layer:
@@ -212,9 +229,9 @@ class CalibrationWalk:
             unit.population, unit.connections, self._populations, self._precision.membrane_limit, self.spiking.timesteps
         )
 
-    def _runs(self, name: str) -> list[slice]:
+    def _runs(self, name: str, samples: int) -> list[slice]:
         """Return the chunks of a run, smaller where it is long: how whole numbers are cut decides nothing."""
-        return self.parts(name, -(-self.spiking.timesteps // 8))
+        return self._parts(name, samples, -(-self.spiking.timesteps // 8))
 
     def _run(self, layer: Layer, part: slice) -> Tensor:
         """Return what a layer emits for some samples, (n, T, *shape); of a readout the last sum, which decides."""
@@ -236,6 +253,7 @@ def calibrate_units(
     steps: Sequence[Step],
     title: str,
     *,
+    fitted: bool = False,
     progress: Progress = silent,
 ) -> SpikingNetwork:
     """Take every unit through the same steps, one unit after the other.
@@ -250,18 +268,22 @@ def calibrate_units(
         In order; each sees what the ones before left. Max-pooling has nothing to calibrate.
     title : str
         What progress calls it.
+    fitted : bool
+        Whether a step fits weights, for which some units need more samples.
     progress : Progress
 
     Returns
     -------
     SpikingNetwork
     """
-    walk = CalibrationWalk(spiking, data, precision)
+    samples = enough_samples(spiking.network, len(data), fitted=fitted)
+    walk = CalibrationWalk(spiking, data, precision, samples)
     with progress(title, len(spiking.network.units) - 1) as advance:
         for name in walk.units():
             if not isinstance(spiking.network[name], MaxUnit):
                 for step in steps:
                     walk.spiking = step(walk, name)
+            data.storage.give_back()
             advance()
     return walk.spiking
 

@@ -33,9 +33,9 @@ HELD_OUT = 8
 _ROWS_PER_WEIGHT = 128
 #: Rows that are enough to tell the penalties apart, and fewer where inputs of many groups would be more numbers than
 #: these: all groups have one penalty, and are judged together.
-_JUDGING_ROWS, _JUDGING_NUMBERS = 4096, 2**25
+_JUDGING_ROWS, _JUDGING_NUMBERS = 4096, 2**24
 #: Numbers of inputs that are laid out at once, and samples at most: what bounds the memory.
-_NUMBERS, _SAMPLES = 2**23, 64
+_NUMBERS, _SAMPLES = 2**22, 64
 #: Chunks of samples that are worked off together. Always as many, however many cores there are: they are added up in
 #: order.
 _WAVE = 4
@@ -106,7 +106,7 @@ class _Collecting:
         assert isinstance(operator, Conv | Linear)
         self._walk, self._unit, self._chosen, self._operator = walk, unit, chosen, operator
         self._inputs = walk.spiking.network.inputs(unit.name)
-        self._samples, positions = len(walk), prod(unit.shape[1:])
+        self._samples, positions = walk.samples(unit.name), prod(unit.shape[1:])
         weights, groups = operator.weight[0].size, operator.groups if isinstance(operator, Conv) else 1
         judging = -(-self._samples // HELD_OUT)
         rows = min(_JUDGING_ROWS, _JUDGING_NUMBERS // (weights * groups))

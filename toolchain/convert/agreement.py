@@ -42,7 +42,7 @@ _PLACES = 1024
 #: Smallest share of an error that is considered.
 _LEAST_SHARE = 1e-3
 #: Bytes of payloads in memory at a time.
-_MEMORY = 2**27
+_MEMORY = 2**25
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,21 @@ class Agreement:
         """Whether it is less than what longer bursts would aim at, on samples enough to tell."""
         return self.samples >= TELLING_SAMPLES and self.measure < AIM
 
+    def better_than(self, other: Agreement) -> bool:
+        """Return whether more is alike: decisions that fall into place while outputs drift apart did so by chance."""
+        return self.measure > other.measure and self._least_correlation >= other._least_correlation
+
+    @property
+    def _least_correlation(self) -> float:
+        return min(self.outputs.values(), default=1.0)
+
     def estimated(self, share: float) -> float:
         """Return what `measure` would be if the outputs' errors were this share of what they are."""
         if self.logits is not None:
             ann, netlist = self.logits
             return float((decide(ann + share * (netlist - ann)) == decide(ann)).mean())
         # A correlation r is 1 / sqrt(1 + v), v the variance of an error beside that of the values.
-        least = min(self.outputs.values(), default=1.0)
+        least = self._least_correlation
         return float(1 / np.sqrt(1 + share**2 * (1 / least**2 - 1))) if least > 0 else 0.0
 
     def needed_share(self) -> float:
@@ -113,7 +121,7 @@ class Agreement:
         """Whether the netlist is no conversion of the ANN."""
         if self.samples < LEAST_SAMPLES or not self.outputs:
             return False
-        correlation = min(self.outputs.values())
+        correlation = self._least_correlation
         undecided = self.decisions is not None and self.decisions < LEAST_AGREEMENT
         return correlation < LEAST_AGREEMENT or (undecided and correlation < SURE_CORRELATION)
 
@@ -124,8 +132,7 @@ class Agreement:
         return next((name for name, value in values.items() if value < LEAST_AGREEMENT), None)
 
     def __str__(self) -> str:
-        least = min(self.outputs.values(), default=1.0)
-        correlation = f"the outputs correlate by {least:.2f}"
+        correlation = f"the outputs correlate by {self._least_correlation:.2f}"
         if self.decisions is None:
             return f"on {self.samples} calibration samples {correlation} with the ANN's"
         return f"{self.decisions:.0%} of the ANN's decisions on {self.samples} calibration samples, {correlation}"
@@ -191,6 +198,7 @@ def measure_agreement(
                             logits[0].append(_decided_on(value.double().numpy()))
                             logits[1].append(_decided_on(averages[name]))
             advance()
+    data.storage.give_back()
     correlations = {name: c for name, sums in found.items() if (c := sums.value()) is not None}
     both = None if decided is None else (np.concatenate(logits[0]), np.concatenate(logits[1]))
     return Agreement(

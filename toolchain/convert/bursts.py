@@ -68,7 +68,7 @@ def lengthen(
         if phi == best.phi:
             break
         found = convert(phi)
-        if found.agreement.measure <= best.agreement.measure:
+        if not found.agreement.better_than(best.agreement):
             break
         best = found
     return best

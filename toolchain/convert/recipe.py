@@ -94,8 +94,8 @@ class Recipe:
         Whether a netlist that does not compute what the ANN does (`toolchain.convert.agreement`) is taken as it is,
         with a note, and not refused.
     memory : float
-        Gibibytes of activations that are kept in memory; what goes beyond them is kept in temporary files
-        (`toolchain.calibrate.storage`). It changes nothing about the result.
+        Gibibytes of activations in memory, of which half a gibibyte is for those at work; of what is kept besides, what
+        goes beyond is kept in temporary files (`toolchain.calibrate.storage`). It changes nothing about the result.
     executor : str
         Where strategy "layers" measures, as `toolchain.workers.run_tasks` takes it.
     cache : Path, optional
@@ -185,7 +185,9 @@ class Recipe:
     )
     memory: float = field(
         default=2.0,
-        metadata=_about("GiB of activations kept in memory; beyond, they go to temporary files (TMPDIR).", 0),
+        metadata=_about(
+            "GiB of activations in memory, 0.5 for those at work; beyond, they go to temporary files (TMPDIR).", 0
+        ),
     )
     executor: str = field(
         default="local", metadata=_about("Where `strategy` layers measures: local, local:N or dask://HOST:PORT.")

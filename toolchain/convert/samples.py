@@ -19,6 +19,8 @@ from toolchain.network import FloatNetwork, chunks
 LEAST_HELD_OUT = 64
 #: Samples beside those that a conversion calibrates on, to measure the agreement on.
 UNSEEN = 256
+#: Gibibytes of activations that a layer has at work besides those that are stored: chunks of samples on two cores.
+_AT_WORK = 0.5
 #: What to do where digits do not serve.
 _RATES = "use `spike_code` rate"
 
@@ -65,7 +67,7 @@ def draw_samples(network: FloatNetwork, data: Dataset, recipe: Recipe) -> Sample
     _check_fits(network, data, recipe)
     normalization = parse_normalization(recipe.normalize, data.shape[0])
     calibration, held_out = _split(data, recipe)
-    storage = Storage(recipe.memory)
+    storage = Storage(max(recipe.memory - _AT_WORK, 0.0))
     source = choose_input(network.source.name, calibration, _ends(calibration, normalization), normalization)
     prepared = _prepare(calibration, source, recipe, storage)
     judged = _prepare(held_out, source, recipe, storage) if held_out is not None else prepared

@@ -6,7 +6,7 @@ Along spatial axes they are one `Resample`; along the channels, where none reach
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 
@@ -17,6 +17,12 @@ from toolchain.netlist import Conv, Linear, Pad, Permute, Resample, Reshape, Sca
 
 #: A matrix whose entries are multiples of 1/d for a d up to this is kept in whole numbers, others in real ones.
 MOST_PARTS = 32
+#: Most numbers of a matrix along an axis: 256 MiB, of which there are several for a while.
+MOST_ENTRIES = 1 << 25
+#: A list of positions whose matrix has more numbers than this is taken apart into runs, each of which is a slice.
+_LONG_LIST = 1 << 20
+#: Positions of a run that is worth a slice.
+_LONG_RUN = 64
 #: A list of channels is taken apart into at most so many slices.
 _MOST_SLICES = 16
 
@@ -38,28 +44,73 @@ def map_axes(x: Value, matrices: Mapping[int, np.ndarray]) -> Value:
             raise Refusal(f"leaves nothing of axis {axis + 1}", "leave it out")
     spatial = {a: m for a, m in matrices.items() if a > 0 and not _is_identity(m)}
     if spatial:
-        x = _resampled(x, [spatial.get(a, np.eye(n)) for a, n in enumerate(x.shape) if a > 0])
+        x = _resampled(x, [spatial[a] if a in spatial else _identity(n) for a, n in enumerate(x.shape) if a > 0])
     if 0 in matrices and not _is_identity(matrices[0]):
         x = _map_channels(x, matrices[0])
     return x
 
 
-def gather(x: Value, axis: int, index: Sequence[int]) -> Value:
-    """Take the values at positions of an axis, in their order; -1 stands for a zero.
+def gather(x: Value, lists: Mapping[int, Sequence[int]]) -> Value:
+    """Take the values at positions of axes, in their order; -1 stands for a zero.
 
     Parameters
     ----------
     x : Value
-    axis : int
-        Without the batch axis.
-    index : sequence of int
-        0 to the axis' extent - 1, or -1.
+    lists : mapping of int to sequence of int
+        By the axis, without the batch axis: 0 to its extent - 1, or -1.
     """
-    chosen = np.asarray(index, dtype=np.int64)
-    matrix = np.zeros((chosen.size, x.shape[axis]))
-    there = np.flatnonzero(chosen >= 0)
-    matrix[there, chosen[there]] = 1
-    return map_axes(x, {axis: matrix})
+    matrices = {}
+    for axis, index in lists.items():
+        chosen = np.asarray(index, dtype=np.int64)
+        runs = list(_runs(chosen)) if chosen.size * x.shape[axis] > _LONG_LIST else []
+        if len(runs) > 1:
+            x = concatenate([_section(settled(x), axis, chosen[run]) for run in runs], axis)
+        else:
+            matrix = matrices[axis] = empty(chosen.size, x.shape[axis])
+            there = np.flatnonzero(chosen >= 0)
+            matrix[there, chosen[there]] = 1
+    return map_axes(x, matrices)
+
+
+def empty(after: int, before: int) -> np.ndarray:
+    """Return zeros for a matrix along an axis, (after, before); raise Refusal where it would be too large."""
+    if after * before > MOST_ENTRIES:
+        raise Refusal(
+            f"makes {after} values of {before} along an axis by a matrix of more than {MOST_ENTRIES} numbers",
+            "do it before the network sees the data, or split the axis",
+        )
+    return np.zeros((after, before))
+
+
+def _runs(index: np.ndarray) -> Iterator[slice]:
+    """Take a list of positions apart: long runs of one rising step, and what lies between them."""
+    steps = np.diff(index)
+    edges = np.flatnonzero(np.diff(steps)) + 1
+    done = 0
+    for begin, end in pairwise([0, *edges, len(steps)]):
+        start = max(begin, done)
+        start += index[start] < 0
+        if steps[begin] >= 1 and end - start >= _LONG_RUN:
+            if start > done:
+                yield slice(done, start)
+            yield slice(start, end + 1)
+            done = end + 1
+    if done < len(index):
+        yield slice(done, len(index))
+
+
+def _section(x: Expression, axis: int, index: np.ndarray) -> Expression:
+    """Take positions that lie close together, or at one rising step."""
+    there = index[index >= 0]
+    if not there.size:
+        shape = (*x.shape[:axis], index.size, *x.shape[axis + 1 :])
+        return Expression(shape, (), np.broadcast_to(np.float64(0), shape))
+    first, last = int(there.min()), int(there.max())
+    steps = np.unique(np.diff(index))
+    if there.size == index.size > 1 and steps.size == 1 and steps[0] >= 1:
+        return x.through(Slice(axis, first, last + 1, int(steps[0])))
+    near = np.where(index < 0, -1, index - first)
+    return settled(gather(x.through(Slice(axis, first, last + 1, 1)), {axis: near.tolist()}))
 
 
 def expand(x: Value, shape: Sequence[int]) -> Value:
@@ -80,6 +131,12 @@ def whole_parts(matrix: np.ndarray, most: int = MOST_PARTS) -> tuple[np.ndarray,
         if np.abs(matrix * parts - whole).max() < 1e-9:
             return whole.astype(np.int64), parts
     return None
+
+
+def _identity(extent: int) -> np.ndarray:
+    matrix = empty(extent, extent)
+    np.fill_diagonal(matrix, 1)
+    return matrix
 
 
 def _is_identity(matrix: np.ndarray) -> bool:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf
 
+import numpy as np
+
 from toolchain.frontend.batch_axis import AnyValue, Displaced
+from toolchain.frontend.channels import channel_values
 from toolchain.frontend.construction import BATCH, INPUT, Construction
-from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, settled
-from toolchain.netlist import Operator, Pad, Permute, Reshape, Scale, Shape, Slice, SumPool
+from toolchain.frontend.expression import Expression, LinearTerm, Pooled, Refusal, Value, settled, value_of
+from toolchain.netlist import Operator, Pad, Permute, Reshape, Scale, Shape, Slice, SumPool, per_channel
 from toolchain.network import Activation, Curve, Function, Gated, MaxUnit, Output, X
 
 
@@ -153,7 +156,7 @@ class NetworkBuilder(Construction):
         value = settled(value)
         if not value.terms:
             raise Refusal("takes the maximum of a constant", "drop the layers before it")
-        if self.is_non_negative(value) and all(t.source != INPUT for t in value.terms):
+        if self._scaled(value) is None and self.is_non_negative(value) and all(t.source != INPUT for t in value.terms):
             return self.pool(value, window, self.path)
         return Pooled(value, (window,), self.path, self._settle)
 
@@ -161,21 +164,54 @@ class NetworkBuilder(Construction):
         """Take maxima of values that may be negative.
 
         A maximum goes through a function that rises, and so through each of its pieces, which are never negative: the
-        function that the value is, or the identity.
+        function that the value is, or the identity. It goes through a normalisation of a unit that is not negative.
         """
         path, self.path = self.path, pooled.path
-        key = id(pooled.value)
-        if key not in self._poolable_values:
-            variable, (function,) = self.definitions.common([pooled.value]) or (pooled.value, [X])
-            bent = (variable, function) if function.rises else (pooled.value, X)
-            self._poolable_values[key] = (pooled.value, self.bend(*bent))
-        result = self._poolable_values[key][1]
+        normalized = self._scaled(pooled.value)
+        if normalized is not None:
+            result, scale, shift = normalized
+        else:
+            result = self._rising(pooled.value)
         for window in pooled.windows:
             result = self.pool(result, window, pooled.path)
+        if normalized is not None:
+            result = result.through(Scale(scale)).shift(per_channel(shift, result.shape))
         self.path = path
         for operator in pooled.tail:
             result = result.through(operator)
         return result
+
+    def _rising(self, value: Expression) -> Expression:
+        """Close a value into a `Curve` whose pieces rise, the same one for all maxima of it."""
+        key = id(value)
+        if key not in self._poolable_values:
+            variable, (function,) = self.definitions.common([value]) or (value, [X])
+            bent = (variable, function) if function.rises else (value, X)
+            self._poolable_values[key] = (value, self.bend(*bent))
+        return self._poolable_values[key][1]
+
+    def _scaled(self, value: Expression) -> tuple[Expression, np.ndarray, np.ndarray] | None:
+        """Return x, a and b where the value is ``a x + b`` of a unit x that is not negative, a >= 0 and b per channel.
+
+        None where it is not, or is x itself. ``max(a x + b) = a max(x) + b``, which costs no unit: a batch
+        normalisation between a ReLU and its pooling, as Keras' users write it.
+        """
+        if len(value.terms) != 1 or not self._non_negative((term := value.terms[0]).source):
+            return None
+        scales = [o for o in term.operators if isinstance(o, Scale)]
+        moves = tuple(o for o in term.operators if not isinstance(o, Scale))
+        shift = channel_values(value.bias)
+        if not scales or shift is None or any(not isinstance(o, Reshape | Permute | Slice) for o in moves):
+            return None
+        if any(o.weight.min() < 0 for o in scales):
+            return None
+        ones = value_of(term.source, self._units[term.source].shape, value.depth).shift(1.0)
+        for operator in term.operators:
+            ones = ones.through(operator)
+        scale = channel_values(ones.bias)
+        if scale is None:
+            return None
+        return replace(value, terms=(LinearTerm(term.source, moves),), bias=np.zeros(value.shape)), scale, shift
 
     def pool(self, value: Expression, window: SumPool, path: str) -> Expression:
         """Close values into a `MaxUnit`, which reads one unit, moved within its channels: a `Curve`, or never negative.

@@ -12,7 +12,7 @@ from math import inf, prod
 
 import numpy as np
 
-from toolchain.frontend.axis_maps import expand, map_axes
+from toolchain.frontend.axis_maps import empty, expand, map_axes
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.channels import channel_values
 from toolchain.frontend.expression import Expression, Refusal, Value, settled
@@ -220,7 +220,7 @@ def _window_means(
     """
     before, after = padding
     starts = np.arange(0, n + before + whole[1] - kernel + 1, stride) - before
-    matrix = np.zeros((len(starts), n))
+    matrix = empty(len(starts), n)
     for row, start in zip(matrix, starts, strict=True):
         row[max(start, 0) : start + kernel] = 1
         counted = min(start + kernel, n + after) - start if count_padding else row.sum()
@@ -269,7 +269,7 @@ def adaptive_average_pool(x: Value, output: tuple[int, ...]) -> Value:
         return average_pool(x, tuple(k.pop() for k in lengths), stride, ((0, 0),) * len(output))
     matrices = {}
     for axis, each in enumerate(windows, start=1):
-        matrices[axis] = np.zeros((len(each), x.shape[axis]))
+        matrices[axis] = empty(len(each), x.shape[axis])
         for row, (start, stop) in zip(matrices[axis], each, strict=True):
             row[start:stop] = 1 / (stop - start)
     return map_axes(x, matrices)

@@ -235,7 +235,7 @@ def take(x: AnyValue, dim: int, start: int | None, stop: int | None, step: int, 
     axis = sample_axis(x, dim)
     begin, end, _ = slice(start, stop, step).indices(x.shape[axis])
     if step < 1:
-        return gather(x, axis, range(begin, end, step))
+        return gather(x, {axis: range(begin, end, step)})
     return layers.take(x, axis, begin, end, step)
 
 
@@ -258,7 +258,7 @@ def take_list(x: AnyValue, dim: int, index: np.ndarray, batch: int) -> AnyValue:
         return unsqueeze(picked, range(dim, dim + index.ndim), batch) if index.ndim else picked
     axis = displaced_axis(x, dim) if isinstance(x, Displaced) else sample_axis(x, dim)
     value = x.value if isinstance(x, Displaced) else x
-    taken = gather(value, axis, [int(i) % value.shape[axis] for i in index.ravel()])
+    taken = gather(value, {axis: [int(i) % value.shape[axis] for i in index.ravel()]})
     whole = whole_shape(x, batch)
     placed = replace(x, value=taken) if isinstance(x, Displaced) else taken
     return reshape(placed, [*whole[:dim], *index.shape, *whole[dim + 1 :]], batch)

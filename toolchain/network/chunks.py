@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 #: Samples that are worked off together, fewer where that would be more numbers than this: what bounds the memory of one
 #: piece of work. Always the same, for float sums depend on how they are cut, and never on how many threads there are.
-CHUNK, NUMBERS = 32, 2**23
+CHUNK, NUMBERS = 32, 2**22
 
 
 class SampleTensor(Protocol):

@@ -42,6 +42,8 @@ def measure_curves(
         In topological order. Errors compare averages over a run, of `SAMPLES` samples, with the curve in the float
         network, earlier layers' errors included.
     """
+    if not made.pieces:
+        return ()
     populations = {p.name: p for p in netlist.populations}
     synapses = fan_outs(netlist.connections, {p.name: p.shape for p in netlist.populations})
     simulator = compile_netlist(netlist)
@@ -100,6 +102,8 @@ def beyond(made: Substituted, parts: Iterable[Tensor]) -> dict[str, float]:
     parts : iterable of Tensor (n, *source shape), float32
         Other data, as many samples together as run together.
     """
+    if not made.ranges:
+        return {}
     outside = dict.fromkeys(made.ranges, 0)
     values = dict.fromkeys(made.ranges, 0)
     for x in parts:

@@ -163,7 +163,8 @@ def _finest_scale(
         for room, field in zip((finest_bias, finest_threshold), fields, strict=True)
     )
     least = np.maximum(amplitude / most_threshold, bias / most_bias)
-    silent = greatest == 0
+    # Weight decay leaves channels at 1e-41, whose scale float32 does not hold: they say nothing either.
+    silent = least < np.finfo(np.float32).tiny
     return steady(np.where(silent, 1 / _FINEST, least)), np.where(silent, 1.0, greatest)
 
 

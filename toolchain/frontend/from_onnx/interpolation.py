@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toolchain.frontend.axis_maps import empty
 from toolchain.frontend.expression import Refusal
 
 _ROUNDING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -64,7 +65,7 @@ class Interpolation:
         if self.exclude_outside:
             taps = np.where((places >= 0) & (places < n), taps, 0.0)
             taps = taps / taps.sum(axis=1, keepdims=True)
-        matrix = np.zeros((m, n))
+        matrix = empty(m, n)
         np.add.at(matrix, (np.arange(m)[:, None], np.clip(places, 0, n - 1)), taps)
         return matrix
 

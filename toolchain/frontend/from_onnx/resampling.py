@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import floor
+from typing import Any
 
 import numpy as np
 
@@ -64,9 +65,8 @@ def _pad(_: NetworkBuilder, node: OnnxNode) -> Value:
         if numpy_mode is None or min(min(pair) for pair in around) < 0:
             raise Refusal(f"pads by {mode} {around}", "pad by reflect, edge or wrap, and crop by Slice")
         sides = {a: pair for a, pair in enumerate(around) if pair != (0, 0)}
-        for a, pair in sides.items():
-            x = gather(x, a, np.pad(np.arange(x.shape[a]), pair, mode=numpy_mode).tolist())  # type: ignore[call-overload]
-        return x
+        positions: Any = {a: np.pad(np.arange(x.shape[a]), pair, mode=numpy_mode) for a, pair in sides.items()}  # type: ignore[call-overload]
+        return gather(x, positions)
     value = float(fill.reshape(())) if fill is not None and fill.size else float(node.attribute("value", 0.0))
     cropped = layers.pad(x, tuple((min(a, 0), min(b, 0)) for a, b in around))
     grown = tuple((max(a, 0), max(b, 0)) for a, b in around)
@@ -85,7 +85,7 @@ def _tile(_: NetworkBuilder, node: OnnxNode) -> Value:
         raise Refusal("repeats the batch", "let the module treat every picture alone")
     for axis, count in enumerate(counts[1:]):
         if count != 1:
-            x = gather(x, axis, list(range(x.shape[axis])) * int(count))
+            x = gather(x, {axis: list(range(x.shape[axis])) * int(count)})
     return x
 
 

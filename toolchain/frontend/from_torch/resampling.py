@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from toolchain.frontend import layers
-from toolchain.frontend.axis_maps import expand, gather, map_axes, pad_with
+from toolchain.frontend.axis_maps import empty, expand, gather, map_axes, pad_with
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_torch.arguments import per_axis
@@ -25,8 +25,9 @@ RESAMPLING = OperationTable()
 _ATEN = torch.ops.aten
 
 
-def _of_units(extent: int, function: Callable[[Tensor], Tensor], axes: int = 1) -> np.ndarray:
+def _of_units(extent: int, function: Callable[[Tensor], Tensor], axes: int) -> np.ndarray:
     """Return the matrix (after, before) of a map along one axis, the first of so many spatial ones."""
+    empty(extent, extent)  # refuses an axis whose matrix would be too large
     units = torch.eye(extent, dtype=torch.float64).reshape(extent, 1, extent, *(1,) * (axes - 1))
     made: np.ndarray = function(units).reshape(extent, -1).T.numpy()
     return np.ascontiguousarray(made)
@@ -44,6 +45,7 @@ def _upsample(x: Value, operation: Any, output: Any, factors: Any, *options: Any
 
     def along(n: int, size: int, factor: float | None) -> np.ndarray:
         rest = axes - 1
+        empty(size, n)
         # The other axes have one value and keep it.
         given = (factor, *(None for _ in range(rest)))
         return _of_units(n, lambda units: operation(units, [size, *[1] * rest], *options, *given), axes)
@@ -87,15 +89,17 @@ def _pad(_: NetworkBuilder, x: Value, pad: Sequence[int], mode: Any = "constant"
         sample_axis(x, 0)
     if isinstance(mode, str) and mode != "constant":
         sides = {a: pair for a, pair in enumerate(around[1:]) if pair != (0, 0)}
-        return map_axes(x, {a: _padded(x.shape[a], pair, mode) for a, pair in sides.items()})
+        return gather(x, {a: _padded(x.shape[a], pair, mode) for a, pair in sides.items()})
     fill = mode if isinstance(mode, int | float) else value
     cropped = layers.pad(x, tuple((min(a, 0), min(b, 0)) for a, b in around[1:]))
     grown = tuple((max(a, 0), max(b, 0)) for a, b in around[1:])
     return pad_with(cropped, grown, float(fill or 0)) if np.any(grown) else cropped
 
 
-def _padded(extent: int, pair: tuple[int, int], mode: str) -> np.ndarray:
-    return _of_units(extent, lambda units: F.pad(units, pair, mode))
+def _padded(extent: int, pair: tuple[int, int], mode: str) -> list[int]:
+    """Return the positions that a padded axis holds."""
+    positions = torch.arange(extent, dtype=torch.float64)[None]
+    return [int(i) for i in F.pad(positions, pair, mode)[0]]
 
 
 @RESAMPLING.operation("reflection_pad1d", "reflection_pad2d", "reflection_pad3d")
@@ -115,7 +119,7 @@ def _replicate(builder: NetworkBuilder, x: Value, pad: Sequence[int]) -> Value:
 def _flip(_: NetworkBuilder, x: Value, dims: Sequence[int]) -> Value:
     for dim in dims:
         axis = sample_axis(x, dim)
-        x = gather(x, axis, range(x.shape[axis])[::-1])
+        x = gather(x, {axis: range(x.shape[axis])[::-1]})
     return x
 
 
@@ -126,14 +130,14 @@ def _roll(_: NetworkBuilder, x: Value, shifts: Any, dims: Any = ()) -> Value:
         raise Refusal("rolls over the whole batch", "name the axes to roll along, without the batch axis")
     for shift, dim in zip(shifts, dims, strict=True):
         axis = sample_axis(x, dim)
-        x = gather(x, axis, np.roll(np.arange(x.shape[axis]), shift).tolist())
+        x = gather(x, {axis: np.roll(np.arange(x.shape[axis]), shift).tolist()})
     return x
 
 
 @RESAMPLING.operation("index_select")
 def _index_select(_: NetworkBuilder, x: Value, dim: int, index: Tensor) -> Value:
     axis = sample_axis(x, dim)
-    return gather(x, axis, _positions(x.shape[axis], index))
+    return gather(x, {axis: _positions(x.shape[axis], index)})
 
 
 @RESAMPLING.operation("index")
@@ -143,7 +147,7 @@ def _index(_: NetworkBuilder, x: Value, indices: Sequence[Any]) -> Value:
         raise Refusal("takes values by several lists, or by one of several axes", "use one list of positions")
     ((dim, index),) = chosen.items()
     axis = sample_axis(x, dim)
-    return gather(x, axis, _positions(x.shape[axis], index))
+    return gather(x, {axis: _positions(x.shape[axis], index)})
 
 
 def _positions(extent: int, index: Tensor) -> list[int]:
@@ -159,7 +163,7 @@ def _repeat(_: NetworkBuilder, x: Value, counts: Sequence[int]) -> Value:
         raise Refusal("repeats the batch, or adds an axis before it", "keep the batch axis first")
     for axis, count in enumerate(counts[1:]):
         if count != 1:
-            x = gather(x, axis, list(range(x.shape[axis])) * count)
+            x = gather(x, {axis: list(range(x.shape[axis])) * count})
     return x
 
 
@@ -169,7 +173,7 @@ def _repeat_interleave(_: NetworkBuilder, x: Value, counts: Any, dim: int | None
         raise Refusal("repeats over the whole batch", "name the axis to repeat along")
     axis = sample_axis(x, dim)
     each = np.asarray(counts).reshape(-1)
-    return gather(x, axis, np.arange(x.shape[axis]).repeat(each if each.size > 1 else int(each[0])).tolist())
+    return gather(x, {axis: np.arange(x.shape[axis]).repeat(each if each.size > 1 else int(each[0])).tolist()})
 
 
 @RESAMPLING.operation("expand")
@@ -191,7 +195,7 @@ def _unfold(_: NetworkBuilder, x: Value, dim: int, size: int, step: int) -> Valu
     """Windows of one axis; their positions come last."""
     axis = sample_axis(x, dim)
     starts = range(0, x.shape[axis] - size + 1, step)
-    x = gather(x, axis, [s + i for s in starts for i in range(size)])
+    x = gather(x, {axis: [s + i for s in starts for i in range(size)]})
     shape = x.shape
     x = layers.reshape(x, (*shape[:axis], len(starts), size, *shape[axis + 1 :]))
     rank = len(x.shape)
@@ -208,7 +212,7 @@ def _im2col(_: NetworkBuilder, x: Value, kernel: Any, dilation: Any, padding: An
     ):
         starts = range(-p, n + p - d * (k - 1), s)
         places = [start + i * d for i in range(k) for start in starts]
-        x = gather(x, axis, [place if 0 <= place < n else -1 for place in places])
+        x = gather(x, {axis: [place if 0 <= place < n else -1 for place in places]})
         counts += [k, len(starts)]
     h, rows, w, columns = counts
     x = layers.reshape(x, (channels, h, rows, w, columns)).through(Permute((0, 1, 3, 2, 4)))
