@@ -200,6 +200,7 @@ def voc(chosen: Options) -> None:
         decode=objects,
         priced=2,
         task=TASK,
+        classes=str(folder / "coco.names"),
         accept_collapse=True,
     )
     deployed("fastestdet", netlists[0], few)
