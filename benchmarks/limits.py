@@ -21,7 +21,7 @@ from resnet20 import random_resnet20
 from vgg16 import vgg16
 
 from sim import arrange, compile_netlist, currents, scan
-from sim.currents import ByteConv
+from sim.currents import ByteConv, ByteMatrix
 from sim.events import EventConv
 from sim.layer import Layer
 from sim.processor import has_byte_kernels, multiply_bytes, pack_matrix
@@ -117,7 +117,9 @@ def stages(layer: Layer, spikes: dict[str, torch.Tensor]) -> dict[str, float]:
 
 def without_events(layer: Layer) -> Layer:
     """Return the layer with dense kernels only."""
-    currents = [(name, replace(c, events=None) if isinstance(c, ByteConv) else c) for name, c in layer.currents]
+    currents = [
+        (name, replace(c, events=None) if isinstance(c, ByteConv | ByteMatrix) else c) for name, c in layer.currents
+    ]
     return replace(layer, currents=currents)
 
 

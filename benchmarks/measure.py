@@ -82,13 +82,15 @@ def ratio(seconds: Mapping[str, Sequence[float]], name: str, base: str) -> float
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows with the same keys, to stderr: stdout is for `--json`."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for name in rows[0]:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:
         table.add_row(*(f"{v:.3g}" if isinstance(v, float) else "" if v is None else str(v) for v in row.values()))
     # A file is wider than the 80 columns that rich takes it for.
-    Console(stderr=True, width=None if sys.stderr.isatty() else 160).print(table)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
+    console.print(title, highlight=False)
+    console.print(table)
 
 
 def finish(name: str, result: Mapping[str, Any], *, as_json: bool) -> None:

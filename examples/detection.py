@@ -1,4 +1,4 @@
-"""Boxes: blood cells with a small one-stage detector, and two published ones, FastestDet and a detector of faces.
+"""Boxes: blood cells with a small one-stage detector, and two published ones: faces, and with --full FastestDet.
 
     python examples/detection.py [--full]
 
@@ -128,7 +128,7 @@ def blood(chosen: Options) -> None:
         fit(network, loss, len(x), chosen.few(8, 30), batch=8, rate=3e-3, seed=chosen.seed)
 
     network = trained("bccd", Detector(), fitted)
-    few = test.select(np.arange(min(len(test), chosen.few(8, 24))))
+    few = test.select(np.arange(chosen.few(8, len(test))))
     netlists = compare(
         f"blood cells: {len(few)} pictures",
         network,
@@ -188,18 +188,19 @@ def voc(chosen: Options) -> None:
                 samples.append(n)
     truth = adafire.Truth(boxes=adafire.Boxes(np.array(boxes, np.float32), np.array(labels), np.array(samples)))
     found = adafire.Dataset("voc85", np.stack(images).transpose(0, 3, 1, 2), truth)
-    network, few = folder / "FastestDet.onnx", found.select(np.arange(chosen.few(6, 48)))
+    network, few = folder / "FastestDet.onnx", found.select(np.arange(48))
     netlists = compare(
         f"FastestDet: {len(few)} pictures",
         network,
-        found.select(np.arange(48, chosen.few(56, len(found)))),
+        found.select(np.arange(48, len(found))),
         few,
         chosen,
-        phi=chosen.few(8, None),  # eight pictures cannot tell how long bursts must be
+        phi=None,
         light=False,
         decode=objects,
         priced=2,
         task=TASK,
+        classes=str(folder / "coco.names"),
         accept_collapse=True,
     )
     deployed("fastestdet", netlists[0], few)
@@ -217,7 +218,7 @@ def faces(outputs: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> list[Fou
 
 def portraits(chosen: Options) -> None:
     folder = data("detection", "faces")
-    network, recipe = folder / "version-slim-320.onnx", {"normalize": "0.498/0.502", "task": TASK}
+    network, recipe = folder / "version-slim-320.onnx", {"normalize": "0.498/0.502", "task": TASK, "classes": "face"}
     images = [Image.open(path).convert("RGB").resize((320, 240)) for path in sorted(folder.glob("*.jpg"))]
     found = adafire.dataset(np.stack([np.asarray(image) for image in images]))
     rough = adafire.Recipe(calibrate="none", samples=4, accept_collapse=True, **recipe)
@@ -241,7 +242,8 @@ def main() -> None:
     chosen = options(__doc__)
     blood(chosen)
     portraits(chosen)
-    voc(chosen)
+    if chosen.full:
+        voc(chosen)
 
 
 if __name__ == "__main__":

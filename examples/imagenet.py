@@ -15,7 +15,7 @@ import numpy as np
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
-from steps import compare, data, deployed, options, reported
+from steps import Options, compare, data, deployed, options, reported
 from torch import Tensor, nn
 
 import adafire
@@ -69,32 +69,41 @@ def crops(folder: Path, each: int, side: int, seed: int) -> adafire.Dataset:
     return adafire.dataset(np.stack(images))
 
 
+def run(name: str, network: nn.Module, short: int, side: int, normalize: str, chosen: Options) -> None:
+    test = pictures(data("imagenet_sample"), short, side).select(np.arange(chosen.few(20, 100)))
+    netlists = compare(
+        f"{name}: {len(test)} pictures",
+        network.eval(),
+        crops(data("detection", "voc85"), chosen.few(1, 2), side, chosen.seed),
+        test,
+        chosen,
+        phi=None,
+        light=False,
+        priced=4,
+        normalize=normalize,
+        accept_collapse=True,  # the table shows what single spikes make of so many layers
+    )
+    deployed(name, netlists[0], test)
+    reported(name, netlists, test, network, chosen.few(8, 50))
+
+
+def mobilenet_v1(chosen: Options) -> None:
+    network = MobileNetV1()
+    network.load_state_dict(load_file(data("imagenet_models", "mobilenet_v1_025_128.safetensors")))
+    run("mobilenet_v1", network, 146, 128, "0.50196/0.50196", chosen)
+
+
+def efficientnet(chosen: Options) -> None:
+    from efficientnet_lite0 import efficientnet_lite0  # two packages that nothing else needs
+
+    run("efficientnet_lite0", efficientnet_lite0(), 256, 224, "0.498/0.502", chosen)
+
+
 def main() -> None:
     chosen = options(__doc__)
-    folder, others = data("imagenet_sample"), data("detection", "voc85")
-    mobilenet = MobileNetV1()
-    mobilenet.load_state_dict(load_file(data("imagenet_models", "mobilenet_v1_025_128.safetensors")))
-    networks = {"mobilenet_v1": (mobilenet.eval(), 146, 128, "0.50196/0.50196")}
+    mobilenet_v1(chosen)
     if chosen.full:
-        from efficientnet_lite0 import efficientnet_lite0
-
-        networks["efficientnet_lite0"] = (efficientnet_lite0().eval(), 256, 224, "0.498/0.502")
-    for name, (network, short, side, normalize) in networks.items():
-        test = pictures(folder, short, side).select(np.arange(chosen.few(20, 100)))
-        netlists = compare(
-            f"{name}: {len(test)} pictures",
-            network,
-            crops(others, chosen.few(1, 2), side, chosen.seed),
-            test,
-            chosen,
-            phi=None,
-            light=False,
-            priced=4,
-            normalize=normalize,
-            accept_collapse=True,  # the table shows what single spikes make of thirteen depthwise layers
-        )
-        deployed(name, netlists[0], test)
-        reported(name, netlists, test, network, chosen.few(8, 50))
+        efficientnet(chosen)
 
 
 if __name__ == "__main__":

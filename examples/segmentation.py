@@ -129,6 +129,7 @@ def vessels(chosen: Options) -> None:
         test,
         chosen,
         light=False,
+        shorter=(8,),
         priced=4,
         task=TASK,
         classes="retina,vessel",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim import scan
+from sim import counting
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +93,9 @@ class Counter:
         payloads, events = sums.reshape(2, -1)
         if digits is None:
             ran = np.ascontiguousarray(np.broadcast_to(steps, samples), np.int64)
-            scan.count(flat.reshape(samples, length, -1), ran, payloads, events)
+            counting.count(flat.reshape(samples, length, -1), ran, payloads, events)
         else:
-            scan.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
+            counting.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
         self._add(name, sums)
 
     def _add(self, name: str, sums: np.ndarray) -> None:

@@ -118,10 +118,8 @@ class ByteConv:
     def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the current (B, *target shape), float32, channels-last."""
         x = arrange(self.before, payload)
-        if self.events is not None:
-            sparse = self.events.run(x, timesteps)
-            if sparse is not None:
-                return apply_chain(self.after, sparse)
+        if self.events is not None and (sparse := self.events.run(x, timesteps)) is not None:
+            return apply_chain(self.after, sparse)
         # oneDNN's operator has two spatial axes: a sequence is a picture of one row.
         if x.ndim == 3:
             x = x.unsqueeze(2)
@@ -155,12 +153,15 @@ class ByteMatrix:
     shape: Shape
     after: tuple[Operator, ...]
     bound: int
+    events: EventConv | None
 
     def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the current (B, *target shape), float32, channels-last."""
+        x = arrange(self.before, payload)
+        if self.events is not None and (sparse := self.events.run(x, timesteps)) is not None:
+            return apply_chain(self.after, sparse)
         # The matrix has its rows and columns in this order too, so that a map is flattened without a copy.
-        x = arrange(self.before, payload).movedim(1, -1).flatten(1)
-        y = multiply_bytes(x, self.packed, self.ones, self.zeros)
+        y = multiply_bytes(x.movedim(1, -1).flatten(1), self.packed, self.ones, self.zeros)
         return apply_chain(self.after, y.reshape(-1, *self.shape[1:], self.shape[0]).movedim(-1, 1))
 
 
@@ -227,7 +228,8 @@ def _compile_bytes(connection: Connection, source: Emitting, bound: int) -> Byte
     if isinstance(operator, Linear) or prod(shape[1:]) < prod(operator.weight.shape[2:]):
         matrix = operator.weight if isinstance(operator, Linear) else _flattened(operator, shape)
         ones, zeros = torch.ones(len(matrix)), torch.zeros(len(matrix), dtype=torch.int32)
-        return ByteMatrix(before, pack_matrix(_bytes(matrix)), ones, zeros, out, after, bound)
+        events = compile_events(operator, shape, matrix=True) if isinstance(operator, Conv) else None
+        return ByteMatrix(before, pack_matrix(_bytes(matrix)), ones, zeros, out, after, bound, events)
     # The kernel pads both ends of an axis alike: unequal padding becomes zero bytes ahead of it.
     if any(a != b for a, b in operator.padding):
         before = (*before, Pad(((0, 0), *operator.padding)))

@@ -39,7 +39,7 @@ _HISTORY = {8: np.uint64, 4: np.uint32}
 
 #: Products per second of the dense kernels over those of this one, and what listing an input payload costs in such
 #: products, measured (docs/performance.md).
-DENSE_ADVANTAGE, LISTING = 1.3, 45
+DENSE_ADVANTAGE, LISTING = 1.2, 45
 
 
 @jit
@@ -180,12 +180,15 @@ class EventConv:
         (C_out, spatial...).
     pixels : int
         Of the input.
+    dense : int
+        Pairs of an input and an output pixel that the dense kernel multiplies, padding included.
     """
 
     weight: np.ndarray
     taps: np.ndarray
     shape: Shape
     pixels: int
+    dense: int
 
     def run(self, payload: Tensor, timesteps: int) -> Tensor | None:
         """Return the current (B, *shape), float32, channels-last; None where the dense kernel is faster.
@@ -219,17 +222,20 @@ class EventConv:
 
     @cached_property
     def _product_cost(self) -> float:
-        """What the products of all channels cost, in units of the dense kernel's, which multiplies padding as well."""
-        return DENSE_ADVANTAGE * float((self.taps >= 0).mean())
+        """What the products of all channels cost, in units of all that the dense kernel does."""
+        return DENSE_ADVANTAGE * np.count_nonzero(self.taps >= 0) / self.dense
 
     @cached_property
     def _listing_cost(self) -> float:
         """What listing the payloads costs, in the same units."""
-        return LISTING * self.pixels / (self.shape[0] * self.taps.size)
+        return LISTING * self.pixels / (self.shape[0] * self.dense)
 
 
-def compile_events(conv: Conv, shape: Shape) -> EventConv | None:
-    """Prepare a convolution of payloads (C, spatial...); None where it has no such kernel."""
+def compile_events(conv: Conv, shape: Shape, *, matrix: bool = False) -> EventConv | None:
+    """Prepare a convolution of payloads (C, spatial...); None where it has no such kernel.
+
+    With `matrix`, dense kernels run it as a matrix between whole maps.
+    """
     channels, inputs, *kernel = conv.weight.shape
     if conv.groups != 1 or channels % BLOCK or not usable():
         return None
@@ -248,4 +254,6 @@ def compile_events(conv: Conv, shape: Shape) -> EventConv | None:
         axis=-1,
     )
     weight = conv.weight.reshape(channels // BLOCK, BLOCK, inputs, -1).transpose(0, 3, 2, 1)
-    return EventConv(np.ascontiguousarray(weight, dtype=np.int8), np.ascontiguousarray(taps), out, prod(shape[1:]))
+    before = prod(shape[1:])
+    dense = before * len(taps) if matrix else taps.size
+    return EventConv(np.ascontiguousarray(weight, dtype=np.int8), np.ascontiguousarray(taps), out, before, dense)

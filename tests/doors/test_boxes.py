@@ -70,6 +70,17 @@ def test_coco(coco):
     assert "3 boxes left out: of other classes" in some.notes
 
 
+def test_coco_of_polygons_alone(coco):
+    document = json.loads(coco.read_text())
+    for marked in document["annotations"]:
+        x, y, width, height = marked.pop("bbox")
+        half = [x, y, x + width / 2, y + height, x, y + height]
+        marked["segmentation"] = [half, [x + width / 2, y, x + width, y, x + width, y + height]]
+    boxes = read_coco(coco).arrays["boxes"]
+    (coco.parent / "polygons.json").write_text(json.dumps(document))
+    assert np.array_equal(read_coco(coco.parent / "polygons.json").arrays["boxes"], boxes)
+
+
 def test_voc(voc):
     made = read_voc(voc)
     assert made.arrays["boxes"].tolist() == [[1, 2, 4, 6], [0, 0, 8, 1]] * 2
@@ -119,6 +130,7 @@ def entry(key, **keys):
         (entry("images", file_name="a\0b"), "expected a name"),
         (entry("images", height=7), "7 x 8 pixels stated, .*png has 6 x 8"),
         (entry("images", id="7"), "id '7' found, expected a whole number"),
+        (entry("annotations", bbox=None, segmentation={"counts": [1, 2], "size": [1, 3]}), "bbox None found"),
         (entry("annotations", bbox=[1, 2, 3]), r"bbox \[1, 2, 3\] found, expected"),
         (entry("annotations", bbox=[1, 2, 3, 10**400]), "a bbox of endless numbers"),
         (entry("annotations", bbox=[1, 2, 3, 1e999]), "is no JSON|expected numbers"),

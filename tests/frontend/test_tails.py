@@ -96,6 +96,15 @@ TAILS = {
         None,
         None,
     ),
+    "softmax_of_all_places": (  # as PointNet's usual code has it: points and batch are one axis meanwhile
+        lambda: heads(
+            lambda m, x: F.log_softmax(
+                m.classes(m.body(x)).flatten(2).transpose(2, 1).contiguous().view(-1, 6), dim=-1
+            ).view(x.shape[0], 16, 6)
+        ),
+        {"Transpose", "Reshape", "LogSoftmax"},
+        [(6, 4, 4)],
+    ),
     "disparity": (lambda: heads(lambda m, x: 1 / (0.1 + F.softplus(m.classes(m.body(x))))), None, [(6, 4, 4)]),
 }
 

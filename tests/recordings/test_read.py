@@ -119,6 +119,8 @@ def test_what_is_no_recording_is_refused(name, content, message, tmp_path):
         (np.array([[0, 0, np.nan, 1]]), "no coordinates or times"),
         (np.array([[-1, 0, 0, 1]]), "x from -1"),
         (np.array([[0, 70_000, 0, 1]]), "1 x 70001 found"),
+        (np.array([[3, 4, 0.25, 1]]), "t of 0.25 found, expected whole numbers; give whole microseconds"),
+        (np.array([[0.5, 4, 7, 1]]), "x of 0.5 found, expected whole numbers; give whole pixels"),
         (np.array([[0, 0, 0, 2]]), "polarities from 2"),
         (np.array([["a", "b", "c", "d"]]), "expected columns"),
         (np.array([None]), "damaged"),

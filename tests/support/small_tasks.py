@@ -106,6 +106,25 @@ class PartNet(nn.Module):
         return self.head(torch.cat([each, whole], 1))
 
 
+class Amounts(nn.Module):
+    """How much of two colours is in the picture: values, not classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = fixed(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()))
+        self.head = fixed(nn.Linear(8, 2), 1)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3)))
+
+
+class Shares(Amounts):
+    """The same between 0 and 1, which the host computes."""
+
+    def forward(self, x):
+        return torch.sigmoid(super().forward(x))
+
+
 def decode(outputs, shape):
     """Boxes of cells: a cell is one box of the class that there is most of."""
     (grid,) = outputs.values()
@@ -165,6 +184,10 @@ def folder(path: Path) -> Path:
     with torch.no_grad():
         clouds = scope["PointNet"]()(torch.from_numpy(points)).argmax(1).numpy()
         parts = scope["PartNet"]()(torch.from_numpy(points)).argmax(1).numpy()
+        pictures = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+        amounts, shares = (scope[name]()(pictures).numpy() for name in ("Amounts", "Shares"))
+    write_data(path / "amounts.npz", images=images, targets=amounts)
+    write_data(path / "shares.npz", images=images, targets=shares)
     write_data(path / "clouds.npz", points=points, labels=clouds)
     write_data(path / "parts.npz", points=points, point_labels=parts)
     return path

@@ -1,12 +1,16 @@
 """Scores against cases worked by hand, and against their definitions on anything."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from toolchain.data import VOID, Boxes
-from toolchain.tasks import Confusion, Detected, Detections, Hits, Parts, Tallies, score_interval
+from toolchain.netlist import Score
+from toolchain.report.scores import score_tables
+from toolchain.tasks import Confusion, Detected, Detections, Hits, Outcome, Parts, Tallies, score_interval
 
 # Two pictures of 2 x 3 pixels, three classes; one pixel is not counted.
 TRUE = np.array([[[0, 0, 1], [1, 2, VOID]], [[0, 1, 1], [1, 1, 0]]], np.uint8)
@@ -142,3 +146,12 @@ def test_batches_add_up_to_the_whole(cut, seed):
     whole = tallies(slice(0, 8)).scores()
     assert (tallies(slice(0, cut)) + tallies(slice(cut, 8))).scores() == whole
     assert len(whole) == 4
+
+
+def test_tables_show_the_classes_that_occur_however_many_there_are():
+    names = tuple(f"thing {n}" for n in range(80))
+    score = Score("mAP50", 0.5, {}, {"AP50": (None,) * 60 + (0.5,) + (None,) * 18 + (0.0,)})
+    found = Outcome("detection", names, score=score, ann=score)
+    assert list(found.class_rows()) == [("  AP50 of thing 60", "50.00%"), ("  AP50 of thing 79", "0.00%")]
+    shown = score_tables(SimpleNamespace(outcome=found))["classes"]
+    assert shown == [("thing 60", "50.00%", "50.00%"), ("thing 79", "0.00%", "0.00%")]

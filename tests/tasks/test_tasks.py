@@ -22,6 +22,8 @@ TASKS = {
     "detection": ("Boxes", "cells.npz", "mAP50", {"mAP50", "mAP50_95"}),
     "detection with a tail": ("Softmaxed", "cells.npz", "mAP50", {"mAP50", "mAP50_95"}),
     "points": ("PointNet", "clouds.npz", "accuracy", {"accuracy"}),
+    "regression": ("Amounts", "amounts.npz", "R2", {"R2"}),
+    "regression with a tail": ("Shares", "shares.npz", "R2", {"R2"}),
     "points, each": ("PartNet", "parts.npz", "mIoU", {"mIoU", "point_accuracy", "dice", "part_mIoU"}),
 }
 

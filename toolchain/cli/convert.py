@@ -150,4 +150,8 @@ def _lines(netlist: Netlist, output: Path) -> Iterator[str]:
 
 def _alike(task: TaskRecord | None) -> str:
     """Say what the agreement of a search is a share of."""
-    return "correlation with its outputs" if task is not None and task.name == "detection" else "of its decisions"
+    return (
+        "correlation with its outputs"
+        if task is not None and task.name in ("detection", "regression")
+        else "of its decisions"
+    )

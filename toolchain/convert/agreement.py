@@ -180,7 +180,7 @@ def measure_agreement(
     # Pieces of an activation have no value of the ANN's to follow.
     followed = [p for p in netlist.populations if isinstance(p, AdaFire | Readout) and p.name in network]
     bound = choose_task(task, {u.name: u.shape for u in network.outputs}, input_shape=network.source.shape)
-    decided = None if bound is None else bound.readout
+    decided = bound.readout if bound is not None and bound.decides else None
     found = {p.name: _Correlation(p.shape) for p in followed}
     logits: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     batch = max(1, min(32, _MEMORY // per_sample))

@@ -46,11 +46,10 @@ def check_scored(network: FloatNetwork, task: ScoredTask | None, name: TaskName 
         fix = "name the `task`, or end the network at one output with `outputs`"
         raise InputError(data.name, f"outputs of shape {shapes} found, {what}", fix)
     if not task.is_known(data.truth):
-        raise InputError(
-            data.name,
-            f"no {task.needs} found, {task.measure} needs them",
-            f"add an array '{task.needs}' to the file",
-        )
+        fix = f"add an array '{task.needs}' to the file"
+        if data.truth.targets is not None:
+            fix = f"give {task.needs} as integers: numbers in floating point are targets, for `task` regression"
+        raise InputError(data.name, f"no {task.needs} found, {task.measure} needs them", fix)
     task.check(data.name, data.truth)
 
 

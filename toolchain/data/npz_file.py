@@ -1,8 +1,9 @@
 """The data file (.npz): pictures, signals, points or event frames, and what is true of them.
 
 One of ``images`` uint8 (N, H, W, C) or (N, H, W), or floating (N, C, H, W), ``frames`` (N, T, C, H, W) and ``points``
-(N, C, P); ``labels`` (N,), ``masks`` (N, H, W), ``boxes`` (M, 4) with ``box_labels`` and ``box_samples`` (M,), and
-``point_labels`` (N, P), as `Truth` has them. Nothing is unpickled, and only the first `limit` samples are inflated.
+(N, C, P); ``labels`` (N,), ``masks`` (N, H, W), ``boxes`` (M, 4) with ``box_labels`` and ``box_samples`` (M,),
+``point_labels`` (N, P), and ``targets`` (N, ...), as `Truth` has them. Nothing is unpickled, and only the first `limit`
+samples are inflated.
 
 Samples of more than `IN_MEMORY` bytes stay on the disk and are read when they are asked for: from the file itself, or
 where they are compressed from a temporary one, into which they are inflated once.
@@ -44,6 +45,7 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "box_labels": _INTEGERS,
     "box_samples": _INTEGERS,
     "point_labels": _INTEGERS,
+    "targets": (np.float16, np.float32, np.float64, *_INTEGERS),
 }
 
 

@@ -1,4 +1,4 @@
-"""What is known to be true of samples, for scores: classes, masks, boxes, classes of points."""
+"""What is known to be true of samples, for scores: classes, masks, boxes, classes of points, values."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ VOID = 255
 BOX_KEYS = ("boxes", "box_labels", "box_samples")
 #: Axes of the arrays that hold something for every sample, beyond that of the samples.
 _AXES: dict[str, tuple[str, ...]] = {"labels": (), "masks": ("H", "W"), "point_labels": ("P",)}
+#: Types of arrays that hold something for every sample.
+_KINDS = {"labels": "iu", "masks": "iu", "point_labels": "iu", "targets": "fiu"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +62,15 @@ class Truth:
     boxes : Boxes or None
     point_labels : ndarray (N, P) int64, or None
         A class per point; 255 is not counted.
+    targets : ndarray (N, ...) of numbers, or None
+        What the network should say, in the shape of its output.
     """
 
     labels: np.ndarray | None = None
     masks: np.ndarray | None = None
     boxes: Boxes | None = None
     point_labels: np.ndarray | None = None
+    targets: np.ndarray | None = None
 
     def select(self, samples: np.ndarray) -> Truth:
         """Return what is true of the samples at these positions (int64)."""
@@ -84,7 +89,7 @@ class Truth:
             _check_boxes(where, self.boxes.boxes, self.boxes.labels, self.boxes.samples, samples)
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {name: array for name in _AXES if (array := getattr(self, name)) is not None}
+        return {name: array for name in _KINDS if (array := getattr(self, name)) is not None}
 
     def content(self) -> Iterator[bytes]:
         """Yield the bytes that a hash of it is taken from: what is known, in the order of the fields."""
@@ -107,7 +112,8 @@ def truth_of(where: str, arrays: Mapping[str, np.ndarray], samples: int) -> Trut
     where : str
         What an error names.
     arrays : mapping of str to ndarray
-        Numbers by the keys of the data file: `labels`, `masks`, `point_labels`; `boxes`, `box_labels`, `box_samples`.
+        Numbers by the keys of the data file: `labels`, `masks`, `point_labels`, `targets`; `boxes`, `box_labels`,
+        `box_samples`.
     samples : int
         How many there are.
 
@@ -117,7 +123,7 @@ def truth_of(where: str, arrays: Mapping[str, np.ndarray], samples: int) -> Trut
         When an array does not fit the samples, or arrays that need each other are not all there.
     """
     whole = {name: arrays[name].astype(np.int64) for name in ("labels", "point_labels") if name in arrays}
-    kept = whole | ({"masks": arrays["masks"]} if "masks" in arrays else {})
+    kept = whole | {name: arrays[name] for name in ("masks", "targets") if name in arrays}
     _check_arrays(where, kept, samples)
     found = [name for name in BOX_KEYS if name in arrays]
     if not found:
@@ -133,12 +139,16 @@ def truth_of(where: str, arrays: Mapping[str, np.ndarray], samples: int) -> Trut
 
 def _check_arrays(where: str, arrays: Mapping[str, np.ndarray], samples: int) -> None:
     for name, array in arrays.items():
-        if array.ndim != len(_AXES[name]) + 1 or len(array) != samples:
-            expected = f"({samples},{' ' * bool(_AXES[name])}{', '.join(_AXES[name])})"
+        axes = _AXES.get(name, ("...",) * bool(array.ndim))
+        if (name in _AXES and array.ndim != len(axes) + 1) or array.shape[:1] != (samples,):
+            expected = f"({samples},{' ' * bool(axes)}{', '.join(axes)})"
             advice = "name classes of pixels 'masks'" if name == "labels" and array.ndim == 3 else None
             raise InputError(where, f"{name} of shape {array.shape} found, expected {expected}", advice)
-        if array.dtype.kind not in "iu":
-            raise InputError(where, f"{name} of {array.dtype} found, expected integers")
+        if array.dtype.kind not in _KINDS[name]:
+            expected = "integers" if name in _AXES else "numbers"
+            raise InputError(where, f"{name} of {array.dtype} found, expected {expected}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(where, f"{name} hold NaN or infinite values", "clean the data first")
     if "point_labels" in arrays:
         _check_range(where, "point_labels", arrays["point_labels"], VOID)
 

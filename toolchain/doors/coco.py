@@ -104,11 +104,21 @@ def _text(where: str, entry: dict[str, Any], key: str) -> str:
     return found
 
 
+def _bounds(polygons: object) -> list[float] | None:
+    """Return the box around polygons, lists of x and y in turn; None where they are something else."""
+    if not isinstance(polygons, list) or not all(isinstance(p, list) and p and len(p) % 2 == 0 for p in polygons):
+        return None
+    if not polygons or not all(isinstance(n, int | float) for polygon in polygons for n in polygon):
+        return None
+    xs, ys = ([float(n) for polygon in polygons for n in polygon[start::2]] for start in (0, 1))
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
 def _corners(where: str, entry: dict[str, Any]) -> tuple[float, float, float, float]:
-    found = entry.get("bbox")
-    if not isinstance(found, list) or len(found) != 4 or not all(isinstance(n, int | float) for n in found):
-        raise FormatError(where, f"bbox {found!r} found, expected [x, y, width, height]")
     try:
+        found = entry.get("bbox") or _bounds(entry.get("segmentation"))
+        if not isinstance(found, list) or len(found) != 4 or not all(isinstance(n, int | float) for n in found):
+            raise FormatError(where, f"bbox {found!r} found, expected [x, y, width, height]")
         x, y, width, height = map(float, found)
     except OverflowError:
         raise FormatError(where, "a bbox of endless numbers found") from None

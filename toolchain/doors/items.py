@@ -11,7 +11,7 @@ from toolchain.data import UNKNOWN, Truth, truth_of
 from toolchain.netlist import InputError
 
 #: How y says what is true of a sample.
-_FORMS = "a whole number, classes of points (P,) or of pixels (H, W), or a mapping with boxes and labels"
+_FORMS = "a whole number, classes of points (P,) or of pixels (H, W), values, or a mapping with boxes and labels"
 
 
 def parted(where: str, item: Any) -> tuple[np.ndarray, Any]:
@@ -82,8 +82,8 @@ def truth_in(name: str, found: Sequence[Any]) -> Truth:
     name : str
         Of the data, for messages.
     found : sequence of N
-        y of every sample: a whole number; classes of points (P,) or of pixels (H, W); or a mapping with `boxes` (K, 4)
-        and `labels` (K,), as torchvision's detectors take them. All None: nothing is known.
+        y of every sample: a whole number; classes of points (P,) or of pixels (H, W); values, in floating point; or a
+        mapping with `boxes` (K, 4) and `labels` (K,), as torchvision's detectors take them. All None: nothing is known.
 
     Raises
     ------
@@ -98,12 +98,16 @@ def truth_in(name: str, found: Sequence[Any]) -> Truth:
     for index, y in enumerate(found):
         where = f"{name}, sample {index}"
         array = _classes(where, y)
-        if array.dtype.kind not in "uib" or array.ndim > 2:
+        if array.dtype.kind not in "uibf" or (array.dtype.kind != "f" and array.ndim > 2):
             raise InputError(where, f"y of {type(y).__name__} found, expected {_FORMS}")
         if arrays and array.shape != arrays[0].shape:
             raise InputError(where, f"y of shape {array.shape} found, those before have {arrays[0].shape}")
+        if arrays and (array.dtype.kind == "f") != (arrays[0].dtype.kind == "f"):
+            raise InputError(where, f"y of {array.dtype} found, those before are {arrays[0].dtype}")
         arrays.append(array)
     whole = np.stack(arrays)
+    if whole.dtype.kind == "f":
+        return truth_of(name, {"targets": whole}, len(found))
     key = ("labels", "point_labels", "masks")[arrays[0].ndim]
     if key == "masks":
         if whole.min() < 0 or whole.max() > 255:

@@ -70,6 +70,11 @@ def whole_shape(x: AnyValue, batch: int) -> Shape:
     return (*before, batch * after[0], *after[1:]) if x.joined else (*before, batch, *after)
 
 
+def is_flat_value(x: AnyValue, batch: int) -> bool:
+    """Return whether a value is a list of features per sample: not of points that were joined with the batch."""
+    return len(whole_shape(x, batch)) == 2 and not (isinstance(x, Displaced) and batch > 1)
+
+
 def reshape(x: AnyValue, sizes: Sequence[int], batch: int) -> AnyValue:
     """Reshape to `sizes`, the batch axis among them; one of them may be -1, for what is left.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from toolchain.netlist.json_records import dump, load, load_fields
 
 #: What a network can be for.
-TaskName = Literal["classification", "segmentation", "detection", "points"]
+TaskName = Literal["classification", "segmentation", "detection", "points", "regression"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class TaskRecord:
 
     Parameters
     ----------
-    name : {"classification", "segmentation", "detection", "points"}
+    name : {"classification", "segmentation", "detection", "points", "regression"}
     classes : tuple of str or None
         What its classes are called.
     decode : str or None
@@ -37,9 +37,9 @@ class Score:
     Parameters
     ----------
     measure : str
-        "accuracy", "mIoU" or "mAP50": what `value` is.
+        "accuracy", "mIoU", "mAP50" or "R2": what `value` is.
     value : float
-        0 to 1.
+        0 to 1; R2 may be negative.
     further : mapping of str to float
         Other measures of the same predictions.
     per_class : mapping of str to tuple of float or None

@@ -66,7 +66,7 @@ def in_order(
     p: np.ndarray,
     size: tuple[int, int] | None = None,
 ) -> Events:
-    """Return events of any integer types, sorted by time where they are not.
+    """Return events of whole numbers, in any type, sorted by time where they are not.
 
     Parameters
     ----------
@@ -78,12 +78,17 @@ def in_order(
     Raises
     ------
     InputError
-        When there are no events, or one has a polarity other than 0, 1 or -1.
+        When there are no events, or numbers with fractions: times in seconds, say, all of which would be 0.
     FormatError
-        When a coordinate lies outside.
+        When a coordinate lies outside, or a polarity is other than 0, 1 or -1.
     """
     if not t.size:
         raise InputError(name, "no events found")
+    for axis, values in (("x", x), ("y", y), ("t", t), ("p", p)):
+        parts = values[np.rint(values) != values]
+        if parts.size:
+            fix = "give whole microseconds" if axis == "t" else "give whole pixels, and 0 or 1 as polarity"
+            raise InputError(name, f"{axis} of {parts[0]:g} found, expected whole numbers", fix)
     x, y, t, p = (np.asarray(a).astype(np.int64) for a in (x, y, t, p))
     if not np.isin(p, (-1, 0, 1)).all():
         raise FormatError(name, f"polarities from {p.min()} to {p.max()} found, expected 0 or -1 (OFF) and 1 (ON)")

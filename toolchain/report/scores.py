@@ -16,7 +16,7 @@ def title_of(measure: str) -> str:
 
 
 def score_tables(m: Measurement) -> dict[str, Any]:
-    """Return further measures and those per class as tables, of the netlist and, where it is known, of the ANN."""
+    """Return further measures, and those of classes that occur, as tables: of the netlist and, if known, the ANN."""
     outcome = m.outcome
     if outcome.score is None:
         return {"measures": [], "classes": [], "class_headings": []}
@@ -31,8 +31,9 @@ def score_tables(m: Measurement) -> dict[str, Any]:
         "measures": measures,
         "class_headings": ["class", *(f"{measure_text(name)}, {who}" for name, who, _ in columns)],
         "classes": [
-            (outcome.class_name(label), *(_share(found.per_class.get(name, ()), label) for name, _, found in columns))
+            (outcome.class_name(label), *shares)
             for label in range(max((len(v) for v in outcome.score.per_class.values()), default=0))
+            if any(shares := [_share(found.per_class.get(name, ()), label) for name, _, found in columns])
         ],
     }
 

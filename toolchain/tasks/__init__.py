@@ -1,10 +1,11 @@
-"""What networks are for: classes of samples, of pixels and of points, and boxes; and how well they do it."""
+"""What networks are for: classes of samples, of pixels and of points, boxes, and values; and how well they do it."""
 
 from toolchain.tasks.choose import choose_task, why_unscored
 from toolchain.tasks.confusion import Confusion
 from toolchain.tasks.decoder import Decoder
 from toolchain.tasks.detections import Detected, Detections
 from toolchain.tasks.divergence import same_decisions, symmetric_divergence
+from toolchain.tasks.explained import Explained
 from toolchain.tasks.hits import Hits, decide
 from toolchain.tasks.interval import interval, interval_text, score_interval, score_text
 from toolchain.tasks.outcome import Outcome, measure_text
@@ -15,6 +16,7 @@ from toolchain.tasks.scored_task import (
     Detection,
     Outputs,
     PointClasses,
+    Regression,
     ScoredTask,
     Segmentation,
 )
@@ -28,11 +30,13 @@ __all__ = [
     "Detected",
     "Detection",
     "Detections",
+    "Explained",
     "Hits",
     "Outcome",
     "Outputs",
     "Parts",
     "PointClasses",
+    "Regression",
     "ScoredTask",
     "Segmentation",
     "Tallies",

@@ -8,7 +8,7 @@ from dataclasses import fields
 from toolchain.data import Truth
 from toolchain.netlist import InputError, Shape, Tail, TaskName
 from toolchain.tasks.decoder import Decoder
-from toolchain.tasks.scored_task import Classification, Detection, PointClasses, ScoredTask, Segmentation
+from toolchain.tasks.scored_task import Classification, Detection, PointClasses, Regression, ScoredTask, Segmentation
 
 
 def choose_task(
@@ -55,6 +55,11 @@ def choose_task(
         return None if decode is None else Detection(name, None, decode, tail, input_shape)
     if decode is not None:
         raise InputError("decode", f"{decode.name} found, it makes boxes", "convert with `task` detection")
+    if name == "regression" and tail is not None:
+        if len(tail.outputs) > 1:
+            advice = "end the network at one of its layers with `outputs`"
+            raise InputError("task", f"regression found for outputs {', '.join(tail.outputs)}, expected one", advice)
+        return Regression(name, None, tail, tail.outputs[0])
     chosen = readout if readout is not None or len(outputs) > 1 else next(iter(outputs))
     if chosen is None:
         return None
@@ -71,6 +76,8 @@ def _bound(name: TaskName | None, output: str, shape: Shape, input_shape: Shape,
             return PointClasses(name, output, _classes(channels), (points,))
         case "segmentation", (channels, height, width):
             return Segmentation(name, output, _classes(channels), (height, width))
+        case "regression", _:
+            return Regression(name, output, None, output)
         case None, _ if not named:
             return None
         case None, _:

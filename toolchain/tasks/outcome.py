@@ -108,12 +108,9 @@ class Outcome:
     def class_rows(self) -> Iterator[tuple[str, str]]:
         """Yield a line per class that occurs, of the first measure per class, where they are not too many."""
         for measure, values in [*(self.score.per_class if self.score is not None else {}).items()][:1]:
-            if len(values) <= _SHOWN_CLASSES:
-                yield from (
-                    (f"  {measure_text(measure)} of {self.class_name(n)}", f"{v:.2%}")
-                    for n, v in enumerate(values)
-                    if v is not None
-                )
+            found = [(n, v) for n, v in enumerate(values) if v is not None]
+            if len(found) <= _SHOWN_CLASSES:
+                yield from ((f"  {measure_text(measure)} of {self.class_name(n)}", f"{v:.2%}") for n, v in found)
 
     def class_name(self, label: int) -> str:
         """Return what a class is called."""

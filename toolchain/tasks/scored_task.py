@@ -19,6 +19,7 @@ from toolchain.tail import run_tail
 from toolchain.tasks.confusion import Confusion
 from toolchain.tasks.decoder import Decoder
 from toolchain.tasks.detections import Detected, Detections
+from toolchain.tasks.explained import Explained
 from toolchain.tasks.hits import Hits, decide
 from toolchain.tasks.parts import Parts
 from toolchain.tasks.tally import Tally
@@ -44,6 +45,8 @@ class ScoredTask(ABC):
     needs: ClassVar[str]
     #: What the score is called.
     measure: ClassVar[str]
+    #: Whether its outputs decide on classes.
+    decides: ClassVar[bool] = True
     #: Why no sample can stop early; None where it can.
     no_early_exit: ClassVar[str | None] = None
 
@@ -205,6 +208,49 @@ class Detection(ScoredTask):
 
     def decisions(self, values: Outputs) -> np.ndarray | None:
         """Return None: boxes are no classes of places that both networks share."""
+        del values
+        return None
+
+
+@dataclass(frozen=True)
+class Regression(ScoredTask):
+    """Values: what the network says itself, behind what the host computes.
+
+    Parameters
+    ----------
+    tail : Tail or None
+        What the host computes, of which `output` is one.
+    output : str
+    """
+
+    tail: Tail | None
+    output: str
+    needs: ClassVar[str] = "targets"
+    measure: ClassVar[str] = "R2"
+    decides: ClassVar[bool] = False
+    no_early_exit: ClassVar[str] = "a sample stops on one decision, and values are none"
+
+    def check(self, where: str, truth: Truth) -> None:
+        """Raise InputError where the same is true of all samples, of which nothing can be explained."""
+        assert truth.targets is not None
+        channels = truth.targets.reshape(len(truth.targets), *truth.targets.shape[1:2] or (1,), -1)
+        if not np.ptp(channels, axis=(0, 2)).any():
+            raise InputError(where, "the same targets found for all samples, R2 needs some that vary")
+
+    def tally(self, values: Outputs, truth: Truth) -> Tally:
+        """Compare values; axes of extent 1 are of no account."""
+        assert truth.targets is not None
+        final = values if self.tail is None else run_tail(self.tail, values)
+        found, targets = np.asarray(final[self.output]), truth.targets
+        shapes = [tuple(n for n in x.shape[1:] if n != 1) for x in (found, targets)]
+        if shapes[0] != shapes[1]:
+            expected = f"output {self.output!r} has {found.shape[1:]}"
+            raise InputError("targets", f"targets of shape {targets.shape[1:]} found, {expected}")
+        found = found.reshape(len(found), -1) if found.ndim < 3 else found
+        return Explained.count(found, targets.reshape(found.shape))
+
+    def decisions(self, values: Outputs) -> np.ndarray | None:
+        """Return None: values are no classes."""
         del values
         return None
 

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from toolchain.frontend.advice import onnx_advice
-from toolchain.frontend.batch_axis import AnyValue, whole_shape
+from toolchain.frontend.batch_axis import AnyValue, is_flat_value, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
 from toolchain.frontend.expression import Refusal
@@ -237,7 +237,7 @@ class _Interpreter:
 
     def _is_flat(self, name: Any) -> bool | None:
         value: Any = self.values.get(name)
-        return len(whole_shape(value, self.batch)) == 2 if is_value(value) else None
+        return is_flat_value(value, self.batch) if is_value(value) else None
 
     def _read_out(self, nodes: list[onnx.NodeProto]) -> Tail | None:
         """Close what the host reads, and what the network returns, into outputs; return the tail behind them."""

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from toolchain.frontend.advice import LIST, UNSUPPORTED_LAYERS, advice
-from toolchain.frontend.batch_axis import whole_shape
+from toolchain.frontend.batch_axis import is_flat_value
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.construction import BATCH
 from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
@@ -199,7 +199,7 @@ def interpret(
                 values[node] = _evaluate(node, position, values, builder)
 
     def is_flat(node: Any) -> bool | None:
-        return len(whole_shape(values[node], batch)) == 2 if is_value(values[node]) else None
+        return is_flat_value(values[node], batch) if is_value(values[node]) else None
 
     taken = [calls[i] for i in sorted(tail_steps(steps, frozenset(host), ends, is_flat))]
     builder.path = ""

@@ -9,7 +9,7 @@ import numpy as np
 from toolchain.data import Dataset, Truth
 from toolchain.evaluate import BatchRun, network_values, own_units
 from toolchain.network import FloatNetwork
-from toolchain.tasks import Detected, Detection, Outputs, ScoredTask
+from toolchain.tasks import Detected, Detection, Outputs, Regression, ScoredTask
 
 #: Samples that a page shows.
 SHOWN = 4
@@ -75,7 +75,7 @@ class Gallery:
 
     def __call__(self, run: BatchRun) -> tuple[Shown, ...]:
         """Return those of the samples that are in this batch."""
-        if self.task is None:
+        if self.task is None or isinstance(self.task, Regression):  # values are told by their score
             return ()
         wanted = np.unique(np.linspace(0, len(self.data) - 1, SHOWN).astype(int))
         part, rows = run.part, timesteps_shown(run.netlist.answers)
