@@ -141,13 +141,15 @@ def score_chart(m: Measurement) -> str | None:
             reference = beside.value
             line = axes.axhline(100 * reference, color=ANN, linestyle=(0, (4, 3)), linewidth=1.5)
             chart.title(line, f"{name}: {100 * reference:.2f} %")
+            above = values[-1] <= 100 * reference  # on the side where the last dots are not
             axes.annotate(
                 f"{name} {100 * reference:.2f} %",
                 (1, 100 * reference),
                 xycoords=("axes fraction", "data"),
-                xytext=(0, 7),
+                xytext=(0, 7 if above else -7),
                 textcoords="offset points",
                 ha="right",
+                va="bottom" if above else "top",
                 color=MUTED,
                 bbox=_PATCH,
             )
