@@ -3,11 +3,12 @@
 import io
 import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from toolchain.data import check_data, read_data
+from toolchain.data import Dataset, check_data, read_data
 from toolchain.data.npz_file import IN_MEMORY
 from toolchain.netlist import FormatError, InputError
 
@@ -169,6 +170,9 @@ def test_data_that_do_not_fit_the_network_are_named(save, make):
     with pytest.raises(InputError, match=r"data\.npz: samples of shape \(2, 9, 9\) found, expected \(2, 8, 8\)"):
         check_data(data, netlist.input)
     data = read_data(save(images=np.zeros((2, 8, 8, 2), np.uint8), labels=np.array([0, 7])))
+    grey = Dataset("grey", np.zeros((2, 1, 8, 8), np.uint8))
+    with pytest.raises(InputError, match=r"expected \(3, 8, 8\) \(channels first\); make the pictures RGB"):
+        check_data(grey, replace(make("cnn").input, shape=(3, 8, 8), mean=np.zeros(3), std=np.ones(3)))
     with pytest.raises(InputError, match="images found, expected frames"):
         check_data(data, make("concat").input)
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from toolchain.cli import run
 from toolchain.data import read_data
+from toolchain.doors.colours import read_colours
 from toolchain.doors.masks import read_masks
 from toolchain.netlist import FormatError, InputError
 
@@ -84,3 +85,47 @@ def test_what_cannot_be_used_is_named(folder, make, message):
     make(folder)
     with pytest.raises((InputError, FormatError), match=message):
         read_masks(folder / "images", folder / "masks")
+
+
+PALETTE = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 64], [224, 224, 192]], np.uint8)
+
+
+@pytest.fixture
+def painted(folder):
+    """The masks in colours, in files with and without a palette of their own, and the colours' file."""
+    for name in ("a", "a_1_L", "b.c-mask"):
+        image = Image.fromarray(PALETTE[values(folder, name)])
+        (image if name == "a" else image.quantize(8)).save(folder / f"masks/{name}.png")
+    (folder / "colours.txt").write_text(
+        "# CamVid's form\n0 0 0\tVoid\nroad 128,0,0\n\n0 128 64  tree_2\n224, 224, 192\n"
+    )
+    return folder
+
+
+def test_painted_masks_are_classes_in_the_order_of_their_colours(folder, painted, capsys):
+    words = ["data", "masks", str(painted), "--colours", str(painted / "colours.txt"), "-o", str(painted / "d.npz")]
+    shown = [np.asarray(Image.open(painted / f"masks/{n}.png").convert("RGB")) for n in ("a", "a_1_L", "b.c-mask")]
+    expected = (np.stack(shown)[..., None, :] == PALETTE).all(-1).argmax(-1)
+    assert run([*words, "--void", "0"]) == 0, capsys.readouterr().err
+    found = read_data(painted / "d.npz").truth.masks
+    assert np.array_equal(found, np.where(expected == 0, 255, expected))
+    (painted / "colours.txt").write_text("0 0 0\n128 0 0\n")
+    capsys.readouterr()
+    assert run(words) == 2
+    assert "which is no class; give it a line in --colours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 0\n", "line 1: '0 0' found, expected red, green and blue"),
+        ("0 0 0\n1 2 300\n", "line 2: '1 2 300' found"),
+        ("0 0 0\n1 2 3\n0,0,0\n", "line 3: the colour of class 0 found again"),
+        ("# nothing\n", "0 colours found, expected 1 to 255"),
+        ("0 0 0\n" * 20_000, "bytes found, expected a line for each class"),
+    ],
+)
+def test_a_file_that_holds_no_colours_is_refused(text, message, tmp_path):
+    (tmp_path / "c.txt").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_colours(tmp_path / "c.txt")

@@ -83,6 +83,9 @@ def masks(
         list[int] | None, typer.Option(min=0, max=255, help="A value of masks that is not counted, as 255; repeat it.")
     ] = None,
     binary: Annotated[bool, typer.Option("--binary", help="Every value but 0 is class 1.")] = False,
+    colours: Annotated[
+        Path | None, typer.Option(help="Of painted masks: a file with a class's red, green and blue on every line.")
+    ] = None,
     size: Stretch = None,
     limit: Limit = None,
     as_json: Json = False,
@@ -92,6 +95,7 @@ def masks(
     Example: adafire data masks camvid --masks labels --void 11 --size 120,160 -o train.npz
     """
     from toolchain.doors.annotated import parse_size
+    from toolchain.doors.colours import read_colours
     from toolchain.doors.masks import read_masks
 
     wanted = parse_size(size)
@@ -103,6 +107,7 @@ def masks(
             size=wanted,
             void=void or (),
             binary=binary,
+            colours=None if colours is None else read_colours(colours),
             limit=limit,
             progress=progress,
         )

@@ -187,6 +187,10 @@ def check_data(data: Dataset, source: Input, timesteps: int | None = None) -> No
         found, expected = ("frames", "images") if data.is_frames else ("images", "frames")
         raise InputError(data.name, f"{found} found, expected {expected}: the netlist takes {source.coding} coding")
     if data.shape != source.shape:
-        raise InputError(data.name, f"samples of shape {data.shape} found, expected {source.shape} (channels first)")
+        alike = data.is_pictures and data.shape[1:] == source.shape[1:] and {data.shape[0], source.shape[0]} == {1, 3}
+        fix = f"make the pictures {'RGB' if source.shape[0] == 3 else 'grey'}" if alike else None
+        raise InputError(
+            data.name, f"samples of shape {data.shape} found, expected {source.shape} (channels first)", fix
+        )
     if data.frames is not None and timesteps is not None and data.frames < timesteps:
         raise InputError(data.name, f"{data.frames} frames per sample found, expected at least {timesteps}")

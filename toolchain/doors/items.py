@@ -48,10 +48,15 @@ def _sample(where: str, x: Any) -> np.ndarray:
     if values.dtype.kind == "b":
         values = values.astype(np.float32)
     if values.dtype.kind not in "uif" or values.ndim == 0:
-        raise InputError(where, f"{type(x).__name__} found, expected an array of numbers or a PIL picture")
+        fix = f"return the sample and what is true of it, of {', '.join(map(str, x))[:80]}" if _is_mapping(x) else None
+        raise InputError(where, f"{type(x).__name__} found, expected an array of numbers or a PIL picture", fix)
     if values.dtype != np.uint8 or _is_tensor(x) or values.ndim not in (2, 3):
         return values
     return values[np.newaxis] if values.ndim == 2 else np.moveaxis(values, -1, 0)
+
+
+def _is_mapping(x: Any) -> bool:
+    return isinstance(x, Mapping) and bool(x)
 
 
 def _is_tensor(x: Any) -> bool:

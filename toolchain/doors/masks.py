@@ -11,6 +11,7 @@ from PIL import Image
 from toolchain.data import VOID
 from toolchain.display import Progress, silent
 from toolchain.doors.annotated import Contents, fitted, read_stretched
+from toolchain.doors.colours import Colours
 from toolchain.doors.folder import evenly
 from toolchain.doors.pictures import Size, files_of, load, open_picture
 from toolchain.netlist import InputError
@@ -28,6 +29,7 @@ def read_masks(
     size: Size | None = None,
     void: Collection[int] = (),
     binary: bool = False,
+    colours: Colours | None = None,
     limit: int | None = None,
     progress: Progress = silent,
 ) -> Contents:
@@ -44,6 +46,8 @@ def read_masks(
         Values of masks that are not counted, as 255 is not.
     binary : bool
         Every value but 0 (and `void`) is class 1.
+    colours : Colours, optional
+        Of the classes, where masks are painted.
     limit : int, optional
         Most pictures, evenly from all.
     progress : Progress
@@ -73,7 +77,7 @@ def read_masks(
     values = np.empty(images.shape[:3], np.uint8)
     with progress("masks", len(paths)) as advance:
         for index, path in enumerate(paths):
-            values[index] = _read(found[path.stem][0], sizes[index], (images.shape[1], images.shape[2]), size)
+            values[index] = _read(found[path.stem][0], sizes[index], (images.shape[1], images.shape[2]), size, colours)
             advance()
     classes = _classes(str(masks), values, void, binary)
     held, pixels = np.unique(classes, return_counts=True)
@@ -99,13 +103,13 @@ def _pairs(stems: list[str], masks: list[Path]) -> dict[str, list[Path]]:
     return pairs
 
 
-def _read(path: Path, expected: Size, wanted: Size, size: Size | None) -> np.ndarray:
+def _read(path: Path, expected: Size, wanted: Size, size: Size | None, colours: Colours | None) -> np.ndarray:
     with open_picture(path) as image:
-        if image.mode not in _MODES:
+        if colours is None and image.mode not in _MODES:
             raise InputError(
                 str(path),
                 f"a mask of mode {image.mode} found, expected a class per pixel: grey or of a palette",
-                "turn colours into numbers of classes first",
+                "say with `colours` which class each colour is",
             )
         if (image.height, image.width) != expected:
             raise InputError(
@@ -113,6 +117,9 @@ def _read(path: Path, expected: Size, wanted: Size, size: Size | None) -> np.nda
                 f"{image.height} x {image.width} pixels found, its picture has {expected[0]} x {expected[1]}",
             )
         load(image)
+        if colours is not None:
+            painted = fitted(path, image.convert("RGB"), wanted, size, Image.Resampling.NEAREST)
+            return colours.classes(str(path), np.asarray(painted))
         grey = image.convert("L") if image.mode == "1" else image
         return np.asarray(fitted(path, grey, wanted, size, Image.Resampling.NEAREST))
 
