@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sim.threads import for_each
+from sim.threads import for_each, one_thread
 
 #: Columns of X'X that are computed together: nothing above the diagonal is needed of a symmetric matrix.
 _BLOCK = 768
@@ -217,10 +217,13 @@ def best_change(system: System, judging: Rows, ridges: Sequence[float]) -> Chang
     outputs = judging.errors.shape[2]
     some = slice(0, outputs, -(-outputs // _JUDGED))
 
-    def judged(ridge: float) -> tuple[float, Tensor]:
-        factor = system.factor(ridge)
-        return system.solve(factor, some).left_over(judging, some), factor
+    def judged(ridge: float) -> float:
+        return system.solve(system.factor(ridge), some).left_over(judging, some)
 
-    left, factor = min(for_each(judged, ridges), key=lambda found: found[0])
+    left, ridge = min(zip(for_each(judged, ridges), ridges, strict=True), key=lambda found: found[0])
     before = float(judging.errors[:, :, some].square().sum(dtype=torch.float64))
-    return system.solve(factor) if left < before else None
+    if left >= before:
+        return None
+    # Factorised once more: to keep all factors would take more memory than all else that a fit holds.
+    with one_thread():
+        return system.solve(system.factor(ridge))
