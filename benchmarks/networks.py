@@ -121,7 +121,7 @@ def _efficientnet(samples: int) -> Subject:
 SUBJECTS: dict[str, Callable[[int], Subject]] = {
     "resnet20": lambda samples: _cifar("resnet20", "resnet20_cifar10.safetensors", "imagenet", samples),
     "resnet44": lambda samples: _cifar("resnet44", "resnet44_cifar10.safetensors", "imagenet", samples),
-    "vgg16": lambda samples: _cifar("vgg16", "vgg16_cifar10.safetensors", "cifar10", samples),
+    "vgg16": lambda samples: _cifar("vgg16", "vgg16_cifar10.safetensors", "imagenet", samples),
     "resnet18_224": lambda samples: _random_resnet(_Block, (2, 2, 2, 2), samples),
     "resnet50_224": lambda samples: _random_resnet(_Bottleneck, (3, 4, 6, 3), samples),
     "efficientnet_lite0": _efficientnet,

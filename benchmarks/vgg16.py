@@ -39,7 +39,7 @@ def vgg16(samples: int, *, timesteps: int = 8, phi: int = 4) -> Benchmark:
     """
     torch.manual_seed(0)
     module = load_module(f"{ROOT / 'examples' / 'vgg16.py'}:vgg16").eval()
-    normalization = parse_normalization("cifar10", 3)
+    normalization = parse_normalization("imagenet", 3)
     folder = os.environ.get("ADAFIRE_DATA")
     if folder:
         load_weights(module, Path(folder) / "models" / "vgg16_cifar10.safetensors")
@@ -51,7 +51,7 @@ def vgg16(samples: int, *, timesteps: int = 8, phi: int = 4) -> Benchmark:
         x = calibration.normalized(normalization.mean, normalization.std)
         scale_to_unit_variance(module, torch.from_numpy(x.astype(np.float32)))
     print("converting VGG16", file=sys.stderr)
-    recipe = Recipe(timesteps=timesteps, phi=phi, samples=64, normalize="cifar10")
+    recipe = Recipe(timesteps=timesteps, phi=phi, samples=64, normalize="imagenet")
     netlist = convert_network(read_module(module, data.shape), calibration, recipe)
     pictures = torch.from_numpy(data.normalized(normalization.mean, normalization.std).astype(np.float32))
     return Benchmark(
