@@ -32,9 +32,9 @@ LEAST_AGREEMENT = 0.5
 #: But where outputs correlate by this much, other decisions are close calls: a network that was never trained, say.
 SURE_CORRELATION = 0.9
 #: From this share of the ANN's decisions, or correlation with its values, on, a netlist holds as a conversion.
-HOLDS = 0.95
+HOLDS = 0.97
 #: What longer bursts aim at where it does not: estimates are hopeful, and a share just above the bound is chance.
-AIM = 0.97
+AIM = 0.98
 #: Fewer samples than this do not tell a netlist that holds from one that nearly does.
 TELLING_SAMPLES = 32
 #: Decisions of a sample that are compared, of those of its pixels or points.
@@ -81,11 +81,6 @@ class Agreement:
     def holds(self) -> bool:
         """Whether the netlist decides nearly as the ANN does; samples too few to tell count as if it did."""
         return self.samples < TELLING_SAMPLES or self.measure >= HOLDS
-
-    @property
-    def improvable(self) -> bool:
-        """Whether it is less than what longer bursts would aim at, on samples enough to tell."""
-        return self.samples >= TELLING_SAMPLES and self.measure < AIM
 
     def better_than(self, other: Agreement) -> bool:
         """Return whether more is alike: decisions that fall into place while outputs drift apart did so by chance."""

@@ -98,7 +98,7 @@ def advice(done: Converted, levels: Levels, longest: int) -> Iterator[str]:
     longest : int
         The longest burst that may be advised.
     """
-    if not done.agreement.improvable:
+    if done.agreement.holds:
         return
     timesteps = done.netlist.timesteps
     now = levels.error(done.phi, timesteps)
