@@ -33,7 +33,10 @@ BROKEN = """
             calls.append(amount)
             if len(calls) == 3:
                 maps = Path("/proc/self/maps").read_text()
-                Path({shared!r}).write_text(" ".join(sorted(set(re.findall("/dev/shm/[^ ]*psm_[0-9a-f]+", maps)))))
+                names = " ".join(sorted(set(re.findall("/dev/shm/[^ ]*psm_[0-9a-f]+", maps))))
+                # Whoever sees the file may kill this process at once: it is there with all its names, or not.
+                Path({shared!r} + "~").write_text(names)
+                os.rename({shared!r} + "~", {shared!r})
                 {fault}
         count(self, counter, amount)
 
