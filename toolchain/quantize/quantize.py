@@ -42,10 +42,13 @@ def quantize(
     sent = {n: f.phi if spiking.radix is None else spiking.radix.base - 1 for n, f in spiking.firing.items()}
     check_precision(precision, sent)
     units = [quantize_source(spiking)]
-    amplitudes = {units[0].population.name: units[0].amplitude}
+    sources, amplitudes = (
+        {units[0].population.name: units[0].population},
+        {units[0].population.name: units[0].amplitude},
+    )
     for unit in spiking.network.units[1:]:
-        units.append(quantize_unit(spiking, unit.name, amplitudes, precision))
-        amplitudes[unit.name] = units[-1].amplitude
+        units.append(quantize_unit(spiking, unit.name, sources, amplitudes, precision))
+        sources[unit.name], amplitudes[unit.name] = units[-1].population, units[-1].amplitude
     notes = tuple(note for unit in units for note in unit.notes)
     netlist = Netlist(
         populations=tuple(u.population for u in units),

@@ -26,6 +26,7 @@ from toolchain.netlist import (
     per_channel,
 )
 from toolchain.network import Activation, Firing, MaxUnit, Output, Source, SpikingNetwork
+from toolchain.quantize.accumulator import accumulator_use
 from toolchain.quantize.amplitude import channelwise, through_structure
 from toolchain.quantize.chains import fold_chain, integer_weights
 from toolchain.quantize.precision import Precision
@@ -39,6 +40,8 @@ _SHARE_OF_MEMBRANE = 1 / 8
 #: Numbers of many levels have small thresholds beside the range that they cover, and beside biases: of the 24 bits, the
 #: whole range gets 22 and a bias 19, which the fields of the Loihis still hold; a narrower membrane gives these shares.
 _FINEST_RANGE, _FINEST_BIAS = 2**22, 2**19
+#: How much coarser than by what an accumulator lacks units become: rounded weights may add up to more than exact ones.
+_MORE = 1 + 2**-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,11 @@ def quantize_source(spiking: SpikingNetwork) -> QuantizedUnit:
 
 
 def quantize_unit(
-    spiking: SpikingNetwork, name: str, amplitudes: Mapping[str, np.ndarray], precision: Precision
+    spiking: SpikingNetwork,
+    name: str,
+    sources: Mapping[str, Population],
+    amplitudes: Mapping[str, np.ndarray],
+    precision: Precision,
 ) -> QuantizedUnit:
     """Quantise one population and the connections into it.
 
@@ -76,6 +83,8 @@ def quantize_unit(
     spiking : SpikingNetwork
     name : str
         A unit of the network, not its source.
+    sources : mapping of str to Population
+        `QuantizedUnit.population` of every population that feeds it.
     amplitudes : mapping of str to ndarray
         `QuantizedUnit.amplitude` of every population that feeds it.
     precision : Precision
@@ -96,13 +105,36 @@ def quantize_unit(
         return _quantize_maxpool(spiking, unit, amplitudes)
     assert isinstance(unit, Activation | Output)
     firing = spiking.firing[name] if isinstance(unit, Activation) else None
-    inputs = spiking.network.inputs(name)
     finest, greatest = _finest_scale(unit, firing, precision, numbers=spiking.radix is not None)
-    chains = [fold_chain(c, amplitudes[c.source], finest, precision.top) for c in inputs]
+    least = finest
+    while True:
+        quantized = _in_units_of(spiking, unit, amplitudes, precision, finest, least, greatest)
+        population = quantized.population
+        assert isinstance(population, AdaFire | Readout)
+        use = accumulator_use(population, quantized.connections, sources, precision.target, spiking.radix)
+        if np.all(use <= 1):
+            return quantized
+        least = np.maximum(least, np.where(use > 1, population.scale * use * _MORE, 0.0))
 
-    # Scale: the largest weight of a channel just fits, unless threshold or bias would need too many units.
+
+def _in_units_of(
+    spiking: SpikingNetwork,
+    unit: Activation | Output,
+    amplitudes: Mapping[str, np.ndarray],
+    precision: Precision,
+    finest: np.ndarray,
+    least: np.ndarray,
+    greatest: np.ndarray,
+) -> QuantizedUnit:
+    """Quantise one population with scales of at least `least` (C,); `finest`, `greatest`: see `_finest_scale`."""
+    name, inputs = unit.name, spiking.network.inputs(unit.name)
+    firing = spiking.firing[name] if isinstance(unit, Activation) else None
+    chains = [fold_chain(c, amplitudes[c.source], least, precision.top) for c in inputs]
+
+    # Scale: the largest weight of a channel just fits, unless threshold or bias would need too many units, or what
+    # arrives at once more than the accumulator has.
     shared = np.arange(unit.shape[0]) if firing is None or firing.shared is None else firing.shared
-    scale, weight_scales = channel_scales(chains, finest, greatest, shared, precision.top)
+    scale, weight_scales = channel_scales(chains, least, greatest, shared, precision.top)
     rounding = _Rounding(name, precision.target)
     rounding.note_coarse(int(np.count_nonzero(scale == finest)), scale.size)
 
