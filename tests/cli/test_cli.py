@@ -357,3 +357,8 @@ def test_an_encoding_that_lacks_a_sign_fails_nothing(workshop, tmp_path, encodin
     assert [line for line in out.splitlines() if line.isdecimal()] == ["0", "0", "0", "0", "2"], errors
     assert "internal error" not in errors
     assert "J" in out
+
+
+def test_a_path_and_what_follows_it_are_no_emoji(capsys):
+    assert run(["convert", "missing.py:Two", "--calibration", "missing.npz", "-o", "net.h5"]) == 2
+    assert "missing.py:Two: " in capsys.readouterr().err
