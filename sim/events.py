@@ -1,7 +1,7 @@
 """Convolution over the neurons that fire, for processors with AVX-512 VNNI.
 
 Many neurons are silent through all timesteps: their ReLU is zero. Per sample and pixel, the input channels that fire
-at least once in eight timesteps, or in four, are listed; an output pixel then multiplies these timesteps of the listed
+at least once in four timesteps, or in two, are listed; an output pixel then multiplies these timesteps of the listed
 payloads only. What is left out is zero times a weight, and sums of integers do not depend on their order: the result
 is that of the dense convolution. It costs less the more is silent; `EventConv.run` declines where dense kernels win.
 
@@ -21,25 +21,27 @@ from torch import Tensor
 
 from sim.jit import jit
 from sim.vnni import (
-    BLOCK,
+    BLOCKS,
+    LANES,
     QUAD,
     REGISTER,
     STEPS,
-    WIDTH,
-    accumulate_eight,
-    accumulate_four,
     by_step,
-    compress,
+    compress_four,
+    compress_two,
+    four_narrow,
+    four_wide,
     has_instruction,
+    in_lanes,
+    silence,
+    two_narrow,
+    two_wide,
 )
 from toolchain.netlist import Conv, Shape
 
-#: Integers of as many bytes as there are timesteps.
-_HISTORY = {8: np.uint64, 4: np.uint32}
-
-#: Products per second of the dense kernels over those of this one, and what listing an input payload costs in such
-#: products, measured (docs/performance.md).
-DENSE_ADVANTAGE, LISTING = 1.2, 45
+#: What a product costs here, and what listing an input payload costs, both in products of the dense kernels, by the
+#: timesteps of a group and the output channels of a block; measured (docs/performance.md).
+COSTS = {(4, 64): (1.1, 25), (4, 32): (1.25, 25), (2, 64): (1.5, 40), (2, 32): (2.0, 40)}
 
 
 @jit
@@ -62,20 +64,16 @@ def _share_active(x: np.ndarray) -> float:
 
 def most_quads(channels: int) -> int:
     """Return how many fours a list of channels has room for: all of them, and whole registers."""
-    return -(-(channels + QUAD) // WIDTH) * (WIDTH // QUAD)
+    return -(-(channels + QUAD) // LANES) * (LANES // QUAD)
 
 
 @jit
-def _list_active(
-    x: np.ndarray, history: np.ndarray, payloads: np.ndarray, listed: np.ndarray, quads: np.ndarray
-) -> None:
-    """List, per sample and pixel, the channels of `x` (N, steps, P, C), uint8, that fire.
+def _list_active(x: np.ndarray, payloads: np.ndarray, listed: np.ndarray, quads: np.ndarray) -> None:
+    """List, per sample and pixel, the channels of `x` (N, 4 or 2 timesteps, P, C), uint8, contiguous, that fire.
 
     Parameters
     ----------
-    history : ndarray (C, rounded up to 64 bytes), unsigned integer of as many bytes as there are timesteps
-        Scratch.
-    payloads : ndarray (N, P, most_quads(C), steps, 4), uint8
+    payloads : ndarray (N, P, most_quads(C), 4 timesteps, 4), uint8
         Written: the payloads of the listed channels, four of them together, as `sim.vnni` takes them.
     listed : ndarray (N, P, most_quads(C), 4), int32
         Written: which channels they are.
@@ -83,38 +81,23 @@ def _list_active(
         Written: how many fours there are; what is beyond them means nothing.
     """
     samples, steps, pixels, channels = x.shape
-    # The payloads of a channel as bytes of one integer, lowest first: to fire at all is to differ from zero.
-    # Processors with the instruction store integers lowest byte first, so the same bytes in memory are the timesteps.
-    kind = history.dtype.type
-    lanes = REGISTER // steps
-    active = np.zeros(QUAD * payloads.shape[2] + lanes, history.dtype)
-    where = np.zeros(active.size, np.int32)
-    channel = listed.reshape(samples, pixels, -1)
+    room = QUAD * payloads.shape[2]
     for n in range(samples):
+        source, active, where = x[n].ctypes.data, payloads[n].ctypes.data, listed[n].ctypes.data
         for p in range(pixels):
-            history[:] = 0
-            for t in range(steps):
-                row = x[n, t, p]
-                for c in range(channels):
-                    history[c] |= kind(row[c]) << kind(8 * t)
-            count = 0
-            for c in range(0, history.size, lanes):
-                count += compress(
-                    history[0],
-                    history.ctypes.data + c * steps,
-                    c,
-                    active.ctypes.data + count * steps,
-                    where.ctypes.data + count * 4,
-                )
-            # The last four are filled up with silence: payloads of zero, by the weights of channel 0.
-            active[count : count + QUAD] = 0
-            where[count : count + QUAD] = 0
+            # Both lists in bytes: four a channel.
+            start, count = 4 * room * p, 0
+            for c in range(0, channels, LANES):
+                end = start + 4 * count
+                given = source + channels * p + c, x.strides[1], channels - c, c, active + end, where + end
+                count += compress_four(*given) if steps == 4 else compress_two(*given)
+            # The last four are filled up.
+            silence(active + start + 4 * count, where + start + 4 * count)
             quads[n, p] = (count + QUAD - 1) // QUAD
-            row, target = channel[n, p], payloads[n, p].ctypes.data
-            for i in range(QUAD * quads[n, p]):
-                row[i] = where[i]
-            for i in range(0, QUAD * quads[n, p], lanes):
-                by_step(history[0], active.ctypes.data + i * steps, target + i * steps)
+        # Not before all is written: what was stored piece by piece is waited for.
+        for p in range(pixels):
+            for i in range(0, quads[n, p], QUAD):
+                by_step(active + 4 * (room * p + QUAD * i))
 
 
 @jit
@@ -130,7 +113,7 @@ def _convolve(
 
     Parameters
     ----------
-    weight : ndarray (blocks, taps, C_in, 32), int8
+    weight : ndarray (blocks, taps, C_in, 64 or 32), int8
     payloads, listed, quads
         From `_list_active`.
     taps : ndarray (P_out, taps), int64
@@ -138,7 +121,7 @@ def _convolve(
     out : ndarray (N, steps, P_out, C_out), float32
         Written.
     """
-    blocks, positions, _, _ = weight.shape
+    blocks, positions, _, channels = weight.shape
     samples, steps, pixels, _ = out.shape
     rows = np.empty((positions, 4), np.int64)
     # Blocks first: the weights of one stay in cache for all samples.
@@ -154,11 +137,17 @@ def _convolve(
                         rows[count, 2] = quads[n, q]
                         rows[count, 3] = weight[block, k].ctypes.data
                         count += 1
-                target = out[n, 0, p, block * BLOCK :].ctypes.data
-                if steps == 8:
-                    accumulate_eight(rows.ctypes.data, count, target, out.strides[1])
+                target = out[n, 0, p, block * channels :].ctypes.data
+                given = rows.ctypes.data, count, target, out.strides[1]
+                if steps == 4:
+                    if channels == 64:
+                        four_wide(*given)
+                    else:
+                        four_narrow(*given)
+                elif channels == 64:
+                    two_wide(*given)
                 else:
-                    accumulate_four(rows.ctypes.data, count, target, out.strides[1])
+                    two_narrow(*given)
 
 
 @cache
@@ -173,7 +162,8 @@ class EventConv:
 
     Parameters
     ----------
-    weight : ndarray (C_out / 32, taps, C_in, 32), int8
+    weight : ndarray (blocks, taps, C_in, 64 or 32), int8
+        In the order of `sim.vnni.in_lanes`, a row within a line of cache.
     taps : ndarray (P_out, taps), int64
         The input pixel of each tap of each output pixel, -1 in the padding.
     shape : tuple of int
@@ -207,28 +197,36 @@ class EventConv:
         channels, pixels = x.shape[1], prod(x.shape[2:])
         groups = np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1)).reshape(-1, steps, pixels, channels)
         samples = len(groups)
-        if _share_active(groups) * self._product_cost + self._listing_cost > 1:
+        product, listing = COSTS[steps, self.weight.shape[-1]]
+        if _share_active(groups) * product * self._unpadded + listing * self._payloads > 1:
             return None
-        most, lanes = most_quads(channels), REGISTER // steps
-        payloads = np.empty((samples, pixels, most, steps, QUAD), np.uint8)
+        most = most_quads(channels)
+        payloads = np.empty((samples, pixels, most, QUAD, QUAD), np.uint8)
         listed = np.empty((samples, pixels, most, QUAD), np.int32)
         quads = np.empty((samples, pixels), np.int64)
         out = np.empty((samples, steps, self.taps.shape[0], self.shape[0]), np.float32)
-        history = np.empty(-(-channels // lanes) * lanes, _HISTORY[steps])
-        _list_active(groups, history, payloads, listed, quads)
+        _list_active(groups, payloads, listed, quads)
         _convolve(self.weight, payloads, listed, quads, self.taps, out)
         current = out.reshape(len(x), *self.shape[1:], self.shape[0])
         return torch.from_numpy(current.transpose(0, current.ndim - 1, *range(1, current.ndim - 1)))
 
     @cached_property
-    def _product_cost(self) -> float:
-        """What the products of all channels cost, in units of all that the dense kernel does."""
-        return DENSE_ADVANTAGE * np.count_nonzero(self.taps >= 0) / self.dense
+    def _unpadded(self) -> float:
+        """Products of all channels, in units of those that the dense kernel computes."""
+        return np.count_nonzero(self.taps >= 0) / self.dense
 
     @cached_property
-    def _listing_cost(self) -> float:
-        """What listing the payloads costs, in the same units."""
-        return LISTING * self.pixels / (self.shape[0] * self.dense)
+    def _payloads(self) -> float:
+        """Input payloads, in the same units."""
+        return self.pixels / (self.shape[0] * self.dense)
+
+
+def _aligned(weight: np.ndarray) -> np.ndarray:
+    """Copy weights to int8 that begin at a multiple of a register: one row, one line of cache."""
+    memory = np.empty(weight.size + REGISTER, np.int8)
+    result = memory[-memory.ctypes.data % REGISTER :][: weight.size].reshape(weight.shape)
+    result[...] = weight
+    return result
 
 
 def compile_events(conv: Conv, shape: Shape, *, matrix: bool = False) -> EventConv | None:
@@ -237,7 +235,8 @@ def compile_events(conv: Conv, shape: Shape, *, matrix: bool = False) -> EventCo
     With `matrix`, dense kernels run it as a matrix between whole maps.
     """
     channels, inputs, *kernel = conv.weight.shape
-    if conv.groups != 1 or channels % BLOCK or not usable():
+    block = next((block for block in BLOCKS if channels % block == 0), None)
+    if conv.groups != 1 or block is None or not usable():
         return None
     out = conv.output_shape(shape)
     pixels = np.pad(np.arange(prod(shape[1:])).reshape(shape[1:]), conv.padding, constant_values=-1)
@@ -253,7 +252,7 @@ def compile_events(conv: Conv, shape: Shape, *, matrix: bool = False) -> EventCo
         ],
         axis=-1,
     )
-    weight = conv.weight.reshape(channels // BLOCK, BLOCK, inputs, -1).transpose(0, 3, 2, 1)
+    weight = in_lanes(conv.weight.reshape(channels // block, block, inputs, -1).transpose(0, 3, 2, 1))
     before = prod(shape[1:])
     dense = before * len(taps) if matrix else taps.size
-    return EventConv(np.ascontiguousarray(weight, dtype=np.int8), np.ascontiguousarray(taps), out, before, dense)
+    return EventConv(_aligned(weight), np.ascontiguousarray(taps), out, before, dense)

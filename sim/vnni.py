@@ -17,25 +17,48 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-#: Bytes of a register, and sums of int32 in it.
-REGISTER, WIDTH = 64, 16
+#: Bytes of a register.
+REGISTER = 64
 
-#: Output channels of a block, and timesteps that share a load of weights, most first. Their sums take 8 x 2 of the 32
-#: registers; the rest holds weights. More timesteps or channels at once would spill sums to memory; two timesteps would
-#: hardly be faster than dense kernels.
-BLOCK, STEPS = 2 * WIDTH, (8, 4)
+#: Timesteps that share a load of weights, most first. The sums of each take four of the 32 registers; the rest holds
+#: weights. Eight timesteps would leave room for half as many output channels, whose weights cost as much to transpose.
+STEPS = (4, 2)
 
 #: Channels whose products one instruction adds up.
 QUAD = 4
 
+#: Channels whose payloads of four timesteps fill a register.
+LANES = REGISTER // QUAD
+
+#: Output channels of a block, widest first: four whole registers of sums, or four halves.
+BLOCKS = (REGISTER, REGISTER // 2)
+
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
-_SUMS, _FLOATS = ir.VectorType(_I32, WIDTH), ir.VectorType(ir.FloatType(), WIDTH)
-_WEIGHTS = ir.VectorType(ir.IntType(8), BLOCK)
 
 
 def _shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
     """Return a vector of the elements of `a` and, counting on, of `b` in some order."""
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(order)), order))
+
+
+def _interleaved(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, size: int) -> list[ir.Value]:
+    """Take elements of `size` bytes from two registers in turn, within 16 bytes: of the lower eight, of the upper.
+
+    Each is one instruction, of one cycle (`vpunpcklbw` and its kin). Bytes moved across such lanes take twice that.
+    """
+    width = a.type.count
+    orders: tuple[list[int], list[int]] = [], []
+    for lane in range(0, width, 16):
+        for half, order in enumerate(orders):
+            for start in range(lane + 8 * half, lane + 8 * half + 8, size):
+                order += [*range(start, start + size), *range(width + start, width + start + size)]
+    return [_shuffle(builder, a, b, order) for order in orders]
+
+
+def in_lanes(weight: np.ndarray) -> np.ndarray:
+    """Order the output channels (..., block) so that `_interleaved`, twice, brings them into their places."""
+    block = weight.shape[-1]
+    return weight.reshape(*weight.shape[:-1], 4, block // 16, 4).swapaxes(-3, -2).reshape(weight.shape)
 
 
 def _address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value | int, size: int) -> ir.Value:
@@ -51,18 +74,19 @@ def _load(builder: ir.IRBuilder, kind: ir.Type, address: ir.Value) -> ir.Value:
     return value
 
 
-def _emit_accumulate(steps: int, taps: Any, count: Any, target: Any, stride: Any) -> Any:
+def _emit_accumulate(steps: int, block: int, taps: Any, count: Any, target: Any, stride: Any) -> Any:
     """Add up the products of one output pixel and one block of output channels over some timesteps.
 
     Parameters
     ----------
-    steps : int
-        Known when this is compiled: one of `STEPS`.
+    steps, block : int
+        Known when this is compiled: of `STEPS` and `BLOCKS`.
     taps : int64
         Address of `count` rows of four int64, one for each input pixel that the output pixel sees: address of its
-        listed payloads; address of its listed channels; number of its quads; address of the tap's weights (C_in, 32).
+        listed payloads; address of its listed channels; number of its quads; address of the tap's weights
+        (C_in, block), as `in_lanes` has them.
     target : int64
-        Address of 32 float32 to write, `stride` bytes from one timestep to the next.
+        Address of `block` float32 to write, `stride` bytes from one timestep to the next.
 
     Notes
     -----
@@ -70,118 +94,155 @@ def _emit_accumulate(steps: int, taps: Any, count: Any, target: Any, stride: Any
     saturation, and the bound of the connection's partial sums (2**24, asked for by `sim.currents`) keeps every sum
     within int32 and makes the last conversion to float32 exact.
     """
+    width = block // 4
+    sums_type, floats = ir.VectorType(_I32, width), ir.VectorType(ir.FloatType(), width)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         taps, count, target, stride = arguments
-        kind = ir.FunctionType(_SUMS, [_SUMS] * 3)
-        vpdpbusd = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
+        kind = ir.FunctionType(sums_type, [sums_type] * 3)
+        vpdpbusd = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.vpdpbusd.{32 * width}")
         # LLVM keeps these in registers, since no index into them is left to the running program.
-        sums = [[cgutils.alloca_once(builder, _SUMS, zfill=True) for _ in range(2)] for _ in range(steps)]
+        sums = [[cgutils.alloca_once(builder, sums_type, zfill=True) for _ in range(4)] for _ in range(steps)]
         with cgutils.for_range(builder, count) as tap:
             row = _address(builder, taps, tap.index, 32)
             payloads, listed, quads, weights = (_load(builder, _I64, _address(builder, row, i, 8)) for i in range(4))
             with cgutils.for_range(builder, quads) as quad:
                 four = _address(builder, listed, quad.index, 4 * QUAD)
                 inputs = [builder.zext(_load(builder, _I32, _address(builder, four, i, 4)), _I64) for i in range(QUAD)]
-                rows = [_load(builder, _WEIGHTS, _address(builder, weights, channel, BLOCK)) for channel in inputs]
-                # A lane takes the weights of one output channel by all four listed channels: 4 x 32 bytes transposed.
-                pairs = [_shuffle(builder, rows[i], rows[i + 1], list(range(2 * BLOCK))) for i in (0, 2)]
+                bytes_type = ir.VectorType(ir.IntType(8), block)
+                rows = [_load(builder, bytes_type, _address(builder, weights, channel, block)) for channel in inputs]
+                # A lane takes the weights of one output channel by all four listed channels: they are transposed.
+                first, last = (_interleaved(builder, rows[i], rows[i + 1], 1) for i in (0, 2))
                 quadruples = [
-                    _shuffle(builder, pairs[0], pairs[1], [BLOCK * i + c for c in channels for i in range(QUAD)])
-                    for channels in (range(WIDTH), range(WIDTH, BLOCK))
+                    q for one, two in zip(first, last, strict=True) for q in _interleaved(builder, one, two, 2)
                 ]
-                bytes_of_quad = _address(builder, payloads, quad.index, QUAD * steps)
+                bytes_of_quad = _address(builder, payloads, quad.index, QUAD * QUAD)
                 for t in range(steps):
                     # ... and the four payloads of one timestep, the same in every lane.
                     payload = _load(builder, _I32, _address(builder, bytes_of_quad, t, QUAD))
-                    one = builder.insert_element(ir.Constant(_SUMS, ir.Undefined), payload, ir.Constant(_I32, 0))
-                    same = _shuffle(builder, one, one, [0] * WIDTH)
+                    one = builder.insert_element(ir.Constant(sums_type, ir.Undefined), payload, ir.Constant(_I32, 0))
+                    same = _shuffle(builder, one, one, [0] * width)
                     for total, weight in zip(sums[t], quadruples, strict=True):
-                        products = [builder.load(total), same, builder.bitcast(weight, _SUMS)]
+                        products = [builder.load(total), same, builder.bitcast(weight, sums_type)]
                         builder.store(builder.call(vpdpbusd, products), total)
         for t in range(steps):
-            for half, total in enumerate(sums[t]):
+            for quarter, total in enumerate(sums[t]):
                 step = builder.add(target, builder.mul(stride, ir.Constant(_I64, t)))
-                place = _address(builder, step, half, 4 * WIDTH)
-                result = builder.sitofp(builder.load(total), _FLOATS)
-                builder.store(result, builder.inttoptr(place, _FLOATS.as_pointer())).align = 1
+                place = _address(builder, step, quarter, 4 * width)
+                result = builder.sitofp(builder.load(total), floats)
+                builder.store(result, builder.inttoptr(place, floats.as_pointer())).align = 1
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64), generate
 
 
-def _accumulator(steps: int) -> Any:
+def _accumulator(steps: int, block: int) -> Any:
     def emit(typing: Any, taps: Any, count: Any, target: Any, stride: Any) -> Any:
-        return _emit_accumulate(steps, taps, count, target, stride)
+        return _emit_accumulate(steps, block, taps, count, target, stride)
 
     return intrinsic(emit)
 
 
-accumulate_eight, accumulate_four = (_accumulator(steps) for steps in STEPS)
+(four_wide, four_narrow), (two_wide, two_narrow) = (
+    tuple(_accumulator(steps, block) for block in BLOCKS) for steps in STEPS
+)
 
 
-def _emit_compress(typing: Any, kind: Any, history: Any, start: Any, active: Any, where: Any) -> Any:
-    """Append the integers of a register that are not zero, and where they are, to two lists; return how many they are.
+def _emit_compress(steps: int, source: Any, stride: Any, channels: Any, first: Any, active: Any, where: Any) -> Any:
+    """Append those of 16 channels that fire, and which they are, to two lists; return how many they are.
 
     Parameters
     ----------
-    kind : integer of as many bytes as there are timesteps
-        Its type counts, not its value.
-    history : int64
-        Address of 64 bytes of such integers.
-    start : int64
-        The first one's channel.
+    steps : int
+        Known when this is compiled: of `STEPS`.
+    source : int64
+        Address of the first channel's payload, a byte, `stride` bytes from one timestep to the next.
+    channels : int64
+        How many channels there are from it on: what lies beyond them is not read, and does not fire.
+    first : int64
+        The first one's number.
     active, where : int64
-        Addresses to append at: integers of the same type, and int32. Whole registers are written; what follows
-        overwrites the rest.
+        Addresses to append at: payloads (4 timesteps, of which `steps` are given, the rest zero), and int32. Whole
+        registers are written; what follows overwrites the rest.
     """
-    lanes, element = 512 // kind.bitwidth, ir.IntType(kind.bitwidth)
+    lanes = ir.VectorType(_I32, LANES)
+    payloads = ir.VectorType(ir.IntType(8), LANES)
+
+    def same(builder: Any, value: Any) -> Any:
+        one = builder.insert_element(ir.Constant(lanes, ir.Undefined), builder.trunc(value, _I32), ir.Constant(_I32, 0))
+        return _shuffle(builder, one, one, [0] * LANES)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, history, start, active, where = arguments
-        values = _load(builder, ir.VectorType(element, lanes), history)
-        fires = builder.icmp_unsigned("!=", values, ir.Constant(values.type, [0] * lanes))
-        first = builder.insert_element(
-            ir.Constant(ir.VectorType(_I32, lanes), ir.Undefined), builder.trunc(start, _I32), ir.Constant(_I32, 0)
-        )
-        places = builder.add(_shuffle(builder, first, first, [0] * lanes), ir.Constant(first.type, list(range(lanes))))
-        for vector, target, name in ((values, active, f"i{kind.bitwidth}"), (places, where, "i32")):
-            of_kind = ir.FunctionType(vector.type, [vector.type, vector.type, fires.type])
-            compress = cgutils.get_or_insert_function(
-                builder.module, of_kind, f"llvm.x86.avx512.mask.compress.v{lanes}{name}"
-            )
-            together = builder.call(compress, [vector, ir.Constant(vector.type, [0] * lanes), fires])
-            builder.store(together, builder.inttoptr(target, vector.type.as_pointer())).align = 1
-        return builder.zext(builder.ctpop(builder.bitcast(fires, ir.IntType(lanes))), _I64)
+        source, stride, channels, first, active, where = arguments
+        counting = ir.Constant(lanes, list(range(LANES)))
+        there = builder.icmp_signed("<", counting, same(builder, channels))
+        of_kind = ir.FunctionType(payloads, [payloads.as_pointer(), _I32, there.type, payloads])
+        load = cgutils.get_or_insert_function(builder.module, of_kind, f"llvm.masked.load.v{LANES}i8.p0")
+        # The payloads of a channel as bytes of one integer, lowest first: to fire at all is to differ from zero.
+        # Processors with the instruction store integers lowest byte first: the same bytes in memory are the timesteps.
+        history = ir.Constant(lanes, [0] * LANES)
+        for t in range(steps):
+            address = builder.add(source, builder.mul(stride, ir.Constant(_I64, t)))
+            pointer = builder.inttoptr(address, payloads.as_pointer())
+            payload = builder.call(load, [pointer, ir.Constant(_I32, 1), there, ir.Constant(payloads, [0] * LANES)])
+            shift = ir.Constant(lanes, [8 * t] * LANES)
+            history = builder.or_(history, builder.shl(builder.zext(payload, lanes), shift))
+        fires = builder.icmp_unsigned("!=", history, ir.Constant(lanes, [0] * LANES))
+        kind = ir.FunctionType(lanes, [lanes, lanes, fires.type])
+        compress = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.mask.compress.v{LANES}i32")
+        for vector, target in ((history, active), (builder.add(counting, same(builder, first)), where)):
+            together = builder.call(compress, [vector, ir.Constant(lanes, [0] * LANES), fires])
+            builder.store(together, builder.inttoptr(target, lanes.as_pointer())).align = 1
+        return builder.zext(builder.ctpop(builder.bitcast(fires, ir.IntType(LANES))), _I64)
 
-    return types.int64(kind, types.int64, types.int64, types.int64, types.int64), generate
+    return types.int64(*[types.int64] * 6), generate
 
 
-def _emit_by_step(typing: Any, kind: Any, active: Any, target: Any) -> Any:
-    """Bring the payloads of some fours of channels, 64 bytes, from the order of channels into that of timesteps.
+def _compressor(steps: int) -> Any:
+    def emit(typing: Any, source: Any, stride: Any, channels: Any, first: Any, active: Any, where: Any) -> Any:
+        return _emit_compress(steps, source, stride, channels, first, active, where)
 
-    Parameters
-    ----------
-    kind : integer of as many bytes as there are timesteps
-        Its type counts, not its value.
-    active, target : int64
-        Addresses of (fours, 4, steps) and (fours, steps, 4) bytes, to read and to write.
-    """
-    steps = kind.bitwidth // 8
+    return intrinsic(emit)
+
+
+compress_four, compress_two = (_compressor(steps) for steps in STEPS)
+
+
+def _emit_silence(typing: Any, active: Any, where: Any) -> Any:
+    """Append four channels that do not fire: payloads of zero, by the weights of channel 0; addresses, int64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, active, target = arguments
-        values = _load(builder, ir.VectorType(ir.IntType(8), REGISTER), active)
-        order = np.arange(REGISTER).reshape(-1, QUAD, steps).swapaxes(1, 2).ravel()
-        turned = _shuffle(builder, values, values, [int(place) for place in order])
-        builder.store(turned, builder.inttoptr(target, turned.type.as_pointer())).align = 1
+        four = ir.VectorType(_I32, QUAD)
+        for target in arguments:
+            pointer = builder.inttoptr(target, four.as_pointer())
+            builder.store(ir.Constant(four, [0] * QUAD), pointer).align = 1
         return context.get_dummy_value()
 
-    return types.void(kind, types.int64, types.int64), generate
+    return types.void(types.int64, types.int64), generate
+
+
+def _emit_by_step(typing: Any, payloads: Any) -> Any:
+    """Bring the payloads of four fours of channels, 64 bytes, from the order of channels into that of timesteps.
+
+    Parameters
+    ----------
+    payloads : int64
+        Address of (4, 4 channels, 4 timesteps) bytes; (4, 4 timesteps, 4 channels) are written there.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (payloads,) = arguments
+        values = _load(builder, ir.VectorType(ir.IntType(8), REGISTER), payloads)
+        order = np.arange(REGISTER).reshape(-1, QUAD, QUAD).swapaxes(1, 2).ravel()
+        turned = _shuffle(builder, values, values, [int(place) for place in order])
+        builder.store(turned, builder.inttoptr(payloads, turned.type.as_pointer())).align = 1
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 #: For loops compiled by numba: types are not known to Python.
-compress: Any = intrinsic(_emit_compress)
+silence: Any = intrinsic(_emit_silence)
 by_step: Any = intrinsic(_emit_by_step)
 
 

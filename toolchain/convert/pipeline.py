@@ -90,7 +90,7 @@ def convert_network(
         check_early_exit(network, frames=data.is_frames)
     samples = draw_samples(network, data, recipe)
     if evaluate is not None:
-        check_data(evaluate, samples.source, recipe.steps)
+        check_data(evaluate, samples.source, recipe.steps, data.parts)
         check_scored(network, task, recipe.task, evaluate)
 
     # The network that is converted: of populations that spike, none of which decides what it never says.
@@ -121,7 +121,9 @@ def convert_network(
     # What became of it, measured and said.
     made_for = task_record(task, recipe, decode)
     spiking, netlist = done.networks.take()
-    netlist = replace(netlist, provenance=replace(netlist.provenance, task=made_for, tail=network.tail))
+    netlist = replace(
+        netlist, provenance=replace(netlist.provenance, task=made_for, tail=network.tail, parts=data.parts or None)
+    )
     notes = [
         *rounded,
         *silenced,
@@ -147,6 +149,7 @@ def convert_network(
         recipe=recipe.settings(),
         adafire=version("adafire"),
         tail=network.tail,
+        parts=data.parts or None,
         task=made_for,
         search=record,
         curves=curves or None,

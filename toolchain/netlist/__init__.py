@@ -46,6 +46,7 @@ from toolchain.netlist.operators import (
     Weighted,
     chain_shapes,
 )
+from toolchain.netlist.parts import Part
 from toolchain.netlist.payloads import check_payloads
 from toolchain.netlist.populations import (
     AdaFire,
@@ -94,6 +95,7 @@ __all__ = [
     "Origin",
     "Pad",
     "Pairs",
+    "Part",
     "Permute",
     "Population",
     "Provenance",
