@@ -112,8 +112,8 @@ class CalibrationWalk:
             if unit.name not in done[unit.name]:
                 self.keep(unit.name)
             for name in done[unit.name]:
-                self._arrived.pop(name)
-                self._spikes.pop(name, None)
+                for held in (self._arrived, self._spikes, self._amplitudes, self._populations):
+                    held.pop(name, None)
 
     def shapes(self, name: str) -> list[Shape]:
         """Return the shapes of a unit and of all that it reads."""

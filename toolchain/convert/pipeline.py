@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from toolchain.calibrate import (
+    Aside,
     Calibrator,
     EarlyExitCalibration,
     Levels,
@@ -120,9 +121,9 @@ def convert_network(
 
     # What became of it, measured and said.
     made_for = task_record(task, recipe, decode)
+    spiking, netlist = done.networks.take()
     netlist = replace(
-        done.netlist,
-        provenance=replace(done.netlist.provenance, task=made_for, tail=network.tail, parts=data.parts or None),
+        netlist, provenance=replace(netlist.provenance, task=made_for, tail=network.tail, parts=data.parts or None)
     )
     notes = [
         *rounded,
@@ -137,7 +138,7 @@ def convert_network(
     curves, gates, scores = measure_curves(made, netlist, x, samples.calibration.emitted), made.gates, None
     if evaluate is not None:
         assert task is not None
-        scores = measure_stages(network, done.spiking, netlist, evaluate, task, progress=progress)
+        scores = measure_stages(network, spiking, netlist, evaluate, task, progress=progress)
         curves, gates = measure_substituted(made, curves, netlist, evaluate, task)
         said = (
             guess_note(scores, task, evaluate, recipe.normalize),
@@ -193,7 +194,7 @@ class _Passes:
         """Quantise a calibrated network, and measure how it agrees with the ANN."""
         netlist = quantize(spiking, self.precision)
         agreement = measure_agreement(self.ann, netlist, self.samples.unseen, task=self.task, progress=self.progress)
-        return Converted(phi, spiking, netlist, agreement)
+        return Converted(phi, netlist.timesteps, agreement, Aside((spiking, netlist), self.samples.calibration.storage))
 
 
 def search_pass(recipe: Recipe) -> ChannelSearch | LayerSearch:
