@@ -241,8 +241,8 @@ def check_agreement(agreement: Agreement, *, accept: bool) -> Iterator[str]:
 def flattered_note(agreement: Agreement) -> str:
     """Say that an agreement is of the very samples that calibrated the netlist."""
     return (
-        f"{agreement.short()} (measured on the samples that it was calibrated on, which flatters: there are no others; "
-        f"give {TELLING_SAMPLES} more than `samples`)"
+        f"{agreement.short()}, measured on the samples that it was calibrated on, which flatters: there are no others "
+        f"to measure on; give {TELLING_SAMPLES} more than `samples`"
     )
 
 
