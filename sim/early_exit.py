@@ -239,7 +239,8 @@ class _EarlyExitRun:
             lines = Lines(steps, {self._netlist.input.name: block}, past)
             sums = np.empty(0)
             for group in self._simulator.groups:
-                for layer, result in run_group(group, lines, states, keep_state=True):
+                # Nothing goes on from the last block.
+                for layer, result in run_group(group, lines, states, keep_state=done + steps < total):
                     if not layer.population.emits:
                         sums = result.output.cpu().numpy()
             past = lines.longest_past(self._netlist.connections)
@@ -277,7 +278,8 @@ def _moved_up(state: Tensor, order: np.ndarray) -> Tensor:
     """Bring the states of some samples to the front, in place: those of most are there."""
     gaps = np.flatnonzero(order != np.arange(len(order)))
     if gaps.size:
-        # Whole rows of memory: layers keep states channels-last.
+        # Whole rows of memory: layers keep states channels-last. One by one, since a list of them would be copied twice.
         rows = state.movedim(1, -1)
-        rows.index_copy_(0, torch.from_numpy(gaps).to(rows.device), rows[order[gaps]])
+        for gap in gaps:
+            rows[gap] = rows[order[gap]]
     return state[: len(order)]

@@ -274,6 +274,7 @@ def test_the_scan_divides_exactly_at_every_multiple(theta, phi, near, offset, do
         np.zeros(1, kind),
         left,
         False,
+        True,
         phi,
         0.0,
         burst,
