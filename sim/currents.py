@@ -281,7 +281,7 @@ def compile_current(connection: Connection, source: Emitting, *, plain: bool = F
 def _split_at_pool(
     operators: tuple[Operator, ...], source: Emitting
 ) -> tuple[tuple[Operator, ...], SumPool | None, tuple[Operator, ...]]:
-    """Split a chain at the sum of bytes that no byte holds, where it comes before anything else that a byte does not."""
+    """Split a chain at the sum of bytes that no byte holds, where nothing else that bytes do not do comes before."""
     low, high = source.payload_range
     count = 0 if low < 0 else structural(operators, high)
     before, rest = operators[:count], operators[count:]

@@ -32,8 +32,9 @@ from toolchain.netlist import (
     per_channel,
 )
 
-#: Currents of one part of a batch, in bytes: half of a second-level cache of 2 MiB (docs/performance.md).
-PART_BYTES = 2**20
+#: Currents of one part of a batch, in bytes: small enough for a core's caches, and large enough that calls cost little
+#: (docs/performance.md).
+PART_BYTES = 3 * 2**19
 
 _NUMPY: dict[torch.dtype, type[np.generic]] = {
     torch.float32: np.float32,
