@@ -357,3 +357,10 @@ def test_an_encoding_that_lacks_a_sign_fails_nothing(workshop, tmp_path, encodin
     assert [line for line in out.splitlines() if line.isdecimal()] == ["0", "0", "0", "0", "2"], errors
     assert "internal error" not in errors
     assert "J" in out
+
+
+def test_a_path_and_what_follows_it_are_no_emoji(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("missing.py").write_text("")
+    assert run(["convert", "net.onnx", "--calibration", "missing.py:Two", "-o", "net.h5"]) == 2
+    assert "missing.py:Two: " in capsys.readouterr().err

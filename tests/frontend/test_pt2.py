@@ -71,7 +71,7 @@ def test_a_free_batch_axis_and_free_space(tmp_path):
     n, h = torch.export.Dim("n", min=2), torch.export.Dim("h", min=4, max=64)
     module = Net()
     content = saved(module, dynamic_shapes=({0: n, 2: h},))
-    with pytest.raises(InputError, match="leaves axes of its input open"):
+    with pytest.raises(InputError, match="leaves axes of its input 'x' open"):
         convert_bytes(tmp_path, content)
     network = convert_bytes(tmp_path, content, (3, 12, 8))
     x = torch.randn(2, 3, 12, 8)
@@ -190,13 +190,15 @@ def test_a_missing_file_is_refused(tmp_path):
         read_pt2(tmp_path / "net.pt2")
 
 
-def test_two_inputs_are_refused(tmp_path):
+def test_two_inputs_need_a_part_for_each(tmp_path):
     class Two(nn.Module):
         def forward(self, x, y):
             return torch.relu(x + y)
 
     torch.export.save(torch.export.export(Two(), (torch.zeros(2, 3), torch.zeros(2, 3))), tmp_path / "net.pt2")
-    with pytest.raises(UnsupportedError, match="takes 2 tensors"):
+    with pytest.raises(
+        UnsupportedError, match="takes 2 tensors: x, y; give data with an array for each, input_x, input_y"
+    ):
         read_pt2(tmp_path / "net.pt2")
 
 

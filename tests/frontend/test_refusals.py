@@ -224,7 +224,7 @@ def test_refusal_names_path_operation_and_way_out(name):
     [
         (lambda: C(3, 4, 3), (1, 8, 8), ["Conv2d", "(1, 8, 8)", "check the input shape"]),
         (lambda: C(3, 4, 30), (3, 8, 8), ["Conv2d", "check the input shape"]),
-        (lambda: nn.Bilinear(3, 4, 5), (3,), ["Bilinear", "one tensor"]),
+        (lambda: nn.Bilinear(3, 4, 5), (3,), ["Bilinear", "input2", "all inputs are among the data"]),
     ],
 )
 def test_an_input_that_does_not_fit_is_refused(make, shape, words):

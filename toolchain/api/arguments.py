@@ -14,7 +14,7 @@ from toolchain.convert.recipe import split_names
 from toolchain.data import Dataset
 from toolchain.display import Progress, silent
 from toolchain.doors import Crop, Data, open_data, parse_crop
-from toolchain.frontend import read_module, read_network
+from toolchain.frontend import Given, read_module, read_network
 from toolchain.netlist import InputError, Netlist
 from toolchain.network import FloatNetwork
 from toolchain.tasks import Decoder
@@ -74,14 +74,14 @@ def original(
         When there is no such network, or only its weights are named.
     """
     if network is not None:
-        return read_ann(network, weights, data, ends(netlist))
+        return read_ann(network, weights, netlist.provenance.parts or data.shape, ends(netlist))
     if weights is not None:
         raise InputError("weights", "weights found without a network", "name it with `ann`")
     return None
 
 
-def read_ann(network: Network, weights: str | Path | None, data: Dataset, names: tuple[str, ...]) -> FloatNetwork:
-    """Read a network for some data; it ends at the tensors or modules of these names, or at its own outputs.
+def read_ann(network: Network, weights: str | Path | None, given: Given, names: tuple[str, ...]) -> FloatNetwork:
+    """Read a network for what data hold; it ends at the tensors or modules of these names, or at its own outputs.
 
     Raises
     ------
@@ -89,10 +89,10 @@ def read_ann(network: Network, weights: str | Path | None, data: Dataset, names:
         When weights are named beside a module.
     """
     if not isinstance(network, nn.Module):
-        return read_network(str(network), weights, data.shape, names)
+        return read_network(str(network), weights, given, names)
     if weights is not None:
         raise InputError("weights", f"{weights} found beside a module", "load them into it, or name it by a SPEC")
-    return read_module(network, data.shape, names)
+    return read_module(network, given, names)
 
 
 def ends(netlist: Netlist) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from toolchain.api.arguments import Decode, Network, decoder, read_ann
 from toolchain.convert import Recipe, convert_network
+from toolchain.data import in_units
 from toolchain.display import Progress, silent
 from toolchain.doors import Data, open_data
 from toolchain.netlist import Netlist
@@ -54,8 +55,8 @@ def convert(
     CollapseError
         When the netlist does not compute what the ANN does, unless the recipe accepts that.
     """
-    data = open_data(calibration, labelled=False, progress=progress)
+    data = in_units(open_data(calibration, labelled=False, progress=progress))
     labelled = None if evaluate is None else open_data(evaluate, limit=evaluate_limit, progress=progress)
     recipe = recipe or Recipe()
-    ann = read_ann(network, weights, data, recipe.output_names)
+    ann = read_ann(network, weights, data.parts or data.shape, recipe.output_names)
     return convert_network(ann, data, recipe, evaluate=labelled, decode=decoder(decode), progress=progress)

@@ -167,4 +167,6 @@ def ann_outputs(
         When the data do not fit the network.
     """
     samples = dataset(data, limit=limit)
-    return network_outputs(read_ann(network, weights, samples, ends(netlist)), netlist, samples)
+    return network_outputs(
+        read_ann(network, weights, netlist.provenance.parts or samples.shape, ends(netlist)), netlist, samples
+    )

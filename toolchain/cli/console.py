@@ -23,8 +23,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 #: Exit status of a check that found what it looks for: not equivalent, rules violated.
 CHECK_FAILED = 1
 
-messages = Console(stderr=True, highlight=False)
-results = Console(highlight=False)
+# A path and what follows it (":Two:") is no emoji.
+messages = Console(stderr=True, highlight=False, emoji=False)
+results = Console(highlight=False, emoji=False)
 
 
 def show(result: RenderableType, as_json: Mapping[str, Any] | None) -> None:

@@ -11,7 +11,7 @@ import torch
 from toolchain.calibrate import CalibrationData, Storage
 from toolchain.convert.agreement import TELLING_SAMPLES
 from toolchain.convert.recipe import Recipe
-from toolchain.data import Dataset, Normalization, choose_input, parse_normalization
+from toolchain.data import Dataset, Normalization, choose_input, normalization_of
 from toolchain.netlist import Input, InputError
 from toolchain.network import FloatNetwork, chunks
 
@@ -65,7 +65,7 @@ def draw_samples(network: FloatNetwork, data: Dataset, recipe: Recipe) -> Sample
         When the data do not have the shape that the network takes, are too few, or hold NaN.
     """
     _check_fits(network, data, recipe)
-    normalization = parse_normalization(recipe.normalize, data.shape[0])
+    normalization = normalization_of(data, recipe.normalize)
     calibration, held_out = _split(data, recipe)
     storage = Storage(max(recipe.memory - _AT_WORK, 0.0))
     source = choose_input(network.source.name, calibration, _ends(calibration, normalization), normalization)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from toolchain.data.truth import UNKNOWN, Truth
 from toolchain.data.values import Turned, Values, choose, parts
-from toolchain.netlist import Input, InputError, Shape, per_channel
+from toolchain.netlist import Input, InputError, Part, Shape, per_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class Dataset:
         What scores compare with; nothing where samples only calibrate.
     is_frames : bool
         Whether axis 1 is time.
+    parts : tuple of Part
+        The inputs of a network that takes several, in the order of their names; the values hold them side by side.
 
     Raises
     ------
@@ -39,6 +41,7 @@ class Dataset:
     values: Values
     truth: Truth = UNKNOWN
     is_frames: bool = False
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         self.truth.check(self.name, len(self))
@@ -69,13 +72,14 @@ class Dataset:
     def normalized(self, mean: np.ndarray, std: np.ndarray, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return what the ANN sees of samples, float64.
 
-        Pictures are scaled to [0, 1] and then normalised, ``(x - mean) / std`` per channel; all
-        other data are the numbers that the network takes.
+        Pictures are scaled to [0, 1] and then normalised, ``(x - mean) / std`` per channel; so are parts, whose units
+        `std` holds. All other data are the numbers that the network takes.
         """
         part = self.values[start:stop]
-        if not self.is_pictures:
+        if not (self.is_pictures or self.parts):
             return part.astype(np.float64)
-        return np.asarray((part / 255.0 - per_channel(mean, self.shape)) / per_channel(std, self.shape))
+        most = 255.0 if self.is_pictures else 1.0
+        return np.asarray((part / most - per_channel(mean, self.shape)) / per_channel(std, self.shape))
 
     def select(self, samples: np.ndarray) -> Dataset:
         """Return the samples at these positions."""
@@ -168,7 +172,7 @@ def channels_first(where: str, key: str, values: Values) -> Values:
     return turned[:] if isinstance(values, np.ndarray) else turned
 
 
-def check_data(data: Dataset, source: Input, timesteps: int | None = None) -> None:
+def check_data(data: Dataset, source: Input, timesteps: int | None = None, parts: Sequence[Part] | None = None) -> None:
     """Raise unless the data can be run on a netlist's input.
 
     Parameters
@@ -177,6 +181,8 @@ def check_data(data: Dataset, source: Input, timesteps: int | None = None) -> No
     source : Input
     timesteps : int, optional
         Frames must be at least as many.
+    parts : sequence of Part, optional
+        What the netlist takes side by side.
 
     Raises
     ------
@@ -186,6 +192,7 @@ def check_data(data: Dataset, source: Input, timesteps: int | None = None) -> No
     if data.is_frames != (source.coding == "frames"):
         found, expected = ("frames", "images") if data.is_frames else ("images", "frames")
         raise InputError(data.name, f"{found} found, expected {expected}: the netlist takes {source.coding} coding")
+    check_parts(data, parts)
     if data.shape != source.shape:
         alike = data.is_pictures and data.shape[1:] == source.shape[1:] and {data.shape[0], source.shape[0]} == {1, 3}
         fix = f"make the pictures {'RGB' if source.shape[0] == 3 else 'grey'}" if alike else None
@@ -194,3 +201,10 @@ def check_data(data: Dataset, source: Input, timesteps: int | None = None) -> No
         )
     if data.frames is not None and timesteps is not None and data.frames < timesteps:
         raise InputError(data.name, f"{data.frames} frames per sample found, expected at least {timesteps}")
+
+
+def check_parts(data: Dataset, parts: Sequence[Part] | None) -> None:
+    """Raise InputError unless data hold the inputs that are taken side by side; None: one input alone."""
+    found, expected = (", ".join(map(str, p or ())) or "one input" for p in (data.parts, parts))
+    if found != expected:
+        raise InputError(data.name, f"{found} found, expected {expected}", "name the arrays as the network's inputs")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from toolchain.data.dataset import Dataset
+from toolchain.data.values import parts
 from toolchain.netlist import Input, InputError
+from toolchain.netlist.parts import places, units
 
 #: Mean and standard deviation of normalisations that are known by name, per channel, for data in [0, 1].
 NAMED = {
@@ -69,6 +71,25 @@ def parse_normalization(text: str, channels: int) -> Normalization:
     if not (np.all(np.isfinite(mean)) and np.all(np.isfinite(std)) and np.all(std > 0)):
         raise InputError("normalize", f"{text!r} found, expected finite means and positive deviations")
     return Normalization(mean, std)
+
+
+def normalization_of(data: Dataset, text: str) -> Normalization:
+    """Return the normalisation of data: parts have their units, all else what `text` says; errors as of that."""
+    if data.parts:
+        std = units(data.parts)
+        return Normalization(np.zeros_like(std), std)
+    return parse_normalization(text, data.shape[0])
+
+
+def in_units(data: Dataset) -> Dataset:
+    """Return data whose parts have their greatest magnitude for their unit: numbers of any size share one payload."""
+    if not data.parts:
+        return data
+    peaks = np.zeros(data.shape[0])
+    for values in parts(data.values):
+        np.maximum(peaks, np.abs(values).max(axis=tuple(i for i in range(values.ndim) if i != 1)), out=peaks)
+    found = (float(peaks[place].max()) or 1.0 for place in places(data.parts))
+    return replace(data, parts=tuple(replace(p, unit=u) for p, u in zip(data.parts, found, strict=True)))
 
 
 def choose_input(name: str, data: Dataset, x: np.ndarray, normalization: Normalization) -> Input:

@@ -1,9 +1,9 @@
 """The data file (.npz): pictures, signals, points or event frames, and what is true of them.
 
 One of ``images`` uint8 (N, H, W, C) or (N, H, W), or floating (N, C, H, W), ``frames`` (N, T, C, H, W) and ``points``
-(N, C, P); ``labels`` (N,), ``masks`` (N, H, W), ``boxes`` (M, 4) with ``box_labels`` and ``box_samples`` (M,),
-``point_labels`` (N, P), and ``targets`` (N, ...), as `Truth` has them. Nothing is unpickled, and only the first `limit`
-samples are inflated.
+(N, C, P), or ``input_NAME`` (N, C, ...) for each of several inputs; ``labels`` (N,), ``masks`` (N, H, W), ``boxes``
+(M, 4) with ``box_labels`` and ``box_samples`` (M,), ``point_labels`` (N, P), and ``targets`` (N, ...), as `Truth` has
+them. Nothing is unpickled, and only the first `limit` samples are inflated.
 
 Samples of more than `IN_MEMORY` bytes stay on the disk and are read when they are asked for: from the file itself, or
 where they are compressed from a temporary one, into which they are inflated once.
@@ -23,6 +23,7 @@ import numpy as np
 
 from toolchain.data.dataset import Dataset, channels_first
 from toolchain.data.npy_member import opened
+from toolchain.data.several import PREFIX, join
 from toolchain.data.truth import BOX_KEYS, Truth, truth_of
 from toolchain.data.values import Values
 from toolchain.files import replacing
@@ -31,21 +32,24 @@ from toolchain.netlist import FormatError, InputError
 #: Samples of more bytes than this stay on the disk.
 IN_MEMORY = 1 << 28
 MAX_MEMBERS = 64
+_FLOATS = (np.float16, np.float32, np.float64)
 _INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64)
 #: What holds the samples, one of which a file has, and what is true of them; with the types that each may have.
 _SAMPLES: dict[str, tuple[Any, ...]] = {
-    "images": (np.uint8, np.float16, np.float32, np.float64),
-    "frames": (np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64, np.float16, np.float32, np.float64),
-    "points": (np.float16, np.float32, np.float64),
+    "images": (np.uint8, *_FLOATS),
+    "frames": (np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64, *_FLOATS),
+    "points": _FLOATS,
 }
+#: What each of several inputs may hold.
+_NUMBERS = (np.bool_, np.int8, np.int16, np.int32, np.int64, *_FLOATS)
 _KNOWN: dict[str, tuple[Any, ...]] = {
     "labels": _INTEGERS,
     "masks": (np.uint8,),
-    "boxes": (np.float16, np.float32, np.float64, *_INTEGERS),
+    "boxes": (*_FLOATS, *_INTEGERS),
     "box_labels": _INTEGERS,
     "box_samples": _INTEGERS,
     "point_labels": _INTEGERS,
-    "targets": (np.float16, np.float32, np.float64, *_INTEGERS),
+    "targets": (*_FLOATS, *_INTEGERS),
 }
 
 
@@ -75,8 +79,12 @@ def read_data(path: Path | str, *, limit: int | None = None) -> Dataset:
         raise InputError(str(path), "no such file" if not path.exists() else "is no file", "name a .npz file")
     if limit is not None and limit < 1:
         raise InputError("limit", f"{limit} found, expected at least 1")
-    key, found, total, known = _read_arrays(path, limit)
-    values = channels_first(str(path), key, found)
+    found, total, known = _read_arrays(path, limit)
+    key = next(iter(found))
+    if key not in _SAMPLES:
+        joined = join(str(path), {name.removeprefix(PREFIX): values for name, values in found.items()})
+        return Dataset(path.name, joined, _truth(str(path), known, total, joined.shape[0]), parts=joined.parts)
+    values = channels_first(str(path), key, found[key])
     truth = _truth(str(path), known, total, values.shape[0])
     points = truth.point_labels
     if key == "points" and points is not None and points.shape[1] != values.shape[2]:
@@ -96,30 +104,33 @@ def _truth(where: str, arrays: Mapping[str, tuple[np.ndarray, int]], total: int,
     return replace(truth, boxes=of_all.select(np.arange(taken)).boxes)
 
 
-def _read_arrays(path: Path, limit: int | None) -> tuple[str, Values, int, dict[str, tuple[np.ndarray, int]]]:
-    """Read what holds the samples, its name first, and then what is true of them; with the rows that each has."""
+def _read_arrays(path: Path, limit: int | None) -> tuple[dict[str, Values], int, dict[str, tuple[np.ndarray, int]]]:
+    """Read what holds the samples, by its name, and then what is true of them; with the rows that each has."""
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             if len(archive.namelist()) > MAX_MEMBERS:
                 raise FormatError(str(path), f"{len(archive.namelist())} arrays found, expected at most {MAX_MEMBERS}")
             names = {n.removesuffix(".npy") for n in archive.namelist()}
-            wanted = names & set(_SAMPLES)
-            if len(wanted) != 1:
+            wanted = sorted(names & set(_SAMPLES))
+            several = sorted(name for name in names if name.startswith(PREFIX))
+            if len(wanted) + bool(several) != 1:
                 found = ", ".join(sorted(names)[:10]) or "nothing"
-                raise InputError(str(path), f"holds {found}; expected one of 'images', 'frames' and 'points'")
-            (key,) = wanted
-            with opened(archive, file, str(path), key, _SAMPLES[key]) as member:
-                total = member.shape[0]
-                rows = total if limit is None else min(limit, total)
-                on_disk = member.size(rows) > IN_MEMORY and not member.fortran
-                values: Values = member.on_disk(rows) if on_disk else member.array(rows)
+                expected = "one of 'images', 'frames' and 'points', or 'input_NAME' for each of several inputs"
+                raise InputError(str(path), f"holds {found}; expected {expected}")
+            samples: dict[str, Values] = {}
+            for key in wanted or several:
+                with opened(archive, file, str(path), key, _SAMPLES.get(key, _NUMBERS)) as member:
+                    total = member.shape[0]
+                    rows = total if limit is None else min(limit, total)
+                    on_disk = member.size(rows) > IN_MEMORY and not member.fortran
+                    samples[key] = member.on_disk(rows) if on_disk else member.array(rows)
             known: dict[str, tuple[np.ndarray, int]] = {}
             for name in [name for name in _KNOWN if name in names]:
                 with opened(archive, file, str(path), name, _KNOWN[name]) as member:
                     held = member.shape[0]
                     taken = held if limit is None or name in BOX_KEYS else min(limit, held)
                     known[name] = member.array(taken), held
-            return key, values, total, known
+            return samples, total, known
     except (InputError, FormatError):
         raise
     except (

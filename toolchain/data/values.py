@@ -9,6 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
+from toolchain.netlist import Part
+from toolchain.netlist.parts import joined_shape
+
 #: Bytes of stored samples that are read at a time where all of them are gone through.
 PART_BYTES = 1 << 26
 
@@ -82,6 +85,37 @@ class Turned:
         """Read samples."""
         read = self.values[samples]
         return read[:, np.newaxis] if read.ndim == 3 else np.moveaxis(read, -1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Numbers of several inputs, side by side.
+
+    Parameters
+    ----------
+    values : tuple of Values
+        Of each input, (N, *part shape).
+    parts : tuple of Part
+    """
+
+    values: tuple[Values, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all samples, (N, C, ...)."""
+        return (self.values[0].shape[0], *joined_shape(self.parts))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of one number."""
+        return np.dtype(np.float32)
+
+    def __getitem__(self, samples: slice | np.ndarray) -> np.ndarray:
+        """Read samples."""
+        rest = self.shape[2:]
+        read = [values[samples].astype(np.float32) for values in self.values]
+        return np.concatenate([r.reshape(len(r), -1, *rest) for r in read], axis=1)
 
 
 def choose(values: Values, positions: np.ndarray) -> Values:

@@ -35,6 +35,6 @@ def _recorded(result: Displayed) -> Console:
     # Rich loads when a result shows: the Lava worker has results too, and shows none.
     from rich.console import Console
 
-    console = Console(record=True, file=io.StringIO(), width=WIDTH, highlight=False)
+    console = Console(record=True, file=io.StringIO(), width=WIDTH, highlight=False, emoji=False)
     console.print(result)
     return console

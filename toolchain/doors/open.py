@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from toolchain.data import Dataset, Truth, channels_first, read_data
+from toolchain.data import Dataset, Truth, channels_first, join, read_data
 from toolchain.display import Progress, silent
 from toolchain.doors.code import open_code
 from toolchain.doors.folder import open_folder
@@ -28,7 +28,7 @@ class Numbered(Protocol):
 
 
 #: What samples are taken from.
-Data = Dataset | str | Path | np.ndarray | Numbered | Iterable[Any]
+Data = Dataset | str | Path | np.ndarray | Mapping[str, np.ndarray] | Numbered | Iterable[Any]
 _FORMS = "name a .npz file, a folder of pictures, or path.py:callable"
 
 
@@ -48,7 +48,8 @@ def open_data(
     data : Dataset, path, ndarray, or object
         A .npz file; a folder of pictures, with a folder for every class; ``path.py:callable`` or
         ``package.module:callable``, whose callable returns any of what follows. Pictures (N, H, W, C) or (N, H, W)
-        uint8, or numbers (N, C, ...) that are taken as they are; arrays (x, y) of both; a data set, also torch's, or an
+        uint8, or numbers (N, C, ...) that are taken as they are; a mapping of such numbers, for each of several inputs;
+        arrays (x, y) of these; a data set, also torch's, or an
         iterable of (x, y), a sample each.
     labels : ndarray (N,), optional
         For an array.
@@ -101,9 +102,17 @@ def _named(spec: str, limit: int | None, labelled: bool, progress: Progress) -> 
 def _made(
     name: str, data: Any, labels: np.ndarray | None, limit: int | None, labelled: bool, progress: Progress
 ) -> Dataset:
-    if isinstance(data, tuple) and len(data) == 2 and all(map(_is_array, data)):
+    if (
+        isinstance(data, tuple)
+        and len(data) == 2
+        and _is_array(data[1])
+        and any(of(data[0]) for of in (_is_array, _is_several))
+    ):
         data, labels = data
-    if _is_array(data):
+    if _is_several(data):
+        joined = join(name, {key: np.asarray(values) for key, values in data.items()})
+        data = Dataset(_called(name), joined, _known(name, labels, joined.shape[0]), parts=joined.parts)
+    elif _is_array(data):
         values = np.asarray(data)
         # Tensors of pictures have the channel axis first, arrays have it last.
         turned = values.dtype == np.uint8 and values.ndim == 4 and not isinstance(data, np.ndarray)
@@ -118,14 +127,29 @@ def _is_array(data: Any) -> bool:
     return isinstance(data, np.ndarray) or (hasattr(data, "detach") and hasattr(data, "numpy"))
 
 
+def _is_several(data: Any) -> bool:
+    """Return whether these are arrays of all samples, one for each of several inputs."""
+    return (
+        isinstance(data, Mapping) and bool(data) and all(isinstance(k, str) and _is_array(v) for k, v in data.items())
+    )
+
+
 def _array(name: str, values: np.ndarray, labels: np.ndarray | None) -> Dataset:
     if values.dtype.kind not in "buif":
         raise InputError(name, f"an array of {values.dtype} found, expected numbers")
     return Dataset(
-        "array" if name == "data" else name,
+        _called(name),
         channels_first(name, "images", values),
-        Truth(None if labels is None else _labels(name, np.asarray(labels), len(values))),
+        _known(name, labels, len(values)),
     )
+
+
+def _called(name: str) -> str:
+    return "array" if name == "data" else name
+
+
+def _known(name: str, labels: np.ndarray | None, samples: int) -> Truth:
+    return Truth(None if labels is None else _labels(name, np.asarray(labels), samples))
 
 
 def _labels(name: str, found: np.ndarray, samples: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from operator import add
 import numpy as np
 import torch
 
-from toolchain.data import Dataset
+from toolchain.data import Dataset, check_parts
 from toolchain.display import Progress, silent
 from toolchain.evaluate.backends import Reference
 from toolchain.evaluate.observers import ByName
@@ -104,6 +104,7 @@ def network_score(network: FloatNetwork, netlist: Netlist, task: ScoredTask | No
 
 def network_values(network: FloatNetwork, netlist: Netlist, data: Dataset) -> Iterator[dict[str, np.ndarray]]:
     """Yield the ANN's outputs by name, `_BATCH` samples at a time; parameters and errors as of `network_outputs`."""
+    check_parts(data, netlist.provenance.parts)
     if data.shape != network.source.shape:
         raise InputError(data.name, f"samples of shape {data.shape} found, the network takes {network.source.shape}")
     for start in range(0, len(data), _BATCH):

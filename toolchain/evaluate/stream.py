@@ -182,7 +182,7 @@ def stream(backend: Backend, data: Dataset, *, batch: int = 64, progress: Progre
 
 def _check(netlist: Netlist, data: Dataset) -> None:
     """Raise unless the data fit the netlist: here they meet first, and nothing checks later."""
-    check_data(data, netlist.input, timesteps=netlist.timesteps)
+    check_data(data, netlist.input, netlist.timesteps, netlist.provenance.parts)
     if len(data) == 0:
         raise InputError(data.name, "holds no samples")
 

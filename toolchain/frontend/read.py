@@ -7,6 +7,7 @@ from pathlib import Path
 
 from toolchain.frontend.from_onnx import read_onnx
 from toolchain.frontend.from_torch import load_module, load_weights, read_module, read_pt2
+from toolchain.frontend.inputs import Given
 from toolchain.netlist import InputError
 from toolchain.network import FloatNetwork
 
@@ -15,7 +16,7 @@ FILES = {".onnx": read_onnx, ".pt2": read_pt2}
 
 
 def read_network(
-    spec: str, weights: str | Path | None, input_shape: tuple[int, ...], outputs: Sequence[str] = ()
+    spec: str, weights: str | Path | None, input_shape: Given, outputs: Sequence[str] = ()
 ) -> FloatNetwork:
     """Read the network that `spec` names.
 
@@ -25,8 +26,8 @@ def read_network(
         ``package.module:callable``, ``path/to/file.py:callable``, or a ``.onnx`` or ``.pt2`` file.
     weights : str or Path, optional
         For a callable: the file to load into its module. The files hold their weights themselves.
-    input_shape : tuple of int
-        Of the data, without the batch axis.
+    input_shape : Given
+        What the data hold: samples of one shape, without the batch axis, or parts for several inputs.
     outputs : sequence of str
         Where the network ends, if not at its own outputs: names of tensors or nodes of an ONNX graph, paths of modules.
 

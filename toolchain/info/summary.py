@@ -48,8 +48,11 @@ class Summary(Displayed):
         shown = ("schema", "hash", "spike_code", "timesteps", "latency", "parameters", "weight_bits", "membrane_bits")
         for key in shown:
             facts.add_row(key, str(self.fields[key]))
-        if (task := Provenance.from_json(self.fields["provenance"]).task) is not None:
-            facts.add_row("task", task.name)
+        provenance = Provenance.from_json(self.fields["provenance"])
+        if provenance.task is not None:
+            facts.add_row("task", provenance.task.name)
+        if provenance.parts is not None:
+            facts.add_row("inputs", ", ".join(map(str, provenance.parts)))
         if self.fields["tail"] is not None:
             facts.add_row("host", self.fields["tail"]["text"])
         populations = Table("population", "kind", "shape", "phi", "threshold", "saturates")
@@ -66,8 +69,7 @@ class Summary(Displayed):
         for c in self.fields["connections"]:
             name = f"{c['source']} -> {c['target']}"
             connections.add_row(name, ", ".join(c["operators"]) or "identity", f"{c['weights']:,}")
-        lines = Provenance.from_json(self.fields["provenance"]).activations
-        return Group(facts, populations, connections, *map(escape, lines))
+        return Group(facts, populations, connections, *map(escape, provenance.activations))
 
 
 def summarize(netlist: Netlist) -> Summary:

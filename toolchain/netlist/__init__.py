@@ -46,6 +46,7 @@ from toolchain.netlist.operators import (
     Weighted,
     chain_shapes,
 )
+from toolchain.netlist.parts import Part
 from toolchain.netlist.payloads import check_payloads
 from toolchain.netlist.populations import (
     AdaFire,
@@ -58,7 +59,7 @@ from toolchain.netlist.populations import (
     can_limit,
 )
 from toolchain.netlist.provenance import Measured, Origin, Provenance, SensitivityTable
-from toolchain.netlist.radix import Radix, SpikeCode
+from toolchain.netlist.radix import Radix, SpikeCode, with_payloads_up_to
 from toolchain.netlist.score_records import Score, StageScores, TaskName, TaskRecord
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
 from toolchain.netlist.synapses import fan_in, fan_out, fan_outs
@@ -94,6 +95,7 @@ __all__ = [
     "Origin",
     "Pad",
     "Pairs",
+    "Part",
     "Permute",
     "Population",
     "Provenance",
@@ -145,4 +147,5 @@ __all__ = [
     "split_delays",
     "total_current_bound",
     "window_offset",
+    "with_payloads_up_to",
 ]

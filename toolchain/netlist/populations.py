@@ -42,7 +42,7 @@ class Input:
     scale : float
         Real value of one payload unit.
     mean, std : ndarray (C,), float64
-        Normalisation of pictures (in [0, 1]) before the payload is rounded.
+        Normalisation of pictures (in [0, 1]) before the payload is rounded; the units of several inputs, side by side.
     coding : {"direct", "frames"}
         The same payload at every timestep, or one frame per timestep.
     """

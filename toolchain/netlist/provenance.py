@@ -14,6 +14,7 @@ import numpy as np
 
 from toolchain.netlist.activation_records import CurveRecord, FrozenGates
 from toolchain.netlist.json_records import dump, hints_of, load, load_fields
+from toolchain.netlist.parts import Part
 from toolchain.netlist.score_records import StageScores, TaskRecord
 from toolchain.netlist.tail import Tail
 
@@ -306,6 +307,8 @@ class Provenance:
         Content hash of the netlist with bursts that it stands for.
     tail : Tail or None
         What the host computes from the readouts.
+    parts : tuple of Part or None
+        The inputs of a network that takes several, in the order in which they lie in the netlist's one.
     other : mapping of str to Any
         JSON values of names that are none of the above, or not what the records above say.
     """
@@ -324,6 +327,7 @@ class Provenance:
     imported: str | None = None
     unrolled_from: str | None = None
     tail: Tail | None = None
+    parts: tuple[Part, ...] | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -34,7 +34,7 @@ from toolchain.frontend.from_onnx.moves import MOVES
 from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
 from toolchain.frontend.from_onnx.resampling import RESAMPLING
 from toolchain.frontend.from_onnx.tail import cut, is_left, steps_of, tail_of
-from toolchain.frontend.input_shape import settle_input
+from toolchain.frontend.inputs import Given, one_batch, parts_of, settle_input, shape_of, shapes_for, sources
 from toolchain.frontend.operations import is_value, refusals
 from toolchain.netlist import AdafireError, FormatError, InputError, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
@@ -80,16 +80,14 @@ _BROADCASTING = frozenset(
 )
 
 
-def read_onnx(
-    path: str | Path, input_shape: tuple[int, ...] | None = None, outputs: Sequence[str] = ()
-) -> FloatNetwork:
+def read_onnx(path: str | Path, input_shape: Given | None = None, outputs: Sequence[str] = ()) -> FloatNetwork:
     """Read an ONNX file as units and linear connections.
 
     Parameters
     ----------
     path : str or Path
-    input_shape : tuple of int, optional
-        Without the batch axis; needed only where the file leaves axes open.
+    input_shape : Given, optional
+        Of a sample, without the batch axis; needed only where the file leaves axes open, or for several inputs.
     outputs : sequence of str
         Names of tensors, or of nodes, where the network ends; by default the graph's own outputs.
 
@@ -117,10 +115,13 @@ def read_onnx(
     model = _checked(str(path), model)
     if outputs:
         cut(model, outputs)
-    argument, axes = _input_axes(str(path), model.graph)
-    shape, batch = settle_input(str(path), axes, input_shape, argument)
+    axes = _input_axes(model.graph)
+    wanted = shapes_for(str(path), list(axes), input_shape)
+    settled = [settle_input(str(path), axes[name], shape, name) for name, shape in zip(axes, wanted, strict=True)]
+    given = parts_of(input_shape) or settled[0][0]
+    batch = one_batch(str(path), [found for _, found in settled])
     name = f"onnx:{model.graph.name or path.stem}"
-    return _Interpreter(str(path), model, shape, batch).network(
+    return _Interpreter(str(path), model, given, batch).network(
         name, hashlib.sha256(b"".join([data, *beside])).hexdigest()
     )
 
@@ -191,35 +192,31 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
                 yield from _tensors(inner)
 
 
-def _input_axes(where: str, graph: onnx.GraphProto) -> tuple[str, list[int | None]]:
-    """Return the one input's name and its axes, None for open ones."""
+def _input_axes(graph: onnx.GraphProto) -> dict[str, list[int | None]]:
+    """Return the axes of every input by its name, None for open ones."""
     weights = {t.name for t in graph.initializer}
-    inputs = [i for i in graph.input if i.name not in weights]
-    if len(inputs) != 1:
-        raise UnsupportedError(where, f"takes {len(inputs)} tensors", "export a network with one input tensor")
-    axes = inputs[0].type.tensor_type.shape.dim
+    inputs = {i.name: i.type.tensor_type.shape.dim for i in graph.input if i.name not in weights}
     # An axis without a name or an extent is open, and so is one of -1 (Paddle) or 0.
-    return inputs[0].name, [d.dim_value if d.dim_value > 0 else None for d in axes]
+    return {name: [d.dim_value if d.dim_value > 0 else None for d in axes] for name, axes in inputs.items()}
 
 
 class _Interpreter:
     """One pass over the nodes in their (topological) order."""
 
-    def __init__(self, where: str, model: onnx.ModelProto, shape: tuple[int, ...], batch: int) -> None:
+    def __init__(self, where: str, model: onnx.ModelProto, given: Given, batch: int) -> None:
         self.where = where
         self.model = model
         self.graph = model.graph
         self.version = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         self.batch = batch
-        self.builder = NetworkBuilder(shape, batch)
+        self.builder = NetworkBuilder(shape_of(given), batch)
         self.values: dict[str, Any] = {"": None}
         self.modules: dict[str, str] = {}
         for tensor in self.graph.initializer:
             self.values[tensor.name] = self._array(tensor)
-        (self.input,) = (i.name for i in self.graph.input if i.name not in self.values)
-        self.values[self.input] = self.builder.source
-        (given,) = (i.type.tensor_type.elem_type for i in self.graph.input if i.name == self.input)
-        self.whole = set() if given in FLOATING else {self.input}
+        types = {i.name: i.type.tensor_type.elem_type for i in self.graph.input if i.name not in self.values}
+        self.values |= sources(self.builder, types, given)
+        self.whole = {name for name, kind in types.items() if kind not in FLOATING}
 
     def network(self, name: str, weights_sha256: str) -> FloatNetwork:
         """Interpret every node that the results depend on, and close what is read out into outputs."""

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import logging
 import operator
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -31,7 +32,7 @@ from toolchain.frontend.batch_axis import is_flat_value
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.construction import BATCH
 from toolchain.frontend.ending import inner_steps, needed_steps, tail_steps
-from toolchain.frontend.expression import MAX_VALUES, Refusal
+from toolchain.frontend.expression import MAX_VALUES, Refusal, Value
 from toolchain.frontend.from_torch.curves import CLIPS, CURVES
 from toolchain.frontend.from_torch.fake_quantization import plain_fake_quantization
 from toolchain.frontend.from_torch.layers import LAYERS
@@ -40,8 +41,9 @@ from toolchain.frontend.from_torch.pooling import POOLING
 from toolchain.frontend.from_torch.resampling import RESAMPLING
 from toolchain.frontend.from_torch.tail import is_host, is_left, step_of, tail_of
 from toolchain.frontend.from_torch.weights import check_weights, tensors
+from toolchain.frontend.inputs import Given, parts_of, shape_of, shapes_for, sources
 from toolchain.frontend.operations import Operation, is_value, leaves, refusals
-from toolchain.netlist import InputError, Tail, UnsupportedError
+from toolchain.netlist import InputError, Shape, Tail, UnsupportedError
 from toolchain.network import FloatNetwork
 
 #: What is read, by ATen name.
@@ -51,16 +53,16 @@ ATEN = {**LAYERS, **CLIPS, **CURVES, **POOLING, **RESAMPLING, **MOVES}
 HOST = object()
 
 
-def read_module(module: nn.Module, input_shape: tuple[int, ...], outputs: Sequence[str] = ()) -> FloatNetwork:
+def read_module(module: nn.Module, input_shape: Given, outputs: Sequence[str] = ()) -> FloatNetwork:
     """Read a trained module, in eval mode, as units and linear connections.
 
     Parameters
     ----------
     module : nn.Module
-        Takes one tensor (N, *input_shape); returns one tensor or a tuple, list or dict of them. It is
-        left as it is.
-    input_shape : tuple of int
-        (C, H, W), (C, L) or (features,).
+        Takes one tensor (N, *input_shape), or one for each part, by its name; returns one tensor or a tuple, list or
+        dict of them. It is left as it is.
+    input_shape : Given
+        (C, H, W), (C, L) or (features,), or parts for several inputs.
     outputs : sequence of str
         Paths of modules whose results end the network; by default it returns what forward does.
 
@@ -78,22 +80,35 @@ def read_module(module: nn.Module, input_shape: tuple[int, ...], outputs: Sequen
     """
     check_weights(module)
     dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
-    example = torch.zeros(BATCH, *input_shape, dtype=dtypes[0] if dtypes else torch.float32)
     where = type(module).__name__
+    names, shapes = _arguments(module, input_shape, where)
+    examples = [torch.zeros(BATCH, *shape, dtype=dtypes[0] if dtypes else torch.float32) for shape in shapes]
     quiet = redirect_stdout(sys.stderr)  # results alone belong to stdout
     with _eval_mode(module), plain_fake_quantization(module), torch.no_grad(), quiet:
         try:
-            module(example)
+            module(*examples)
         except (Exception, SystemExit) as error:
             raise InputError(
                 where,
-                f"forward fails on a batch of inputs of shape {input_shape}: {_first_line(error)}",
+                f"forward fails on a batch of inputs of shape {', '.join(map(str, shapes))}: {_first_line(error)}",
                 "import it at the top of the file, where its neighbours are found"
                 if isinstance(error, ImportError)
-                else "check the input shape, or pass a module that takes one tensor",
+                else "check the input shape, and that all inputs are among the data",
             ) from error
-        program = export(module, example, where)
-    return interpret(program, input_shape, type(module).__qualname__, state_hash(module), outputs=outputs)
+        program = export(module, tuple(examples), where)
+    return interpret(program, names, input_shape, type(module).__qualname__, state_hash(module), outputs=outputs)
+
+
+def _arguments(module: nn.Module, given: Given, where: str) -> tuple[list[str], list[Shape]]:
+    """Return the names of forward's inputs, those that it needs and those that are given, and their shapes."""
+    parts = parts_of(given)
+    named = [p for p in inspect.signature(module.forward).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if not parts:
+        return [named[0].name if named else "x"], [shape_of(given)]
+    held = {part.name for part in parts}
+    last = max((i for i, p in enumerate(named) if p.name in held or p.default is p.empty), default=-1)
+    names = [p.name for p in named[: last + 1]]
+    return names, [shape for shape in shapes_for(where, names, given) if shape is not None]
 
 
 def state_hash(module: nn.Module) -> str:
@@ -130,11 +145,11 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def export(module: nn.Module, example: Tensor, where: str) -> torch.export.ExportedProgram:
+def export(module: nn.Module, examples: tuple[Tensor, ...], where: str) -> torch.export.ExportedProgram:
     """Trace a module in eval mode on fake tensors into a functional graph of ATen operations."""
     with torch.no_grad(), _quiet():
         try:
-            program: torch.export.ExportedProgram = torch.export.export(module, (example,)).run_decompositions({})
+            program: torch.export.ExportedProgram = torch.export.export(module, examples).run_decompositions({})
             while table := _composites(program):  # what an operation comes apart into may come apart, too
                 program = program.run_decompositions(table)
         except Exception as error:
@@ -173,15 +188,16 @@ def _first_line(error: BaseException) -> str:
 
 def interpret(
     program: torch.export.ExportedProgram,
-    input_shape: tuple[int, ...],
+    arguments: Sequence[str],
+    given: Given,
     name: str,
     weights_sha256: str,
     batch: int = BATCH,
     outputs: Sequence[str] = (),
 ) -> FloatNetwork:
     """Build the float network of an exported, functionalised program, traced with a batch of `batch`."""
-    builder = NetworkBuilder(input_shape, batch)
-    values = _placeholders(program, builder)
+    builder = NetworkBuilder(shape_of(given), batch)
+    values = _placeholders(program, sources(builder, arguments, given), arguments)
     ends = _ends(program, outputs)
     calls = [n for n in program.graph.nodes if n.op == "call_function"]
     steps = [step_of(n, _operation_name(n)) for n in calls]
@@ -281,22 +297,23 @@ def _leaves_module(node: Node, path: str) -> bool:
     return inside(node) and not all(inside(user) for user in node.users)
 
 
-def _placeholders(program: torch.export.ExportedProgram, builder: NetworkBuilder) -> dict[Node, Any]:
+def _placeholders(
+    program: torch.export.ExportedProgram, given: Mapping[str, Value], arguments: Sequence[str]
+) -> dict[Node, Any]:
     signature = program.graph_signature
     states = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     constants = signature.inputs_to_lifted_tensor_constants
     values: dict[Node, Any] = {}
     inputs = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in signature.user_inputs]
-    if len(inputs) != 1:
-        raise UnsupportedError("forward", f"takes {len(inputs)} tensors", "pass a module with one input tensor")
+    taken = {node: given[name] for node, name in zip(inputs, arguments, strict=True)}
     if signature.buffers_to_mutate:
         changed = ", ".join(sorted(signature.buffers_to_mutate.values()))
         raise UnsupportedError("forward", f"changes its buffers in eval mode ({changed})", "use fixed statistics")
     for node in program.graph.nodes:
         if node.op != "placeholder":
             continue
-        if node is inputs[0]:
-            values[node] = builder.source
+        if node in taken:
+            values[node] = taken[node]
         elif node.name in states:
             name = states[node.name]
             tensor = program.state_dict[name] if name in program.state_dict else program.constants[name]

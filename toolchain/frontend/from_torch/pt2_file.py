@@ -25,7 +25,7 @@ from toolchain.frontend.advice import advice
 from toolchain.frontend.from_torch.graph import ATEN, export, interpret, state_hash
 from toolchain.frontend.from_torch.tail import HOST
 from toolchain.frontend.from_torch.weights import check_weights
-from toolchain.frontend.input_shape import settle_input
+from toolchain.frontend.inputs import Given, one_batch, parts_of, settle_input, shapes_for
 from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
 from toolchain.network import FloatNetwork
 
@@ -56,14 +56,14 @@ _DAMAGE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError
 _SAVE = "save it with torch.export.save(torch.export.export(model.eval(), (x,)), path), PyTorch 2.8 or newer"
 
 
-def read_pt2(path: str | Path, input_shape: tuple[int, ...] | None = None, outputs: Sequence[str] = ()) -> FloatNetwork:
+def read_pt2(path: str | Path, input_shape: Given | None = None, outputs: Sequence[str] = ()) -> FloatNetwork:
     """Read a file of torch.export.save.
 
     Parameters
     ----------
     path : str or Path
-    input_shape : tuple of int, optional
-        Without the batch axis; needed only where the file leaves axes open.
+    input_shape : Given, optional
+        Of a sample, without the batch axis; needed only where the file leaves axes open, or for several inputs.
     outputs : sequence of str
         As `read_module` takes them.
 
@@ -81,15 +81,24 @@ def read_pt2(path: str | Path, input_shape: tuple[int, ...] | None = None, outpu
         program, tensors = _read(where, Path(path))
         graph = program["graph_module"]["graph"]
         specs = program["graph_module"]["signature"]["input_specs"]
-        root, argument = _tree(where, specs, tensors)
-        given = graph["tensor_values"][argument]
-        shape, batch = settle_input(where, [n.get("as_int") for n in given["sizes"]], input_shape)
-        example = torch.zeros(batch, *shape, dtype=_DTYPES[given["dtype"]])
-        network = _Program(where, root, argument, specs, graph)
+        root, arguments = _tree(where, specs, tensors)
+        taken = [graph["tensor_values"][name] for name in arguments]
+        wanted = shapes_for(where, arguments, input_shape)
+        settled = [
+            settle_input(where, [n.get("as_int") for n in tensor["sizes"]], shape, name)
+            for tensor, shape, name in zip(taken, wanted, arguments, strict=True)
+        ]
+        batch = one_batch(where, [found for _, found in settled])
+        examples = {
+            name: torch.zeros(batch, *shape, dtype=_DTYPES[tensor["dtype"]])
+            for name, tensor, (shape, _) in zip(arguments, taken, settled, strict=True)
+        }
+        network = _Program(where, root, arguments, specs, graph)
     network.eval()
     check_weights(network)
-    exported = export(network, example, where)
-    return interpret(exported, shape, f"pt2:{Path(path).stem}", state_hash(network), batch, outputs)
+    exported = export(network, tuple(examples.values()), where)
+    given = parts_of(input_shape) or settled[0][0]
+    return interpret(exported, arguments, given, f"pt2:{Path(path).stem}", state_hash(network), batch, outputs)
 
 
 @contextmanager
@@ -156,8 +165,8 @@ class _Scope(nn.Module):
         return target(*args, **kwargs)
 
 
-def _tree(where: str, specs: list[dict[str, Any]], tensors: Mapping[str, Tensor]) -> tuple[_Scope, str]:
-    """Return scopes with the tensors registered where the program had them, and the input's name."""
+def _tree(where: str, specs: list[dict[str, Any]], tensors: Mapping[str, Tensor]) -> tuple[_Scope, list[str]]:
+    """Return scopes with the tensors registered where the program had them, and the inputs' names."""
     root = _Scope()
     inputs = []
     for spec in specs:
@@ -169,10 +178,8 @@ def _tree(where: str, specs: list[dict[str, Any]], tensors: Mapping[str, Tensor]
             scope, leaf = _scope(root, name.rpartition(".")[0]), name.rpartition(".")[2]
             scope.register_buffer(leaf, tensors[name])
         else:
-            raise UnsupportedError(where, f"takes an input of kind {kind}", "export a network with one input tensor")
-    if len(inputs) != 1:
-        raise UnsupportedError(where, f"takes {len(inputs)} tensors", "export a network with one input tensor")
-    return root, inputs[0]
+            raise UnsupportedError(where, f"takes an input of kind {kind}", "export a network whose inputs are tensors")
+    return root, inputs
 
 
 def _scope(root: _Scope, path: str) -> _Scope:
@@ -191,14 +198,14 @@ class _Program(nn.Module):
     """The file's program as a module: a list of ATen calls, each at its module's path."""
 
     def __init__(
-        self, where: str, root: _Scope, argument: str, specs: list[dict[str, Any]], graph: Mapping[str, Any]
+        self, where: str, root: _Scope, arguments: list[str], specs: list[dict[str, Any]], graph: Mapping[str, Any]
     ) -> None:
         super().__init__()
         for name, child in root.named_children():
             self.add_module(name, child)
         for name, buffer in root.named_buffers(recurse=False):
             self.register_buffer(name, buffer)
-        self.argument = argument
+        self.arguments = arguments
         self.names = {
             v["arg"]["name"]: v[f"{kind}_name"] for s in specs for kind, v in s.items() if kind != "user_input"
         }
@@ -224,11 +231,11 @@ class _Program(nn.Module):
         kwargs = {a.name: given[a.name] for a in schema if a.kwarg_only and a.name in given}
         return _scope(root, path) if path else None, target, args, kwargs, node["outputs"]
 
-    def forward(self, x: Tensor) -> list[Any]:
+    def forward(self, *inputs: Tensor) -> list[Any]:
         """Run the calls in order."""
         state = {**dict(self.named_buffers()), **dict(self.named_parameters())}
         values: dict[str, Any] = {name: state[key] for name, key in self.names.items()}
-        values[self.argument] = x
+        values.update(zip(self.arguments, inputs, strict=True))
         for scope, target, args, kwargs, outputs in self.calls:
             arguments = [_value(a, values) for a in args]
             options = {k: _value(a, values) for k, a in kwargs.items()}
