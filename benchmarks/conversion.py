@@ -11,6 +11,7 @@ import argparse
 import json
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
@@ -44,7 +45,8 @@ class Clock:
 
 #: What runs without a name given: networks, and how they are calibrated.
 DEFAULT = (("resnet20", "advanced"), ("resnet20", "light"), ("resnet44", "advanced"), ("vgg16", "advanced"))
-BATCH = 32
+#: Pictures of a forward pass, and pixels at most: what bounds its memory, which is none of the conversion's.
+BATCH, PIXELS = 32, 2**19
 
 
 def measure(network: str, samples: int, calibrate: str, memory: float) -> dict[str, Any]:
@@ -52,12 +54,13 @@ def measure(network: str, samples: int, calibrate: str, memory: float) -> dict[s
     subject = SUBJECTS[network](samples)
     module, pictures = subject.module.eval(), subject.pictures
     normalization = parse_normalization(subject.normalize, 3)
+    batch = min(BATCH, PIXELS // prod(pictures.shape[1:]))
 
     @torch.inference_mode()
     def forward() -> Seconds:
         seconds = used = 0.0
-        for start in range(0, len(pictures), BATCH):
-            part = pictures.normalized(normalization.mean, normalization.std, start, start + BATCH)
+        for start in range(0, len(pictures), batch):
+            part = pictures.normalized(normalization.mean, normalization.std, start, start + batch)
             x, clock = torch.from_numpy(part).float(), Clock()
             module(x)
             spent = clock.read()
@@ -98,15 +101,17 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(SUBJECTS)}")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     parser.add_argument("--samples", type=int, default=1024)
-    parser.add_argument("--calibrate", choices=("advanced", "light", "none"), default="advanced")
+    parser.add_argument("--calibrate", choices=("advanced", "light", "none"), help="of all networks")
     parser.add_argument("--memory", type=float, default=Recipe.memory, help="GiB of activations in memory")
     options = parser.parse_args()
     if unknown := [name for name in options.networks if name not in SUBJECTS]:
         parser.error(f"no network {', '.join(unknown)}; there are {', '.join(SUBJECTS)}")
-    cases = [(name, options.calibrate) for name in options.networks] or DEFAULT
+    chosen = [(name, "advanced") for name in options.networks] or DEFAULT
+    cases = list(dict.fromkeys((name, options.calibrate or calibrate) for name, calibrate in chosen))
     if len(cases) == 1:
+        ((name, calibrate),) = cases
         # On its own it writes no results: those are of all cases.
-        row = measure(options.networks[0], options.samples, options.calibrate, options.memory)
+        row = measure(name, options.samples, calibrate, options.memory)
         print_table("conversion beside one forward pass", [row])
         print(json.dumps(row))
         return

@@ -85,7 +85,9 @@ def test_a_full_disk_is_one_clear_error(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(InputError, match=r"beyond `memory` cannot be written: No space left.*TMPDIR"):
+    with pytest.raises(
+        InputError, match=r"beyond `memory`: cannot be kept in .* \(No space left.*TMPDIR, or raise `memory`"
+    ):
         stored[0:2] = torch.zeros(2, 3)
 
 
@@ -136,7 +138,8 @@ def test_the_bound_and_the_cores_decide_nothing_about_the_netlist(folder, recipe
             torch.set_num_threads(threads)
             netlist = convert_network(network, pictures, Recipe(memory=memory, **settings))
             hashes.add(netlist.content_hash)
-            assert not list(folder.iterdir())
+            # torch makes folders of its own there.
+            assert not [path for path in folder.iterdir() if path.is_file()]
     finally:
         torch.set_num_threads(before)
     assert len(hashes) == 1

@@ -74,7 +74,7 @@ def test_an_endless_one_ends_in_an_error(monkeypatch):
 
 
 def test_an_endless_one_leaves_room_on_the_disk(monkeypatch):
-    monkeypatch.setattr("toolchain.data.on_disk._LOOK", 1 << 10)
+    monkeypatch.setattr("toolchain.files.scratch._LOOK", 1 << 10)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=99))
     with pytest.raises(InputError, match=r"sample 63: 99 bytes left in .* found, expected at least 1073741824"):
         open_data(Endless())

@@ -1,6 +1,7 @@
 """Calibration without training: thresholds, biases, membrane potentials, weights, early exit."""
 
 from toolchain.calibrate.advanced import AdvancedCalibration
+from toolchain.calibrate.aside import Aside
 from toolchain.calibrate.calibration_data import CalibrationData
 from toolchain.calibrate.calibrator import CalibrationMethod, Calibrator
 from toolchain.calibrate.costs import UnitCosts, fire_at_cost, unit_costs
@@ -21,6 +22,7 @@ from toolchain.calibrate.walk import CalibrationWalk, Step, calibrate_units, cha
 
 __all__ = [
     "AdvancedCalibration",
+    "Aside",
     "CalibrationData",
     "CalibrationMethod",
     "CalibrationWalk",

@@ -78,10 +78,13 @@ class Counting:
     def finish(self, positions: int) -> Histogram:
         """Return the histogram, its bins up to each channel's greatest activation."""
         top = self._top.astype(np.float64)
-        centres = (np.arange(_FINE) + 0.5) / _FINE * self._reach[:, None]
-        bins = (centres / np.maximum(top, np.finfo(np.float32).tiny)[:, None] * BINS).astype(int)
         counts = np.zeros((top.size, BINS), np.uint32)
-        np.add.at(counts, (np.arange(top.size)[:, None], np.minimum(bins, BINS - 1)), self._counts)
+        least = float(np.finfo(np.float32).tiny)
+        # Channel by channel: bins of all of them would be larger than what they are of.
+        for own, fine, reach, most in zip(counts, self._counts, self._reach, top, strict=True):
+            centres = (np.arange(_FINE) + 0.5) / _FINE * reach
+            bins = (centres / max(most, least) * BINS).astype(int)
+            np.add.at(own, np.minimum(bins, BINS - 1), fine)
         return Histogram(counts, top, positions)
 
 
@@ -174,7 +177,8 @@ def collect_histograms(network: FloatNetwork, x: SampleTensor, *, progress: Prog
     with progress("activations of the ANN", len(parts)) as advance:
         for _ in each_chunk(counted, parts):
             advance()
-    return {name: c.finish(prod(network[name].shape[1:])) for name, c in counting.items()}
+    # One after the other goes: its bins are twice as many.
+    return {name: counting.pop(name).finish(prod(network[name].shape[1:])) for name in list(counting)}
 
 
 def _finite(value: Tensor) -> bool:

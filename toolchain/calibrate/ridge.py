@@ -81,9 +81,11 @@ class System:
         where that is too much, it is float64.
         """
         penalty = (ridge * self.energy).clamp(min=_LEAST_PENALTY)[:, None]
-        matrix = self.matrix.clone()
-        matrix.diagonal(dim1=1, dim2=2).add_(penalty)
-        factor, failed = torch.linalg.cholesky_ex(matrix)
+        # Columns innermost, as LAPACK has them, and factorised in place: two are at work at a time.
+        factor = self.matrix.mT.clone(memory_format=torch.contiguous_format).mT
+        factor.diagonal(dim1=1, dim2=2).add_(penalty)
+        failed = torch.zeros(len(factor), dtype=torch.int32)
+        torch.linalg.cholesky_ex(factor, out=(factor, failed))
         if failed.any():
             matrix = self.matrix.double()
             matrix.diagonal(dim1=1, dim2=2).add_(penalty + self.energy[:, None] * torch.finfo(torch.float32).eps)

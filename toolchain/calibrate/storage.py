@@ -1,25 +1,20 @@
-"""Tensors of many samples, kept in memory up to a bound and beyond it in temporary files.
-
-Files are read and written piece by piece and not mapped, since mapped pages count as the process's memory. They have no
-name: nothing is left of them however the process ends.
-"""
+"""Tensors of many samples, kept in memory up to a bound and beyond it in temporary files."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import tempfile
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import inf, prod
 from threading import RLock
-from typing import IO
 
 import torch
 from torch import Tensor
 
-from toolchain.netlist import InputError
+from toolchain.files.scratch import Scratch
+
+_LIBC = ctypes.CDLL(None)
+#: glibc's number for the size from which on a block is a mapping of its own (malloc.h), and that size here.
+_M_MMAP_THRESHOLD, _AT_ONCE = -3, 1 << 20
 
 
 class Stored:
@@ -70,57 +65,25 @@ class _InMemory(Stored):
 class _InFile(Stored):
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, channels: int) -> None:
         super().__init__(shape, dtype, channels)
-        with _needs_room():
-            self._file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-        # Closed, and so gone, as soon as nobody holds the tensor any more.
-        weakref.finalize(self, self._file.close)
-
-    def _at(self, part: slice) -> tuple[int, int]:
-        """Return where some samples begin in the file, and how many they are."""
-        start, stop, _ = part.indices(self.shape[0])
-        return start * prod(self.shape[1:]) * self._dtype.itemsize, max(stop - start, 0)
+        self._file = Scratch("activations beyond `memory`", "raise `memory`")
 
     def __getitem__(self, part: slice) -> Tensor:
-        offset, samples = self._at(part)
-        values = self._empty(samples)
-        left = _bytes(values)
-        while left:
-            read = os.preadv(self._file.fileno(), [left], offset)
-            if not read:
-                raise InputError(tempfile.gettempdir(), "a temporary file is shorter than what was written to it")
-            offset, left = offset + read, left[read:]
+        start, stop, _ = part.indices(self.shape[0])
+        values = self._empty(max(stop - start, 0))
+        self._file.read(_bytes(values), self._offset(start))
         return values.movedim(-1, self._channels)
 
     def __setitem__(self, part: slice, values: Tensor) -> None:
-        offset, _ = self._at(part)
-        left = _bytes(values.to(self._dtype).movedim(self._channels, -1).contiguous())
-        while left:
-            with _needs_room():
-                written = os.pwrite(self._file.fileno(), left, offset)
-            offset, left = offset + written, left[written:]
+        content = values.to(self._dtype).movedim(self._channels, -1).contiguous()
+        self._file.write(_bytes(content), self._offset(part.indices(self.shape[0])[0]))
+
+    def _offset(self, sample: int) -> int:
+        """Return where a sample begins in the file."""
+        return sample * prod(self.shape[1:]) * self._dtype.itemsize
 
 
 def _bytes(values: Tensor) -> memoryview:
     return values.numpy().data.cast("B") if values.numel() else memoryview(b"")
-
-
-@contextmanager
-def _needs_room() -> Iterator[None]:
-    """Make one clear error of what the system says of the folder of temporary files.
-
-    Raises
-    ------
-    InputError
-        When it has no room, or cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"folder for temporary files ({tempfile.gettempdir()})",
-            f"activations beyond `memory` cannot be written: {error.strerror or error}",
-            "name a folder on a disk with more room in the environment variable TMPDIR, or raise `memory`",
-        ) from error
 
 
 class Storage:
@@ -151,8 +114,17 @@ class Storage:
         What one layer's work leaves behind then does not add to the next one's, which asks for other sizes. Only glibc
         can be asked for it.
         """
-        if self._reached and hasattr(_libc := ctypes.CDLL(None), "malloc_trim"):
-            _libc.malloc_trim(0)
+        if self._reached and hasattr(_LIBC, "malloc_trim"):
+            _LIBC.malloc_trim(0)
+
+    def _reach(self) -> None:
+        """Note that the bound is reached: what is freed of large blocks goes back to the system at once from now on.
+
+        Otherwise glibc keeps blocks of up to 32 MiB, once such were freed, and what lies between others for good.
+        """
+        if not self._reached and hasattr(_LIBC, "mallopt"):
+            _LIBC.mallopt(_M_MMAP_THRESHOLD, _AT_ONCE)
+        self._reached = True
 
     def allocate(self, shape: tuple[int, ...], dtype: torch.dtype, channels: int = 1) -> Stored:
         """Return room for a tensor (N, ...), whose values are not yet defined.
@@ -174,7 +146,7 @@ class Storage:
             fits = needed <= self._left
             self._left -= needed if fits else 0
         if not fits:
-            self._reached = True
+            self._reach()
             return _InFile(shape, dtype, channels)
         stored = _InMemory(shape, dtype, channels)
         weakref.finalize(stored, self._free, needed)

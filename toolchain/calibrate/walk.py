@@ -112,8 +112,8 @@ class CalibrationWalk:
             if unit.name not in done[unit.name]:
                 self.keep(unit.name)
             for name in done[unit.name]:
-                self._arrived.pop(name)
-                self._spikes.pop(name, None)
+                for held in (self._arrived, self._spikes, self._amplitudes, self._populations):
+                    held.pop(name, None)
 
     def shapes(self, name: str) -> list[Shape]:
         """Return the shapes of a unit and of all that it reads."""
@@ -166,7 +166,7 @@ class CalibrationWalk:
 
     def quantized(self, name: str) -> QuantizedUnit:
         """Quantise a unit as the network stands."""
-        return quantize_unit(self.spiking, name, self._amplitudes, self._precision)
+        return quantize_unit(self.spiking, name, self._populations, self._amplitudes, self._precision)
 
     def keep(self, name: str) -> None:
         """Quantise a unit as the network stands and run it: later units read what it emits."""

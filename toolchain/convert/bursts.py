@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from toolchain.calibrate import Levels
+from toolchain.calibrate import Aside, Levels
 from toolchain.convert.agreement import AIM, Agreement
 from toolchain.netlist import Netlist
 from toolchain.network import SpikingNetwork
@@ -32,16 +32,16 @@ class Converted:
     ----------
     phi : mapping of str to int
         Longest burst of every activation.
-    spiking : SpikingNetwork
-        Calibrated.
-    netlist : Netlist
+    timesteps : int
     agreement : Agreement
+    networks : Aside of (SpikingNetwork, Netlist)
+        Calibrated, and quantised. Aside, for another conversion may follow, which needs the memory.
     """
 
     phi: Mapping[str, int]
-    spiking: SpikingNetwork
-    netlist: Netlist
+    timesteps: int
     agreement: Agreement
+    networks: Aside[tuple[SpikingNetwork, Netlist]]
 
 
 def lengthen(
@@ -62,8 +62,7 @@ def lengthen(
     for _ in range(_ROUNDS):
         if best.agreement.holds:
             break
-        timesteps = best.netlist.timesteps
-        wanted = best.agreement.needed_share() ** 2 * levels.error(best.phi, timesteps)
+        wanted = best.agreement.needed_share() ** 2 * levels.error(best.phi, best.timesteps)
         phi = levels.lengthen(best.phi, wanted, longest)
         if phi == best.phi:
             break
@@ -98,9 +97,9 @@ def advice(done: Converted, levels: Levels, longest: int) -> Iterator[str]:
     longest : int
         The longest burst that may be advised.
     """
-    if done.agreement.holds:
+    if done.agreement.reaches(AIM):
         return
-    timesteps = done.netlist.timesteps
+    timesteps = done.timesteps
     now = levels.error(done.phi, timesteps)
     if now == 0:
         return
@@ -125,7 +124,7 @@ def advice(done: Converted, levels: Levels, longest: int) -> Iterator[str]:
 
 def _ratio(levels: Levels, done: Converted, factor: int) -> float:
     """Return by what the error of the outputs would be multiplied with so many times the timesteps."""
-    timesteps = done.netlist.timesteps
+    timesteps = done.timesteps
     return float((levels.error(done.phi, factor * timesteps) / levels.error(done.phi, timesteps)) ** 0.5)
 
 

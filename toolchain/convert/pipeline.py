@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from toolchain.calibrate import (
+    Aside,
     Calibrator,
     EarlyExitCalibration,
     Levels,
@@ -20,6 +21,7 @@ from toolchain.calibrate import (
 )
 from toolchain.convert.agreement import check_agreement, flattered_note, measure_agreement
 from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
+from toolchain.convert.fit import fit_notes
 from toolchain.convert.frames import frames_note
 from toolchain.convert.purpose import network_task, task_record
 from toolchain.convert.recipe import Recipe
@@ -119,9 +121,9 @@ def convert_network(
 
     # What became of it, measured and said.
     made_for = task_record(task, recipe, decode)
+    spiking, netlist = done.networks.take()
     netlist = replace(
-        done.netlist,
-        provenance=replace(done.netlist.provenance, task=made_for, tail=network.tail, parts=data.parts or None),
+        netlist, provenance=replace(netlist.provenance, task=made_for, tail=network.tail, parts=data.parts or None)
     )
     notes = [
         *rounded,
@@ -131,11 +133,12 @@ def convert_network(
         *(advice(done, levels, recipe.payload_limit) if recipe.radix is None else ()),
         *([flattered_note(done.agreement)] if samples.unseen is samples.calibration else ()),
         *check_agreement(done.agreement, accept=recipe.accept_collapse),
+        *fit_notes(netlist, recipe.hardware),
     ]
     curves, gates, scores = measure_curves(made, netlist, x, samples.calibration.emitted), made.gates, None
     if evaluate is not None:
         assert task is not None
-        scores = measure_stages(network, done.spiking, netlist, evaluate, task, progress=progress)
+        scores = measure_stages(network, spiking, netlist, evaluate, task, progress=progress)
         curves, gates = measure_substituted(made, curves, netlist, evaluate, task)
         said = (
             guess_note(scores, task, evaluate, recipe.normalize),
@@ -191,7 +194,7 @@ class _Passes:
         """Quantise a calibrated network, and measure how it agrees with the ANN."""
         netlist = quantize(spiking, self.precision)
         agreement = measure_agreement(self.ann, netlist, self.samples.unseen, task=self.task, progress=self.progress)
-        return Converted(phi, spiking, netlist, agreement)
+        return Converted(phi, netlist.timesteps, agreement, Aside((spiking, netlist), self.samples.calibration.storage))
 
 
 def search_pass(recipe: Recipe) -> ChannelSearch | LayerSearch:

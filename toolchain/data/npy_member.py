@@ -14,7 +14,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from toolchain.data.on_disk import HeldFile, OnDisk, Scratch
+from toolchain.data.on_disk import Kept, OnDisk
+from toolchain.files.scratch import HeldFile
 from toolchain.netlist import FormatError, InputError, Shape
 
 #: Largest array that is held in memory, in bytes.
@@ -95,11 +96,11 @@ class Member:
                 pass
             # The same file, also where another one takes its name meanwhile.
             file = os.fdopen(os.dup(self.archive.fileno()), "rb")
-            return OnDisk(self.where, HeldFile(file), self._content() + begin, shape, self.dtype)
-        scratch = Scratch()
+            return OnDisk(HeldFile(self.where, file), self._content() + begin, shape, self.dtype)
+        kept = Kept(self.where)
         for part in self._parts(self.size(rows)):
-            scratch.append(self.where, part)
-        return OnDisk(self.where, scratch, 0, shape, self.dtype)
+            kept.append(part, self.where)
+        return kept.read(shape, self.dtype)
 
     def _content(self) -> int:
         """Return where the content begins: behind a header of 30 bytes and two fields whose lengths it says.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.data.on_disk import OnDisk, Scratch
+from toolchain.data.on_disk import Kept
 from toolchain.netlist import InputError, Shape
 
 
@@ -22,7 +22,7 @@ class Spool:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._scratch = Scratch()
+        self._kept = Kept(name)
         self._first: np.ndarray | None = None
         self._count = 0
 
@@ -68,12 +68,12 @@ class Spool:
             )
         if sample.dtype.kind == "f" and not np.isfinite(sample).all():
             raise InputError(where, "holds NaN or infinite values", "clean the data first")
-        self._scratch.append(where, sample.tobytes())
+        self._kept.append(sample.tobytes(), where)
         self._count += 1
 
     def __getitem__(self, samples: slice | np.ndarray) -> np.ndarray:
         """Read samples, by their positions in the order they came."""
-        return OnDisk(self.name, self._scratch, 0, self.shape, self.dtype)[samples]
+        return self._kept.read(self.shape, self.dtype)[samples]
 
 
 class OnDemand:

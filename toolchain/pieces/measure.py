@@ -12,11 +12,14 @@ from torch import Tensor
 from sim import compile_netlist
 from sim.threads import one_thread
 from toolchain.netlist import CurveRecord, Netlist, fan_outs
+from toolchain.netlist.shapes import size
 from toolchain.network import Curve, SampleTensor, arguments, iterate
 from toolchain.pieces.substitute import Substituted
 
-#: Samples that errors and operations are measured on, and how many run at once: means over all neurons of a layer.
-SAMPLES, _PART = 64, 8
+#: Samples that errors and operations are measured on: means over all neurons of a layer.
+SAMPLES = 64
+#: Samples that run at once, fewer where their payloads would be more bytes than this.
+_PART, _MEMORY = 8, 2**25
 
 
 @one_thread()
@@ -52,9 +55,10 @@ def measure_curves(
     worth = np.full(steps, 1 / steps) if radix is None else float(radix.base) ** np.arange(steps - 1, -1, -1)
     recorded = [n for units in made.units.values() for n in units]
     sums = {name: np.zeros(4) for name in made.pieces}
-    samples = min(SAMPLES, x.shape[0])
-    for start in range(0, samples, _PART):
-        part = slice(start, min(start + _PART, samples))
+    samples, payloads_each = min(SAMPLES, x.shape[0]), steps * sum(size(p.shape) for p in netlist.populations)
+    step = max(1, min(_PART, _MEMORY // payloads_each))
+    for start in range(0, samples, step):
+        part = slice(start, min(start + step, samples))
         spikes = simulator.run(payloads(part), record=recorded).spikes
         for name, value in iterate(made.frozen, x[part]):
             if name not in sums:
