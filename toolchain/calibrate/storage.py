@@ -12,6 +12,10 @@ from torch import Tensor
 
 from toolchain.files.scratch import Scratch
 
+_LIBC = ctypes.CDLL(None)
+#: glibc's number for the size from which on a block is a mapping of its own (malloc.h), and that size here.
+_M_MMAP_THRESHOLD, _AT_ONCE = -3, 1 << 20
+
 
 class Stored:
     """A tensor (N, ...), sample after sample, that is read and written by slices of samples; `Storage` makes it.
@@ -107,11 +111,20 @@ class Storage:
     def give_back(self) -> None:
         """Return memory that was freed to the system, where the bound was ever reached: C keeps it for the next time.
 
-        What one step's work leaves behind then does not add to the next one's, which asks for other sizes. Only glibc
+        What one layer's work leaves behind then does not add to the next one's, which asks for other sizes. Only glibc
         can be asked for it.
         """
-        if self._reached and hasattr(_libc := ctypes.CDLL(None), "malloc_trim"):
-            _libc.malloc_trim(0)
+        if self._reached and hasattr(_LIBC, "malloc_trim"):
+            _LIBC.malloc_trim(0)
+
+    def _reach(self) -> None:
+        """Note that the bound is reached: what is freed of large blocks goes back to the system at once from now on.
+
+        Otherwise glibc keeps blocks of up to 32 MiB, once such were freed, and what lies between others for good.
+        """
+        if not self._reached and hasattr(_LIBC, "mallopt"):
+            _LIBC.mallopt(_M_MMAP_THRESHOLD, _AT_ONCE)
+        self._reached = True
 
     def allocate(self, shape: tuple[int, ...], dtype: torch.dtype, channels: int = 1) -> Stored:
         """Return room for a tensor (N, ...), whose values are not yet defined.
@@ -133,7 +146,7 @@ class Storage:
             fits = needed <= self._left
             self._left -= needed if fits else 0
         if not fits:
-            self._reached = True
+            self._reach()
             return _InFile(shape, dtype, channels)
         stored = _InMemory(shape, dtype, channels)
         weakref.finalize(stored, self._free, needed)

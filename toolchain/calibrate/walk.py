@@ -280,10 +280,10 @@ def calibrate_units(
     walk = CalibrationWalk(spiking, data, precision, samples)
     with progress(title, len(spiking.network.units) - 1) as advance:
         for name in walk.units():
+            if not isinstance(spiking.network[name], MaxUnit):
+                for step in steps:
+                    walk.spiking = step(walk, name)
             data.storage.give_back()
-            for step in () if isinstance(spiking.network[name], MaxUnit) else steps:
-                walk.spiking = step(walk, name)
-                data.storage.give_back()
             advance()
     return walk.spiking
 
