@@ -15,7 +15,10 @@ from toolchain.netlist import Conv, Linear, Operator, Pad, Permute, Reshape, Sli
 def arrange(operators: tuple[Operator, ...], payload: Tensor) -> Tensor:
     """Apply structural operators to bytes (B, *shape); sums must fit a byte."""
     for operator in operators:
-        payload = _sum_pool(operator, payload) if isinstance(operator, SumPool) else apply_chain((operator,), payload)
+        if isinstance(operator, SumPool):
+            payload = sum_pool(operator, payload, payload.dtype)
+        else:
+            payload = apply_chain((operator,), payload)
     return payload
 
 
@@ -24,10 +27,11 @@ def pair(values: tuple[int, ...], fill: int) -> tuple[int, int]:
     return (fill, values[0]) if len(values) == 1 else (values[0], values[1])
 
 
-def _sum_pool(operator: SumPool, payload: Tensor) -> Tensor:
+def sum_pool(operator: SumPool, payload: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sum bytes (B, C, spatial...) over windows of one or two axes, in a type that must hold the sums."""
     channels, *spatial = operator.output_shape(tuple(payload.shape[1:]))
     x = payload.movedim(1, -1).contiguous()
-    out = torch.empty((x.shape[0], *spatial, channels), dtype=payload.dtype)
+    out = torch.empty((x.shape[0], *spatial, channels), dtype=dtype)
     planes = (x.unsqueeze(1), out.unsqueeze(1)) if len(spatial) == 1 else (x, out)
     scan.sum_windows(
         planes[0].numpy(),

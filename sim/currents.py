@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim.arrange import arrange, pair, split_at_product, structural
+from sim.arrange import arrange, pair, split_at_product, structural, sum_pool
 from sim.events import EventConv, compile_events
 from sim.kernels import apply_chain
 from sim.processor import convolve_bytes, has_byte_kernels, multiply_bytes, pack, pack_matrix
@@ -40,6 +40,7 @@ from toolchain.netlist import (
     Scale,
     Shape,
     Spiking,
+    SumPool,
     Weighted,
     bound_partial_sums,
     chain_shapes,
@@ -82,15 +83,22 @@ class CompiledConnection(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FloatCurrent:
-    """Any chain of operators, in a float type that is exact by the bound."""
+    """Any chain of operators, in a float type that is exact by the bound.
 
+    Sums of bytes in front (`pool`) are written in that type at once: there are fewer of them than there are bytes.
+    """
+
+    before: tuple[Operator, ...]
+    pool: SumPool | None
     operators: tuple[Operator, ...]
     dtype: torch.dtype
     bound: int
 
     def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the current (B, *target shape) in `dtype`."""
-        return apply_chain(self.operators, payload.to(self.dtype))
+        x = arrange(self.before, payload)
+        x = x.to(self.dtype) if self.pool is None else sum_pool(self.pool, x, self.dtype)
+        return apply_chain(self.operators, x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +274,20 @@ def compile_current(connection: Connection, source: Emitting, *, plain: bool = F
     operators = tuple(
         replace(o, weight=o.weight.astype(numpy_dtype)) if isinstance(o, Weighted) else o for o in connection.operators
     )
-    return FloatCurrent(operators, dtype, bound)
+    before, pool, rest = ((), None, operators) if plain else _split_at_pool(operators, source)
+    return FloatCurrent(before, pool, rest, dtype, bound)
+
+
+def _split_at_pool(
+    operators: tuple[Operator, ...], source: Emitting
+) -> tuple[tuple[Operator, ...], SumPool | None, tuple[Operator, ...]]:
+    """Split a chain at the sum of bytes that no byte holds, where nothing else that bytes do not do comes before."""
+    low, high = source.payload_range
+    count = 0 if low < 0 else structural(operators, high)
+    before, rest = operators[:count], operators[count:]
+    if rest and isinstance(rest[0], SumPool) and len(rest[0].kernel) <= 2:
+        return before, rest[0], rest[1:]
+    return (), None, operators
 
 
 @dataclass(frozen=True)

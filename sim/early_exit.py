@@ -17,7 +17,6 @@ from sim.lines import Lines, run_group
 from sim.processor import exact_arithmetic
 from sim.reference import Simulator, chunk_of, compile_netlist
 from sim.threads import for_each
-from sim.vnni import STEPS
 from toolchain.netlist import AnyReadout, InputError, Netlist, check_payloads
 
 
@@ -130,7 +129,7 @@ class EarlyExitSimulator:
     alpha : tuple of float
         Confidence that stops a sample, one per timestep.
     block : int
-        Timesteps that run between two looks at the confidence.
+        Timesteps that run between two looks at the confidence, at most.
     """
 
     simulator: Simulator
@@ -177,9 +176,9 @@ def compile_early_exit(
     alpha : sequence of float, optional
         Confidence that stops a sample, one per timestep; the netlist's own by default.
     block : int, optional
-        Timesteps that run between two looks at the confidence: small blocks cost calls, large ones compute steps that
-        nobody uses. The result does not depend on it. By default four, which the event kernel serves at once, or two
-        of fewer than eight (docs/performance.md).
+        Timesteps that run between two looks at the confidence, at most: blocks are made even. Small ones cost calls,
+        large ones compute steps that nobody uses. The result does not depend on it. By default three, four of sixteen
+        timesteps and more, which the event kernel serves at once (docs/performance.md).
     chunk : int, optional
         Samples that one core takes through a block together; by default as many as keep their payloads and
         potentials within `sim.reference.CHUNK_BYTES`.
@@ -203,7 +202,7 @@ def compile_early_exit(
     if classifier is None:
         raise InputError("early exit", "expected one readout of shape (classes,)")
     if block is None:
-        block = next((steps for steps in STEPS if 2 * steps <= netlist.timesteps), 1)
+        block = 4 if netlist.timesteps >= 16 else min(3, -(-netlist.timesteps // 2))
     if block < 1:
         raise InputError("early exit", f"block {block} found, expected at least 1")
     if chunk is None:
@@ -233,13 +232,16 @@ class _EarlyExitRun:
         past: dict[str, Tensor] = {}
         done, total = 0, self._simulator.timesteps
         while done < total and running.size:
-            steps = min(self._block, total - done)
+            # Blocks as even as may be: what is left, over as many as it takes.
+            left = total - done
+            steps = -(-left // -(-left // self._block))
             held = payloads.shape[0] == 1
             block = payloads if held else payloads[done : done + steps]
             lines = Lines(steps, {self._netlist.input.name: block}, past)
             sums = np.empty(0)
             for group in self._simulator.groups:
-                for layer, result in run_group(group, lines, states, keep_state=True):
+                # Nothing goes on from the last block.
+                for layer, result in run_group(group, lines, states, keep_state=done + steps < total):
                     if not layer.population.emits:
                         sums = result.output.cpu().numpy()
             past = lines.longest_past(self._netlist.connections)
@@ -254,7 +256,8 @@ class _EarlyExitRun:
             self._readout[running[stopped]] = sums[used[stopped] - 1, np.flatnonzero(stopped)]
             order = _close_ranks(stopped)
             running = running[order]
-            states = {name: _moved_up(state, order) for name, state in states.items()}
+            moves = [(gap, source) for gap, source in enumerate(order.tolist()) if gap != source]
+            states = {name: _moved_up(state, moves)[: len(order)] for name, state in states.items()}
             past = {name: payload[:, order] for name, payload in past.items()}
             payloads = payloads[:, order]
             done += steps
@@ -273,11 +276,10 @@ def _close_ranks(stopped: np.ndarray) -> np.ndarray:
     return order
 
 
-def _moved_up(state: Tensor, order: np.ndarray) -> Tensor:
-    """Bring the states of some samples to the front, in place: those of most are there."""
-    gaps = np.flatnonzero(order != np.arange(len(order)))
-    if gaps.size:
-        # Whole rows of memory: layers keep states channels-last.
-        rows = state.movedim(1, -1)
-        rows.index_copy_(0, torch.from_numpy(gaps).to(rows.device), rows[order[gaps]])
-    return state[: len(order)]
+def _moved_up(state: Tensor, moves: Sequence[tuple[int, int]]) -> Tensor:
+    """Write the states of some samples over those of others, in place: (gap, source) each."""
+    # Whole rows of memory: layers keep states channels-last. One by one, since a list of them would be copied twice.
+    rows = state.movedim(1, -1)
+    for gap, source in moves:
+        rows[gap].copy_(rows[source])
+    return state

@@ -32,8 +32,9 @@ from toolchain.netlist import (
     per_channel,
 )
 
-#: Currents of one part of a batch, in bytes: half of a second-level cache of 2 MiB (docs/performance.md).
-PART_BYTES = 2**20
+#: Currents of one part of a batch, in bytes: small enough for a core's caches, and large enough that calls cost little
+#: (docs/performance.md).
+PART_BYTES = 3 * 2**19
 
 _NUMPY: dict[torch.dtype, type[np.generic]] = {
     torch.float32: np.float32,
@@ -140,7 +141,7 @@ class LoopLayer(Layer):
     def _run(self, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool) -> LayerResult:
         run = _LayerRun(self, spikes, length, state, keep_state)
         clipped = sum(for_each(run.part, run.parts()))
-        last = None if run.state is None else torch.from_numpy(np.moveaxis(run.state, -1, run.lead))
+        last = None if run.state is None or not keep_state else torch.from_numpy(np.moveaxis(run.state, -1, run.lead))
         return LayerResult(_logical(run.output), clipped, last)
 
     @cached_property
@@ -181,7 +182,7 @@ class _LayerRun:
         channels, *spatial = population.shape
         self.output = np.empty((self.samples, length, *spatial, channels), np.uint8 if population.emits else np.int64)
         self.state: np.ndarray | None = None
-        self.resume = state is not None
+        self.resume, self.keep = state is not None, keep_state
         # Leaky populations keep a current beside the potential: axes in front of the channels.
         pair_of_states = (2,) if isinstance(population, CubaLif | LeakyReadout) else ()
         self.lead = 1 + len(pair_of_states)
@@ -264,6 +265,7 @@ class _LayerRun:
             constants.initial,
             np.empty((0, 1), constants.theta.dtype) if state is None else state.reshape(samples, -1),
             self.resume,
+            self.keep,
             population.phi,
             float(layer.limit or 0),
             output,

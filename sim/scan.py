@@ -26,6 +26,7 @@ def fire(
     initial: np.ndarray,
     potential: np.ndarray,
     resume: bool,
+    keep: bool,
     phi: int,
     limit: float,
     burst: np.ndarray,
@@ -43,9 +44,12 @@ def fire(
     bias, initial : ndarray (tile,) or (M,), float
         Added at every timestep; membrane potential before the first.
     potential : ndarray (N, M) or (0, M), float
-        Membrane potential after the last timestep, written; without samples: not kept.
+        Membrane potential before the first timestep and after the last; without samples where it is neither read nor
+        written.
     resume : bool
         Whether to start from `potential` instead of `initial`.
+    keep : bool
+        Whether to write `potential`.
     phi : int
     limit : float
         Where the potential is clipped; 0 for nowhere.
@@ -109,7 +113,7 @@ def fire(
                         spikes = np.int32(min(max(v * inverse[c], zero), top))
                         u[c] = v - theta.dtype.type(spikes) * theta[c]
                         out[c] = np.uint8(spikes)
-            if potential.shape[0] > 0:
+            if keep:
                 after = potential[n, start : start + size]
                 for c in range(size):
                     after[c] = u[c] - half

@@ -22,7 +22,7 @@ REGISTER = 64
 
 #: Timesteps that share a load of weights, most first. The sums of each take four of the 32 registers; the rest holds
 #: weights. Eight timesteps would leave room for half as many output channels, whose weights cost as much to transpose.
-STEPS = (4, 2)
+STEPS = (4, 3, 2)
 
 #: Channels whose products one instruction adds up.
 QUAD = 4
@@ -74,6 +74,12 @@ def _load(builder: ir.IRBuilder, kind: ir.Type, address: ir.Value) -> ir.Value:
     return value
 
 
+def _same(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Value:
+    """Return a vector with one value in every element."""
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_I32, 0))
+    return _shuffle(builder, one, one, [0] * kind.count)
+
+
 def _emit_accumulate(steps: int, block: int, taps: Any, count: Any, target: Any, stride: Any) -> Any:
     """Add up the products of one output pixel and one block of output channels over some timesteps.
 
@@ -82,9 +88,9 @@ def _emit_accumulate(steps: int, block: int, taps: Any, count: Any, target: Any,
     steps, block : int
         Known when this is compiled: of `STEPS` and `BLOCKS`.
     taps : int64
-        Address of `count` rows of four int64, one for each input pixel that the output pixel sees: address of its
-        listed payloads; address of its listed channels; number of its quads; address of the tap's weights
-        (C_in, block), as `in_lanes` has them.
+        Address of `count` rows of four int64, one for each run of input pixels that the output pixel sees: address of
+        their listed payloads; address of their listed channels; number of their quads; address of the weights (block)
+        of channel 0, as `in_lanes` has them.
     target : int64
         Address of `block` float32 to write, `stride` bytes from one timestep to the next.
 
@@ -120,8 +126,7 @@ def _emit_accumulate(steps: int, block: int, taps: Any, count: Any, target: Any,
                 for t in range(steps):
                     # ... and the four payloads of one timestep, the same in every lane.
                     payload = _load(builder, _I32, _address(builder, bytes_of_quad, t, QUAD))
-                    one = builder.insert_element(ir.Constant(sums_type, ir.Undefined), payload, ir.Constant(_I32, 0))
-                    same = _shuffle(builder, one, one, [0] * width)
+                    same = _same(builder, payload, sums_type)
                     for total, weight in zip(sums[t], quadruples, strict=True):
                         products = [builder.load(total), same, builder.bitcast(weight, sums_type)]
                         builder.store(builder.call(vpdpbusd, products), total)
@@ -143,7 +148,7 @@ def _accumulator(steps: int, block: int) -> Any:
     return intrinsic(emit)
 
 
-(four_wide, four_narrow), (two_wide, two_narrow) = (
+(four_wide, four_narrow), (three_wide, three_narrow), (two_wide, two_narrow) = (
     tuple(_accumulator(steps, block) for block in BLOCKS) for steps in STEPS
 )
 
@@ -168,14 +173,10 @@ def _emit_compress(steps: int, source: Any, stride: Any, channels: Any, first: A
     lanes = ir.VectorType(_I32, LANES)
     payloads = ir.VectorType(ir.IntType(8), LANES)
 
-    def same(builder: Any, value: Any) -> Any:
-        one = builder.insert_element(ir.Constant(lanes, ir.Undefined), builder.trunc(value, _I32), ir.Constant(_I32, 0))
-        return _shuffle(builder, one, one, [0] * LANES)
-
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, stride, channels, first, active, where = arguments
         counting = ir.Constant(lanes, list(range(LANES)))
-        there = builder.icmp_signed("<", counting, same(builder, channels))
+        there = builder.icmp_signed("<", counting, _same(builder, builder.trunc(channels, _I32), lanes))
         of_kind = ir.FunctionType(payloads, [payloads.as_pointer(), _I32, there.type, payloads])
         load = cgutils.get_or_insert_function(builder.module, of_kind, f"llvm.masked.load.v{LANES}i8.p0")
         # The payloads of a channel as bytes of one integer, lowest first: to fire at all is to differ from zero.
@@ -190,7 +191,10 @@ def _emit_compress(steps: int, source: Any, stride: Any, channels: Any, first: A
         fires = builder.icmp_unsigned("!=", history, ir.Constant(lanes, [0] * LANES))
         kind = ir.FunctionType(lanes, [lanes, lanes, fires.type])
         compress = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.mask.compress.v{LANES}i32")
-        for vector, target in ((history, active), (builder.add(counting, same(builder, first)), where)):
+        for vector, target in (
+            (history, active),
+            (builder.add(counting, _same(builder, builder.trunc(first, _I32), lanes)), where),
+        ):
             together = builder.call(compress, [vector, ir.Constant(lanes, [0] * LANES), fires])
             builder.store(together, builder.inttoptr(target, lanes.as_pointer())).align = 1
         return builder.zext(builder.ctpop(builder.bitcast(fires, ir.IntType(LANES))), _I64)
@@ -205,20 +209,20 @@ def _compressor(steps: int) -> Any:
     return intrinsic(emit)
 
 
-compress_four, compress_two = (_compressor(steps) for steps in STEPS)
+compress_four, compress_three, compress_two = (_compressor(steps) for steps in STEPS)
 
 
-def _emit_silence(typing: Any, active: Any, where: Any) -> Any:
-    """Append four channels that do not fire: payloads of zero, by the weights of channel 0; addresses, int64."""
+def _emit_silence(typing: Any, first: Any, active: Any, where: Any) -> Any:
+    """Append four channels that do not fire: payloads of zero, by the weights of channel `first`; addresses, int64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        first, active, where = arguments
         four = ir.VectorType(_I32, QUAD)
-        for target in arguments:
-            pointer = builder.inttoptr(target, four.as_pointer())
-            builder.store(ir.Constant(four, [0] * QUAD), pointer).align = 1
+        for value, target in ((ir.Constant(_I32, 0), active), (builder.trunc(first, _I32), where)):
+            builder.store(_same(builder, value, four), builder.inttoptr(target, four.as_pointer())).align = 1
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), generate
+    return types.void(types.int64, types.int64, types.int64), generate
 
 
 def _emit_by_step(typing: Any, payloads: Any) -> Any:

@@ -8,6 +8,7 @@ from torch import nn
 from toolchain.calibrate import CalibrationData, Calibrator, Levels, Thresholds, collect_histograms
 from toolchain.convert import Recipe, choose_samples, convert_network, measure_agreement
 from toolchain.convert.agreement import HOLDS, Agreement
+from toolchain.convert.logits import Logits
 from toolchain.data import Dataset, Truth, choose_input, parse_normalization
 from toolchain.evaluate import evaluate
 from toolchain.frontend import read_module
@@ -107,9 +108,10 @@ def test_estimates_of_levels():
 
 def test_an_estimate_scales_the_errors_that_were_measured():
     ann = np.array([[1.0, 0.0], [1.0, 0.4], [0.0, 0.2]])
-    netlist = ann + np.array([[-0.9, 0.3], [0.0, 1.0], [0.3, 0.0]])
-    found = Agreement(100, 0.0, {"out": 0.5}, {}, (ann, netlist))
-    assert [found.estimated(share) for share in (0.0, 0.5, 0.7, 1.0)] == pytest.approx([1, 1, 1 / 3, 0])
+    logits = Logits(ann, ann + np.array([[-0.9, 0.3], [0.0, 1.0], [0.3, 0.0]]))
+    found = Agreement(100, 0.0, {"out": 0.5}, {}, logits)
+    assert [logits.alike(share) for share in (0.0, 0.5, 0.7, 1.0)] == pytest.approx([1, 1, 1 / 3, 0])
+    assert all(found.estimated(s) == min(logits.alike(s), logits.expected(s)) for s in (0.0, 0.5, 0.7, 1.0))
     assert not found.holds
     assert found.estimated(found.needed_share()) >= HOLDS
     values = Agreement(100, None, {"out": 0.8}, {})
@@ -145,15 +147,16 @@ def test_agreement_keeps_what_it_was_measured_on():
     )
     assert found.logits is not None
     (wanted,) = reference_outputs(network, x)
-    np.testing.assert_allclose(found.logits[0], wanted.numpy(), rtol=1e-5, atol=1e-6)
-    assert found.decisions == found.measure
+    np.testing.assert_allclose(found.logits.ann, wanted.numpy(), rtol=1e-5, atol=1e-6)
+    assert found.decisions == found.logits.alike()
+    assert found.measure == min(found.logits.alike(), found.logits.expected())
 
 
 def test_decisions_that_fall_into_place_while_outputs_drift_apart_are_no_better():
     def measured(right, correlation):
         ann = np.tile(np.eye(2), (5, 1))
         netlist = np.concatenate([ann[:right], ann[right:, ::-1]])
-        return Agreement(32, right / 10, {"out": correlation}, {}, (ann, netlist))
+        return Agreement(32, right / 10, {"out": correlation}, {}, Logits(ann, netlist))
 
     first, lucky, nearer = measured(7, 0.99), measured(8, 0.95), measured(8, 0.99)
     assert nearer.better_than(first)

@@ -274,6 +274,7 @@ def test_the_scan_divides_exactly_at_every_multiple(theta, phi, near, offset, do
         np.zeros(1, kind),
         left,
         False,
+        True,
         phi,
         0.0,
         burst,
@@ -288,6 +289,7 @@ EVENT_CONVS = {
     "wide": (Conv(_weight(64, 70, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), (70, 4, 4)),
     "stride": (Conv(_weight(32, 8, 3, 2), (2, 3), ((0, 0), (1, 1)), (1, 1)), (8, 9, 8)),
     "dilation": (Conv(_weight(32, 8, 3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2)), (8, 7, 7)),
+    "narrow maps": (Conv(_weight(64, 9, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), (9, 4, 2)),
     "one axis": (Conv(_weight(32, 6, 5), (2,), ((2, 2),), (1,)), (6, 20)),
 }
 
@@ -306,25 +308,36 @@ def _payloads_with_silence(shape, active, timesteps=8):
 def test_what_fires_is_listed_once_and_what_is_listed_fires(channels, active, steps):
     x = np.ascontiguousarray(np.moveaxis(_payloads_with_silence((channels, 7), active, steps), 1, -1))
     x = x.reshape(3, steps, 7, channels)
-    most = events.most_quads(channels)
-    payloads = np.full((3, 7, most, 4, 4), 99, np.uint8)
-    listed, quads = np.full((3, 7, most, 4), 99, np.int32), np.full((3, 7), 99)
-    events._list_active(x, payloads, listed, quads)
+    most = events.most_quads(7, channels)
+    payloads, listed = np.full((3, most, 4, 4), 99, np.uint8), np.full((3, most, 4), 99, np.int32)
+    starts = np.full((3, 8), 99)
+    events._list_active(x, payloads, listed, starts)
     for n, p in np.ndindex(3, 7):
         (expected,) = np.nonzero(x[n, :, p].any(0))
-        count, some = len(expected), slice(quads[n, p])
-        assert quads[n, p] == -(-count // 4)
-        np.testing.assert_array_equal(listed[n, p, some].ravel()[:count], expected)
-        assert not listed[n, p, some].ravel()[count:].any()
-        by_step = np.moveaxis(payloads[n, p, some], 1, 0).reshape(4, -1)
+        count, some = len(expected), slice(starts[n, p], starts[n, p + 1])
+        assert starts[n, p + 1] - starts[n, p] == -(-count // 4)
+        np.testing.assert_array_equal(listed[n, some].ravel()[:count], channels * p + expected)
+        # What fills the last four up is some channel of the pixel: its weights are read.
+        assert (listed[n, some].ravel()[count:] == channels * p).all()
+        by_step = np.moveaxis(payloads[n, some], 1, 0).reshape(4, -1)
         np.testing.assert_array_equal(by_step[:steps, :count], x[n, :, p, expected].T)
         assert not by_step[steps:].any()
         assert not by_step[:, count:].any()
 
 
+def test_taps_that_see_one_pixel_after_the_other_are_one_run():
+    taps = np.array([[-1, 0, 1, -1, 3, 4], [0, 1, 2, 3, 5, 4], [-1, -1, -1, -1, -1, -1]])
+    runs = events._runs(taps)
+    assert runs.tolist() == [
+        [[0, 2, 1], [3, 5, 1], [0, 0, 0]],
+        [[0, 4, 0], [5, 6, -1], [4, 5, 1]],
+        [[0, 0, 0], [0, 0, 0], [0, 0, 0]],
+    ]
+
+
 @pytest.mark.skipif(not vnni.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
 @pytest.mark.parametrize("case", EVENT_CONVS)
-@pytest.mark.parametrize("timesteps", [2, 4, 6, 8, 12])
+@pytest.mark.parametrize("timesteps", [2, 3, 8, 9, 10])
 @pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
 def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monkeypatch):
     monkeypatch.setattr(events, "usable", lambda: True)  # with AMX dense kernels win, but events are as exact

@@ -232,7 +232,7 @@ def test_sums_beyond_every_float_are_refused(make_netlist):
         )
 
 
-@pytest.mark.parametrize("timesteps", [4, 6, 8])
+@pytest.mark.parametrize("timesteps", [4, 6, 8, 10])
 def test_events_of_a_whole_network_equal_golden(timesteps, make_payloads, monkeypatch):
     """Convolutions over what fires, whatever dense kernels would take, in one run and in blocks that go on."""
     b = random_netlists.start(3, 4, (3, 8, 8))
@@ -246,6 +246,6 @@ def test_events_of_a_whole_network_equal_golden(timesteps, make_payloads, monkey
     monkeypatch.setattr(events.EventConv, "run", lambda *given: ran.append(convolve(*given)) or ran[-1])
     expected = golden.simulate(netlist, payloads)
     assert_equal(simulate(netlist, payloads), expected)
-    found = compile_early_exit(netlist, alpha=(1.0,) * timesteps, block=2).run(payloads)
+    found = compile_early_exit(netlist, alpha=(1.0,) * timesteps).run(payloads)
     np.testing.assert_array_equal(found.readout, expected.readouts["output"][-1])
     assert not events.usable() or (ran and all(current is not None for current in ran))

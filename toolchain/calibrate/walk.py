@@ -166,7 +166,7 @@ class CalibrationWalk:
 
     def quantized(self, name: str) -> QuantizedUnit:
         """Quantise a unit as the network stands."""
-        return quantize_unit(self.spiking, name, self._amplitudes, self._precision)
+        return quantize_unit(self.spiking, name, self._populations, self._amplitudes, self._precision)
 
     def keep(self, name: str) -> None:
         """Quantise a unit as the network stands and run it: later units read what it emits."""

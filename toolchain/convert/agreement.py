@@ -15,11 +15,12 @@ import torch
 from sim import Simulator, compile_netlist
 from sim.threads import one_thread
 from toolchain.calibrate import CalibrationData
+from toolchain.convert.logits import Logits, decided_on
 from toolchain.display import Progress, silent
 from toolchain.netlist import AdaFire, CollapseError, Netlist, Readout, TaskName, per_channel
 from toolchain.netlist.shapes import size
 from toolchain.network import FloatNetwork, iterate
-from toolchain.tasks import choose_task, decide
+from toolchain.tasks import choose_task
 
 #: Samples that it is measured on: enough to tell a half from what a conversion that works reaches, and more of networks
 #: that run so many payloads at little cost.
@@ -32,13 +33,12 @@ LEAST_AGREEMENT = 0.5
 #: But where outputs correlate by this much, other decisions are close calls: a network that was never trained, say.
 SURE_CORRELATION = 0.9
 #: From this share of the ANN's decisions, or correlation with its values, on, a netlist holds as a conversion.
-HOLDS = 0.97
-#: What longer bursts aim at where it does not: estimates are hopeful, and a share just above the bound is chance.
+HOLDS = 0.965
+#: What longer bursts aim at where it does not: estimates are hopeful, and a share just above the bound is chance. Below
+#: this, it is said what they would bring.
 AIM = 0.98
 #: Fewer samples than this do not tell a netlist that holds from one that nearly does.
 TELLING_SAMPLES = 32
-#: Decisions of a sample that are compared, of those of its pixels or points.
-_PLACES = 1024
 #: Smallest share of an error that is considered.
 _LEAST_SHARE = 1e-3
 #: Bytes of payloads in memory at a time.
@@ -62,25 +62,32 @@ class Agreement:
     layers : mapping of str to float
         Correlation of every spiking population's average over the run with the ANN's activation, in forward order;
         pieces of other functions than ReLU are left out.
-    logits : tuple of ndarray (decisions, classes), float64, or None
-        What is decided on: the ANN's outputs, and the netlist's average; of a map, those at `_PLACES` of a sample.
+    logits : Logits or None
+        What is decided on: the ANN's outputs, and the netlist's average; of a map, those at some places.
     """
 
     samples: int
     decisions: float | None
     outputs: Mapping[str, float]
     layers: Mapping[str, float]
-    logits: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
+    logits: Logits | None = field(default=None, repr=False)
 
     @property
     def measure(self) -> float:
-        """Share of decisions that are alike; where there are none, the least correlation of an output."""
+        """Share of decisions alike, on these samples or as noise has it on others, whichever is less.
+
+        Where there are none, the least correlation of an output.
+        """
         return self.estimated(1.0)
 
     @property
     def holds(self) -> bool:
         """Whether the netlist decides nearly as the ANN does; samples too few to tell count as if it did."""
-        return self.samples < TELLING_SAMPLES or self.measure >= HOLDS
+        return self.reaches(HOLDS)
+
+    def reaches(self, share: float) -> bool:
+        """Return whether so much is alike, as far as the samples tell."""
+        return self.samples < TELLING_SAMPLES or self.measure >= share
 
     def better_than(self, other: Agreement) -> bool:
         """Return whether more is alike: decisions that fall into place while outputs drift apart did so by chance."""
@@ -93,8 +100,7 @@ class Agreement:
     def estimated(self, share: float) -> float:
         """Return what `measure` would be if the outputs' errors were this share of what they are."""
         if self.logits is not None:
-            ann, netlist = self.logits
-            return float((decide(ann + share * (netlist - ann)) == decide(ann)).mean())
+            return min(self.logits.alike(share), self.logits.expected(share))
         # A correlation r is 1 / sqrt(1 + v), v the variance of an error beside that of the values.
         least = self._least_correlation
         return float(1 / np.sqrt(1 + share**2 * (1 / least**2 - 1))) if least > 0 else 0.0
@@ -108,8 +114,10 @@ class Agreement:
 
     def short(self) -> str:
         """Say what `measure` is."""
-        what = "correlation with the ANN's outputs" if self.logits is None else "of the ANN's decisions"
-        return f"{self.measure:.1%} {what}"
+        if self.logits is None:
+            return f"{self.measure:.1%} correlation with the ANN's outputs"
+        surer = ", estimated for samples that it is less sure of" if self.measure < self.logits.alike() else ""
+        return f"{self.measure:.1%} of the ANN's decisions{surer}"
 
     @property
     def collapsed(self) -> bool:
@@ -190,15 +198,15 @@ def measure_agreement(
                     if name in found:
                         found[name].add(value.double().numpy(), averages[name])
                         if name == decided:
-                            logits[0].append(_decided_on(value.double().numpy()))
-                            logits[1].append(_decided_on(averages[name]))
+                            logits[0].append(decided_on(value.double().numpy()))
+                            logits[1].append(decided_on(averages[name]))
             advance()
     data.storage.give_back()
     correlations = {name: c for name, sums in found.items() if (c := sums.value()) is not None}
-    both = None if decided is None else (np.concatenate(logits[0]), np.concatenate(logits[1]))
+    both = None if decided is None else Logits(np.concatenate(logits[0]), np.concatenate(logits[1]))
     return Agreement(
         samples,
-        None if both is None else float((decide(both[0]) == decide(both[1])).mean()),
+        None if both is None else both.alike(),
         {r.name: correlations[r.name] for r in netlist.readouts if r.name in correlations},
         {p.name: correlations[p.name] for p in netlist.spiking if p.name in correlations},
         both,
@@ -233,15 +241,9 @@ def check_agreement(agreement: Agreement, *, accept: bool) -> Iterator[str]:
 def flattered_note(agreement: Agreement) -> str:
     """Say that an agreement is of the very samples that calibrated the netlist."""
     return (
-        f"{agreement.short()} on the samples that it was calibrated on, which flatters: there are no others to "
-        f"measure on; give {TELLING_SAMPLES} more than `samples`"
+        f"{agreement.short()}, measured on the samples that it was calibrated on, which flatters: there are no others "
+        f"to measure on; give {TELLING_SAMPLES} more than `samples`"
     )
-
-
-def _decided_on(values: np.ndarray) -> np.ndarray:
-    """Return the logits of every decision, (decisions, classes): of maps (N, classes, ...) at places in equal steps."""
-    rows = np.moveaxis(values.reshape(*values.shape[:2], -1), 1, 2)
-    return rows[:, :: -(-rows.shape[1] // _PLACES)].reshape(-1, rows.shape[2])
 
 
 def _averages(simulator: Simulator, payloads: np.ndarray, followed: Sequence[str]) -> dict[str, np.ndarray]:

@@ -97,7 +97,7 @@ def advice(done: Converted, levels: Levels, longest: int) -> Iterator[str]:
     longest : int
         The longest burst that may be advised.
     """
-    if done.agreement.holds:
+    if done.agreement.reaches(AIM):
         return
     timesteps = done.timesteps
     now = levels.error(done.phi, timesteps)

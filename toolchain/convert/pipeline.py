@@ -21,6 +21,7 @@ from toolchain.calibrate import (
 )
 from toolchain.convert.agreement import check_agreement, flattered_note, measure_agreement
 from toolchain.convert.bursts import LONGEST, Converted, advice, lengthen, lengthened_note
+from toolchain.convert.fit import fit_notes
 from toolchain.convert.frames import frames_note
 from toolchain.convert.purpose import network_task, task_record
 from toolchain.convert.recipe import Recipe
@@ -132,6 +133,7 @@ def convert_network(
         *(advice(done, levels, recipe.payload_limit) if recipe.radix is None else ()),
         *([flattered_note(done.agreement)] if samples.unseen is samples.calibration else ()),
         *check_agreement(done.agreement, accept=recipe.accept_collapse),
+        *fit_notes(netlist, recipe.hardware),
     ]
     curves, gates, scores = measure_curves(made, netlist, x, samples.calibration.emitted), made.gates, None
     if evaluate is not None:

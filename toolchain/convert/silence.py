@@ -17,7 +17,7 @@ from toolchain.calibrate import Histogram
 from toolchain.frontend.rewrites import simplify
 from toolchain.netlist import Connection, Operator, Scale, Shape, Weighted, per_channel
 from toolchain.network import Activation, FloatNetwork, MaxUnit, carried
-from toolchain.quantize import largest_weight, output_channels
+from toolchain.quantize import Remark, largest_weight, output_channels, summed_up
 
 #: Observations without a single activation that prove a channel dead: it is active in less than 3 of as many, with 95 %
 #: confidence (the rule of three: J. A. Hanley, A. Lippman-Hand, "If nothing goes wrong, is everything all right?",
@@ -47,7 +47,7 @@ def silence(
     network : FloatNetwork
         Equal on the calibration data; the same where no such channel is.
     notes : tuple of str
-        One for every layer with dead channels.
+        One on all dead channels, where there are any.
     """
     idle = {u.name: histograms[u.name].top <= 0 for u in network.activations}
     proven = {name: channels & (samples >= LEAST_OBSERVATIONS) for name, channels in idle.items()}
@@ -61,13 +61,13 @@ def silence(
         for u in network.units
     )
     connections = tuple(dead.taken_out(quiet.limited(c)) for c in network.connections)
-    notes = tuple(
-        f"{name}: {np.count_nonzero(channels)} of {channels.size} channels never fired on the {samples:,} calibration "
-        "samples, and are silent"
+    what = f"channels never fired on the {samples:,} calibration samples, and are silent"
+    notes = summed_up(
+        Remark(name, what, np.count_nonzero(channels), channels.size)
         for name, channels in proven.items()
         if channels.any()
     )
-    return replace(network, units=units, connections=connections), notes
+    return replace(network, units=units, connections=connections), tuple(notes)
 
 
 @dataclass(frozen=True, eq=False)

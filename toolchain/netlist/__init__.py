@@ -59,7 +59,7 @@ from toolchain.netlist.populations import (
     can_limit,
 )
 from toolchain.netlist.provenance import Measured, Origin, Provenance, SensitivityTable
-from toolchain.netlist.radix import Radix, SpikeCode
+from toolchain.netlist.radix import Radix, SpikeCode, with_payloads_up_to
 from toolchain.netlist.score_records import Score, StageScores, TaskName, TaskRecord
 from toolchain.netlist.shapes import Pairs, Shape, per_channel
 from toolchain.netlist.synapses import fan_in, fan_out, fan_outs
@@ -147,4 +147,5 @@ __all__ = [
     "split_delays",
     "total_current_bound",
     "window_offset",
+    "with_payloads_up_to",
 ]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from toolchain.netlist import Netlist, Provenance
 from toolchain.network import SpikingNetwork
 from toolchain.quantize.precision import Precision, check_precision
+from toolchain.quantize.remarks import summed_up
 from toolchain.quantize.units import quantize_source, quantize_unit
 
 
@@ -42,11 +43,14 @@ def quantize(
     sent = {n: f.phi if spiking.radix is None else spiking.radix.base - 1 for n, f in spiking.firing.items()}
     check_precision(precision, sent)
     units = [quantize_source(spiking)]
-    amplitudes = {units[0].population.name: units[0].amplitude}
+    sources, amplitudes = (
+        {units[0].population.name: units[0].population},
+        {units[0].population.name: units[0].amplitude},
+    )
     for unit in spiking.network.units[1:]:
-        units.append(quantize_unit(spiking, unit.name, amplitudes, precision))
-        amplitudes[unit.name] = units[-1].amplitude
-    notes = tuple(note for unit in units for note in unit.notes)
+        units.append(quantize_unit(spiking, unit.name, sources, amplitudes, precision))
+        sources[unit.name], amplitudes[unit.name] = units[-1].population, units[-1].amplitude
+    notes = tuple(summed_up(remark for unit in units for remark in unit.remarks))
     netlist = Netlist(
         populations=tuple(u.population for u in units),
         connections=tuple(c for u in units for c in u.connections),

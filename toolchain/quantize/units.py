@@ -26,9 +26,11 @@ from toolchain.netlist import (
     per_channel,
 )
 from toolchain.network import Activation, Firing, MaxUnit, Output, Source, SpikingNetwork
+from toolchain.quantize.accumulator import accumulator_use
 from toolchain.quantize.amplitude import channelwise, through_structure
 from toolchain.quantize.chains import fold_chain, integer_weights
 from toolchain.quantize.precision import Precision
+from toolchain.quantize.remarks import Remark
 from toolchain.quantize.scales import channel_scales, steady
 
 #: No threshold or bias needs more units of membrane potential than this. Weights that are tiny beside their threshold
@@ -39,6 +41,8 @@ _SHARE_OF_MEMBRANE = 1 / 8
 #: Numbers of many levels have small thresholds beside the range that they cover, and beside biases: of the 24 bits, the
 #: whole range gets 22 and a bias 19, which the fields of the Loihis still hold; a narrower membrane gives these shares.
 _FINEST_RANGE, _FINEST_BIAS = 2**22, 2**19
+#: How much coarser than by what an accumulator lacks units become: rounded weights may add up to more than exact ones.
+_MORE = 1 + 2**-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +55,14 @@ class QuantizedUnit:
     connections : tuple of Connection
     amplitude : ndarray `shape`, float64
         What one payload unit of each neuron stands for; folded into the weights that follow.
-    notes : tuple of str
+    remarks : tuple of Remark
         Roundings beyond half a unit that the target or the weight range forced.
     """
 
     population: Population
     connections: tuple[Connection, ...]
     amplitude: np.ndarray
-    notes: tuple[str, ...] = field(default=())
+    remarks: tuple[Remark, ...] = field(default=())
 
 
 def quantize_source(spiking: SpikingNetwork) -> QuantizedUnit:
@@ -67,7 +71,11 @@ def quantize_source(spiking: SpikingNetwork) -> QuantizedUnit:
 
 
 def quantize_unit(
-    spiking: SpikingNetwork, name: str, amplitudes: Mapping[str, np.ndarray], precision: Precision
+    spiking: SpikingNetwork,
+    name: str,
+    sources: Mapping[str, Population],
+    amplitudes: Mapping[str, np.ndarray],
+    precision: Precision,
 ) -> QuantizedUnit:
     """Quantise one population and the connections into it.
 
@@ -76,6 +84,8 @@ def quantize_unit(
     spiking : SpikingNetwork
     name : str
         A unit of the network, not its source.
+    sources : mapping of str to Population
+        `QuantizedUnit.population` of every population that feeds it.
     amplitudes : mapping of str to ndarray
         `QuantizedUnit.amplitude` of every population that feeds it.
     precision : Precision
@@ -96,15 +106,38 @@ def quantize_unit(
         return _quantize_maxpool(spiking, unit, amplitudes)
     assert isinstance(unit, Activation | Output)
     firing = spiking.firing[name] if isinstance(unit, Activation) else None
-    inputs = spiking.network.inputs(name)
     finest, greatest = _finest_scale(unit, firing, precision, numbers=spiking.radix is not None)
-    chains = [fold_chain(c, amplitudes[c.source], finest, precision.top) for c in inputs]
+    least = finest
+    while True:
+        quantized = _in_units_of(spiking, unit, amplitudes, precision, finest, least, greatest)
+        population = quantized.population
+        assert isinstance(population, AdaFire | Readout)
+        use = accumulator_use(population, quantized.connections, sources, precision.target, spiking.radix)
+        if np.all(use <= 1):
+            return quantized
+        least = np.maximum(least, np.where(use > 1, population.scale * use * _MORE, 0.0))
 
-    # Scale: the largest weight of a channel just fits, unless threshold or bias would need too many units.
+
+def _in_units_of(
+    spiking: SpikingNetwork,
+    unit: Activation | Output,
+    amplitudes: Mapping[str, np.ndarray],
+    precision: Precision,
+    finest: np.ndarray,
+    least: np.ndarray,
+    greatest: np.ndarray,
+) -> QuantizedUnit:
+    """Quantise one population with scales of at least `least` (C,); `finest`, `greatest`: see `_finest_scale`."""
+    name, inputs = unit.name, spiking.network.inputs(unit.name)
+    firing = spiking.firing[name] if isinstance(unit, Activation) else None
+    chains = [fold_chain(c, amplitudes[c.source], least, precision.top) for c in inputs]
+
+    # Scale: the largest weight of a channel just fits, unless threshold or bias would need too many units, or what
+    # arrives at once more than the accumulator has.
     shared = np.arange(unit.shape[0]) if firing is None or firing.shared is None else firing.shared
-    scale, weight_scales = channel_scales(chains, finest, greatest, shared, precision.top)
+    scale, weight_scales = channel_scales(chains, least, greatest, shared, precision.top)
     rounding = _Rounding(name, precision.target)
-    rounding.note_coarse(int(np.count_nonzero(scale == finest)), scale.size)
+    rounding.remark_coarse(int(np.count_nonzero(scale == finest)), scale.size)
 
     # Weights: half a unit at most is lost, and all connections into a channel lose it on the same grid.
     connections = tuple(
@@ -114,7 +147,7 @@ def quantize_unit(
     bias = unit.bias / per_channel(scale, unit.bias.shape)
     if firing is None:
         readout = Readout(name, unit.shape, rounding.bias(bias), scale)
-        return QuantizedUnit(readout, connections, np.ones(unit.shape), rounding.notes)
+        return QuantizedUnit(readout, connections, np.ones(unit.shape), tuple(rounding.remarks))
 
     # Threshold before bias and initial potential: drift and initial potential are shares of the threshold that the
     # neuron really has, and a target's field for the bias depends on it.
@@ -132,7 +165,7 @@ def quantize_unit(
         scale=scale,
     )
     amplitude = np.broadcast_to(per_channel(theta * scale, unit.shape), unit.shape)
-    return QuantizedUnit(population, connections, amplitude, rounding.notes)
+    return QuantizedUnit(population, connections, amplitude, tuple(rounding.remarks))
 
 
 def _finest_scale(
@@ -169,7 +202,7 @@ def _finest_scale(
 
 
 class _Rounding:
-    """Rounds the numbers of one population to integers, and notes what moved them by more than half a unit.
+    """Rounds the numbers of one population to integers, and remarks on what moved them by more than half a unit.
 
     Parameters
     ----------
@@ -182,24 +215,23 @@ class _Rounding:
     def __init__(self, name: str, target: Target | None) -> None:
         self._name = name
         self._target = target
-        self.notes: tuple[str, ...] = ()
+        self.remarks: list[Remark] = []
 
-    def _note(self, text: str) -> None:
-        self.notes = (*self.notes, f"{self._name}: {text}")
+    def _remark(self, what: str, count: int, of: int, most: float | None = None) -> None:
+        if count:
+            self.remarks.append(Remark(self._name, what, count, of, most))
 
-    def note_coarse(self, channels: int, of: int) -> None:
-        """Note channels whose weights lost precision to the size of their threshold or bias."""
-        if channels:
-            self._note(f"{channels} of {of} channels in the finest unit that their threshold or bias has room for")
+    def remark_coarse(self, channels: int, of: int) -> None:
+        """Remark on channels whose weights lost precision to the size of their threshold or bias."""
+        self._remark("channels in the finest unit that their threshold or bias has room for", channels, of)
 
     def threshold(self, exact: np.ndarray) -> np.ndarray:
         """Round thresholds in units of the membrane potential, (C,) int64, at least 1."""
         theta = np.rint(exact).astype(np.int64)
         # Nothing divides by a threshold of 0: one unit is the least that a netlist holds.
         small = int(np.count_nonzero(theta < 1))
-        if small:
-            self._note(f"{small} of {theta.size} thresholds below one unit of the membrane potential raised to 1")
-            theta = np.maximum(theta, 1)
+        self._remark("thresholds below one unit of the membrane potential raised to 1", small, theta.size)
+        theta = np.maximum(theta, 1)
         if self._target is None:
             return theta
         return self._fitted("thresholds", theta, fit_threshold(self._target, theta, self._name))
@@ -212,10 +244,8 @@ class _Rounding:
         return self._fitted("biases", bias, fit_bias(self._target, bias, self._name, threshold=theta))
 
     def _fitted(self, what: str, values: np.ndarray, fitted: np.ndarray) -> np.ndarray:
-        changed = int(np.count_nonzero(fitted != values))
-        if changed:
-            worst = float(np.max(np.abs(fitted - values)))
-            self._note(f"{changed} of {values.size} {what} rounded to the target's field, by at most {worst:g}")
+        changed, worst = int(np.count_nonzero(fitted != values)), float(np.max(np.abs(fitted - values)))
+        self._remark(f"{what} rounded to the target's field", changed, values.size, worst)
         return fitted
 
 
