@@ -20,7 +20,8 @@ import operator
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import torch
@@ -79,6 +80,9 @@ def read_module(module: nn.Module, input_shape: Given, outputs: Sequence[str] = 
         When the module cannot be run on such an input, a weight is not finite, or there is no module of such a path.
     """
     check_weights(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        fix = "pass the Python module, with this one's state_dict() loaded into it, or write an .onnx file of it"
+        raise UnsupportedError(type(module).__name__, "is TorchScript, which torch.export does not trace", fix)
     dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
     where = type(module).__name__
     names, shapes = _arguments(module, input_shape, where)
@@ -93,7 +97,7 @@ def read_module(module: nn.Module, input_shape: Given, outputs: Sequence[str] = 
                 f"forward fails on a batch of inputs of shape {', '.join(map(str, shapes))}: {_first_line(error)}",
                 "import it at the top of the file, where its neighbours are found"
                 if isinstance(error, ImportError)
-                else "check the input shape, and that all inputs are among the data",
+                else "check the input shape; forward takes tensors, and all inputs are among the data",
             ) from error
         program = export(module, tuple(examples), where)
     return interpret(program, names, input_shape, type(module).__qualname__, state_hash(module), outputs=outputs)
@@ -147,7 +151,8 @@ def _quiet() -> Iterator[None]:
 
 def export(module: nn.Module, examples: tuple[Tensor, ...], where: str) -> torch.export.ExportedProgram:
     """Trace a module in eval mode on fake tensors into a functional graph of ATen operations."""
-    with torch.no_grad(), _quiet():
+    # What forward prints, it has printed before; torch prints the graphs that it fails on.
+    with torch.no_grad(), _quiet(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         try:
             program: torch.export.ExportedProgram = torch.export.export(module, examples).run_decompositions({})
             while table := _composites(program):  # what an operation comes apart into may come apart, too
@@ -235,12 +240,18 @@ def _goes_to_host(node: Node, values: dict[Node, Any], inner: bool) -> bool:
     name = _operation_name(node)
     read = [values[n] for n in node.all_input_nodes]
     after = any(value is HOST for value in read)
-    left = not inner and is_left(name) and any(map(is_value, leaves(read)))
+    left = not inner and (is_left(name) or _says_where(node)) and any(map(is_value, leaves(read)))
     if not after and not (left and not any(layer in UNSUPPORTED_LAYERS for layer in _layers(node))):
         return False
     if not is_host(name):
         raise Refusal("is not supported", advice(name))
     return True
+
+
+def _says_where(node: Node) -> bool:
+    """Return whether it is asked where a maximum lies, which no neuron says."""
+    positions = (user for user in node.users if user.target is operator.getitem and user.args[1] == 1)
+    return _operation_name(node) == "max" and any(user.users for user in positions)
 
 
 def _read_out(taken: list[Node], ends: list[Node], values: dict[Node, Any], builder: NetworkBuilder) -> Tail | None:
@@ -332,6 +343,10 @@ def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: Netwo
     for made in leaves(node.meta.get("val")):
         if isinstance(made, Tensor) and made.numel() > MAX_VALUES * builder.batch:
             raise Refusal(f"makes {tuple(made.shape)}, too many values", "make the network or its input smaller")
+    if any(values[read] is None for read in node.all_input_nodes):
+        raise Refusal(
+            "reads where maxima lie, which no neuron says", "let the network go on with the maxima themselves"
+        )
     args: Any = torch.fx.node.map_arg(node.args, values.__getitem__)
     kwargs: Any = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
     if not any(is_value(a) for a in leaves((args, kwargs))):
