@@ -59,6 +59,8 @@ ON_IMAGES = {
     "bilinear_smaller": resized(size=(4, 3), mode="bilinear"),
     "bicubic": resized(scale_factor=2, mode="bicubic"),
     "bicubic_aligned": resized(size=(5, 7), mode="bicubic", align_corners=True),
+    "bilinear_antialiased": resized(size=(4, 9), mode="bilinear", antialias=True),
+    "bicubic_antialiased": resized(scale_factor=0.6, mode="bicubic", antialias=True),
     "area": resized(size=(4, 5), mode="area"),
     "from_one_pixel": lambda x: F.interpolate(x.mean((2, 3), keepdim=True), size=(6, 6), mode="bilinear"),
     "pyramid": pooled_pyramid,
@@ -194,7 +196,6 @@ def test_padding_modes_of_a_convolution():
         (lambda x: torch.roll(x, 3), "rolls over the whole batch"),
         (lambda x: x[:, [0, 1], [1, 2]].unsqueeze(3), "several lists"),
         (lambda x: torch.einsum("nchw,ncxw->nchx", x, x), "two activations"),
-        (lambda x: F.interpolate(x, size=(3, 3), mode="bilinear", antialias=True), "not supported"),
     ],
 )
 def test_what_is_no_fixed_map_is_refused(function, words):

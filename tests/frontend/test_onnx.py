@@ -193,6 +193,27 @@ SPELLINGS = {
     "reduce_mean_input": ([CONV, RELU, ("ReduceMean", "r axes", "y", {})], {"axes": i64(2, 3)}, {"version": 18}),
     "reduce_sum": ([CONV, RELU, ("ReduceSum", "r axes", "y", {"keepdims": 0})], {"axes": i64(1)}, {}),
     "reduce_max": ([CONV, RELU, ("ReduceMax", "r", "y", {"axes": [2], "keepdims": 1})], {}, {}),
+    "reduce_min": (
+        [CONV, RELU, ("ReduceMin", "r", "m", {"axes": [2]}), ("Conv", "m v", "y", {})],
+        {"v": array(2, 4, 1, 1)},
+        {},
+    ),
+    "truth_values": (
+        [
+            CONV,
+            ("Greater", "c t", "over", {}),
+            ("Less", "c u", "under", {}),
+            ("Cast", "over", "cast", {"to": 9}),
+            ("Or", "cast under", "either", {}),
+            ("Not", "either", "neither", {}),
+            ("And", "neither over", "never", {}),
+            ("Xor", "either never", "chosen", {}),
+            ("Where", "chosen c z", "bent", {}),
+            ("Conv", "bent v", "y", {}),
+        ],
+        {"t": np.float32(0.2), "u": np.float32(-0.1), "z": np.float32(0.5), "v": array(2, 4, 1, 1)},
+        {},
+    ),
     "reduce_nothing": ([CONV, ("ReduceSum", "c", "y", {"noop_with_empty_axes": 1})], {}, {}),
     "resize_scales": (
         [

@@ -268,3 +268,16 @@ def test_the_module_is_left_as_it_was(training):
     assert [m.training for m in module.modules()] == modes
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in module.parameters())
+
+
+def test_where_a_maximum_lies_is_nothing_to_go_on_with():
+    class Position(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.head(x.max(1)[1].float())
+
+    with pytest.raises(UnsupportedError, match="reads where maxima lie, which no neuron says; let the network go on"):
+        read_module(Position(), (3, 6))

@@ -60,6 +60,9 @@ TAILS = {
     "softmax": (lambda: classifier(lambda m, x: m.f(x).softmax(1)), {"Softmax"}, [(5,)]),
     "log_softmax": (lambda: classifier(lambda m, x: F.log_softmax(m.f(x), dim=-1)), {"LogSoftmax"}, [(5,)]),
     "argmax": (lambda: classifier(lambda m, x: m.f(x).argmax(1)), {"ArgMax"}, [(5,)]),
+    "class_by_maximum": (lambda: classifier(lambda m, x: m.f(x).max(1)[1]), {"ArgMax"}, [(5,)]),
+    "class_and_score": (lambda: classifier(lambda m, x: tuple(m.f(x).max(1))), None, [(5,)]),
+    "either": (lambda: classifier(lambda m, x: (m.f(x) > 0.2) | (m.f(x) < -0.2)), None, None),
     "best_three": (lambda: classifier(lambda m, x: torch.topk(m.f(x).softmax(1), 3)), {"Softmax", "TopK"}, [(5,)]),
     "logits_and_more": (
         lambda: classifier(lambda m, x: {"z": m.f(x), "p": m.f(x).softmax(1), "c": m.f(x).argmax(1)}),

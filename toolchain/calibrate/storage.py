@@ -14,7 +14,7 @@ from toolchain.files.scratch import Scratch
 
 _LIBC = ctypes.CDLL(None)
 #: glibc's number for the size from which on a block is a mapping of its own (malloc.h), and that size here.
-_M_MMAP_THRESHOLD, _AT_ONCE = -3, 1 << 20
+_M_MMAP_THRESHOLD, _AT_ONCE = -3, 1 << 22
 
 
 class Stored:
@@ -120,7 +120,8 @@ class Storage:
     def _reach(self) -> None:
         """Note that the bound is reached: what is freed of large blocks goes back to the system at once from now on.
 
-        Otherwise glibc keeps blocks of up to 32 MiB, once such were freed, and what lies between others for good.
+        Otherwise glibc keeps blocks of up to 32 MiB, once such were freed: more than twice of what is in use, in a step
+        that works off many samples.
         """
         if not self._reached and hasattr(_LIBC, "mallopt"):
             _LIBC.mallopt(_M_MMAP_THRESHOLD, _AT_ONCE)

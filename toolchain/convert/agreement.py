@@ -6,7 +6,7 @@ arrives. It shows where the netlist's values stop following the ANN's from sampl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -192,7 +192,7 @@ def measure_agreement(
     with progress("agreement with the ANN", -(-samples // batch)) as advance:
         for start in range(0, samples, batch):
             part = slice(start, min(start + batch, samples))
-            averages = _averages(simulator, data.emitted(part))
+            averages = _averages(simulator, data.emitted(part), list(found))
             with one_thread():
                 for name, value in iterate(network, data.x[part]):
                     if name in found:
@@ -246,10 +246,10 @@ def flattered_note(agreement: Agreement) -> str:
     )
 
 
-def _averages(simulator: Simulator, payloads: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what every population stands for on average over a run, (N, *shape) float64 in the ANN's units."""
+def _averages(simulator: Simulator, payloads: np.ndarray, followed: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return what populations stand for on average over a run, (N, *shape) float64 in the ANN's units."""
     netlist = simulator.netlist
-    names = [p.name for p in netlist.spiking if isinstance(p, AdaFire)]
+    names = [p.name for p in netlist.spiking if p.name in followed]
     done = simulator.run(payloads, record=names)
     averages = {}
     for name in names:

@@ -70,6 +70,22 @@ def compared(builder: NetworkBuilder, operation: str, *operands: Any) -> Value:
     return found
 
 
+def holds(builder: NetworkBuilder, operation: str, *operands: Any) -> Value:
+    """Return the "and", "or", "xor" of comparisons of one variable, or the "not" of one, as 0 or 1."""
+    if operation == "not":
+        return layers.shift(layers.scale(operands[0], np.asarray(-1.0)), np.asarray(1.0))
+    if operation == "xor":
+        both = layers.scale(holds(builder, "and", *operands), np.asarray(-1.0))
+        return layers.add(holds(builder, "or", *operands), both)
+    return compared(builder, {"and": "minimum", "or": "maximum"}[operation], *operands)
+
+
+def is_truth(builder: NetworkBuilder, x: Any) -> bool:
+    """Return whether a value is 0 or 1, as whole numbers and truth values are too: a comparison."""
+    found = builder.definitions.common([x]) if isinstance(x, Expression) else None
+    return found is not None and found[1][0].binary
+
+
 def chosen(builder: NetworkBuilder, condition: Any, x: Any, y: Any) -> Value:
     """Return x where a condition holds, a constant or a comparison, and y elsewhere."""
     if is_value(condition):

@@ -284,7 +284,10 @@ def adaptive_max_pool(builder: NetworkBuilder, x: Value, output: tuple[int, ...]
 
 
 def reduce_axes(builder: NetworkBuilder, x: Value, axes: tuple[int, ...], kind: str, keepdim: bool) -> Value:
-    """Sum, mean or maximum ("sum", "mean", "max") over whole axes."""
+    """Sum, mean, maximum or minimum ("sum", "mean", "max", "min") over whole axes."""
+    if kind == "min":
+        greatest = reduce_axes(builder, scale(x, np.asarray(-1.0)), axes, "max", keepdim)
+        return scale(settled(greatest), np.asarray(-1.0))
     shape = x.shape
     kept = [a for a in range(len(shape)) if a not in axes]
     if 0 in axes:

@@ -141,6 +141,12 @@ class Function:
         values = self._probed
         return bool(torch.isfinite(values).all()) and float(values.abs().max()) < math.sqrt(float(_PROBES[-1]))
 
+    @property
+    def binary(self) -> bool:
+        """Whether it is 0 or 1 everywhere, as a comparison is."""
+        values = self._probed
+        return bool(((values == 0) | (values == 1)).all())
+
     def __str__(self) -> str:
         texts = [str(o) if isinstance(o, Function) else f"{o:g}" for o in self.operands]
         if self.operation == "x":

@@ -12,6 +12,7 @@ import numpy as np
 from toolchain.frontend import curves, layers
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value
+from toolchain.frontend.from_onnx.layers import reduced
 from toolchain.frontend.from_onnx.node import OnnxNode
 from toolchain.frontend.from_onnx.quantized import LIMITS
 from toolchain.frontend.operations import OperationTable, is_value, per_sample
@@ -174,6 +175,19 @@ def _comparison(operation: str) -> Any:
 
 for _name, _function in {"Greater": "gt", "GreaterOrEqual": "ge", "Less": "lt", "LessOrEqual": "le"}.items():
     CURVES.operation(_name)(_comparison(_function))
+
+
+def _logic(operation: str) -> Any:
+    return lambda builder, node: curves.holds(builder, operation, *node.inputs)
+
+
+for _name in ("and", "or", "xor", "not"):
+    CURVES.operation(_name.capitalize())(_logic(_name))
+
+
+@CURVES.operation("ReduceMin")
+def _reduce_min(builder: NetworkBuilder, node: OnnxNode) -> Value:
+    return reduced("min", builder, node)
 
 
 @CLIPS.operation("Where")

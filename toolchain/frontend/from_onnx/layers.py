@@ -165,7 +165,8 @@ def _global_max(builder: NetworkBuilder, node: OnnxNode) -> Value:
     return layers.reduce_axes(builder, node.value, tuple(range(1, len(node.value.shape))), "max", True)
 
 
-def _reduce(kind: str, builder: NetworkBuilder, node: OnnxNode) -> Value:
+def reduced(kind: str, builder: NetworkBuilder, node: OnnxNode) -> Value:
+    """Return the "mean", "sum", "max" or "min" over the axes that a node names."""
     axes = node.ints("axes", 1)
     if not axes and node.attribute("noop_with_empty_axes", 0):
         return node.value
@@ -176,14 +177,14 @@ def _reduce(kind: str, builder: NetworkBuilder, node: OnnxNode) -> Value:
 
 @LAYERS.operation("ReduceMean")
 def _reduce_mean(builder: NetworkBuilder, node: OnnxNode) -> Value:
-    return _reduce("mean", builder, node)
+    return reduced("mean", builder, node)
 
 
 @LAYERS.operation("ReduceSum")
 def _reduce_sum(builder: NetworkBuilder, node: OnnxNode) -> Value:
-    return _reduce("sum", builder, node)
+    return reduced("sum", builder, node)
 
 
 @LAYERS.operation("ReduceMax")
 def _reduce_max(builder: NetworkBuilder, node: OnnxNode) -> Value:
-    return _reduce("max", builder, node)
+    return reduced("max", builder, node)

@@ -9,6 +9,7 @@ from onnx import TensorProto
 from toolchain.frontend import layers
 from toolchain.frontend.batch_axis import AnyValue, permute, reshape, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.curves import is_truth
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_onnx.node import FLOATING, OnnxNode
 from toolchain.frontend.operations import (
@@ -37,8 +38,8 @@ def _dropout(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
 
 
 @MOVES.operation("Cast", anywhere=True)
-def _cast(_: NetworkBuilder, node: OnnxNode) -> AnyValue:
-    if (to := node.attribute("to")) not in FLOATING:
+def _cast(builder: NetworkBuilder, node: OnnxNode) -> AnyValue:
+    if (to := node.attribute("to")) not in FLOATING and not is_truth(builder, node.value):
         raise Refusal(f"casts activations to {TensorProto.DataType.Name(to)}", "keep them floating point")
     return node.value
 

@@ -12,7 +12,7 @@ from toolchain.frontend import curves, layers
 from toolchain.frontend.builder import NetworkBuilder
 from toolchain.frontend.expression import Refusal, Value, settled
 from toolchain.frontend.from_torch.arguments import fixed
-from toolchain.frontend.operations import OperationTable, is_value, sample_axis
+from toolchain.frontend.operations import OperationTable, is_value, sample_axes, sample_axis
 from toolchain.netlist import per_channel
 from toolchain.network import Function, X
 
@@ -170,6 +170,26 @@ def _comparison(operation: str) -> Any:
 
 for _name in ("gt", "ge", "lt", "le"):
     CURVES.operation(_name)(_comparison(_name))
+
+
+def _logic(operation: str) -> Any:
+    return lambda builder, *operands: curves.holds(builder, operation, *operands)
+
+
+for _name in ("and", "or", "xor", "not"):
+    CURVES.operation(f"logical_{_name}", f"bitwise_{_name}")(_logic(_name))
+
+
+@CURVES.operation("amin")
+def _amin(builder: NetworkBuilder, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+    return layers.reduce_axes(builder, x, sample_axes(x, dim), "min", keepdim)
+
+
+@CURVES.operation("min")
+def _min(builder: NetworkBuilder, x: Value, dim: Any = None, keepdim: bool = False) -> Any:
+    if is_value(dim):
+        return curves.least(builder, x, dim)
+    return (layers.reduce_axes(builder, x, sample_axes(x, dim), "min", keepdim), None)
 
 
 @CLIPS.operation("where")

@@ -235,12 +235,18 @@ def _goes_to_host(node: Node, values: dict[Node, Any], inner: bool) -> bool:
     name = _operation_name(node)
     read = [values[n] for n in node.all_input_nodes]
     after = any(value is HOST for value in read)
-    left = not inner and is_left(name) and any(map(is_value, leaves(read)))
+    left = not inner and (is_left(name) or _says_where(node)) and any(map(is_value, leaves(read)))
     if not after and not (left and not any(layer in UNSUPPORTED_LAYERS for layer in _layers(node))):
         return False
     if not is_host(name):
         raise Refusal("is not supported", advice(name))
     return True
+
+
+def _says_where(node: Node) -> bool:
+    """Return whether it is asked where a maximum lies, which no neuron says."""
+    positions = (user for user in node.users if user.target is operator.getitem and user.args[1] == 1)
+    return _operation_name(node) == "max" and any(user.users for user in positions)
 
 
 def _read_out(taken: list[Node], ends: list[Node], values: dict[Node, Any], builder: NetworkBuilder) -> Tail | None:
@@ -332,6 +338,10 @@ def _evaluate(node: Node, position: int, values: dict[Node, Any], builder: Netwo
     for made in leaves(node.meta.get("val")):
         if isinstance(made, Tensor) and made.numel() > MAX_VALUES * builder.batch:
             raise Refusal(f"makes {tuple(made.shape)}, too many values", "make the network or its input smaller")
+    if any(values[read] is None for read in node.all_input_nodes):
+        raise Refusal(
+            "reads where maxima lie, which no neuron says", "let the network go on with the maxima themselves"
+        )
     args: Any = torch.fx.node.map_arg(node.args, values.__getitem__)
     kwargs: Any = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
     if not any(is_value(a) for a in leaves((args, kwargs))):

@@ -13,6 +13,7 @@ from toolchain.frontend import layers
 from toolchain.frontend.advice import ACTIVE_DROPOUT
 from toolchain.frontend.batch_axis import AnyValue, permute, reshape, whole_shape
 from toolchain.frontend.builder import NetworkBuilder
+from toolchain.frontend.curves import is_truth
 from toolchain.frontend.expression import Refusal, Value
 from toolchain.frontend.from_torch.arguments import stay_floating
 from toolchain.frontend.operations import (
@@ -65,8 +66,9 @@ def _nothing(_: NetworkBuilder, x: Value, *rest: Any, **options: Any) -> None:
 
 
 @MOVES.operation("_to_copy", "to", anywhere=True)
-def _to_copy(_: NetworkBuilder, x: AnyValue, *rest: Any, **options: Any) -> AnyValue:
-    stay_floating(options.get("dtype") or next((r for r in rest if isinstance(r, torch.dtype)), None))
+def _to_copy(builder: NetworkBuilder, x: AnyValue, *rest: Any, **options: Any) -> AnyValue:
+    if not is_truth(builder, x):
+        stay_floating(options.get("dtype") or next((r for r in rest if isinstance(r, torch.dtype)), None))
     return x
 
 

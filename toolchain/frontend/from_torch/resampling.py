@@ -25,12 +25,16 @@ RESAMPLING = OperationTable()
 _ATEN = torch.ops.aten
 
 
+#: Extent of the axes that keep their values: antialiasing goes wrong where it is 1 (PyTorch 2.13).
+_KEPT = 2
+
+
 def _of_units(extent: int, function: Callable[[Tensor], Tensor], axes: int) -> np.ndarray:
     """Return the matrix (after, before) of a map along one axis, the first of so many spatial ones."""
     empty(extent, extent)  # refuses an axis whose matrix would be too large
     units = torch.eye(extent, dtype=torch.float64).reshape(extent, 1, extent, *(1,) * (axes - 1))
-    made: np.ndarray = function(units).reshape(extent, -1).T.numpy()
-    return np.ascontiguousarray(made)
+    made = function(units.expand(extent, 1, extent, *(_KEPT,) * (axes - 1)).contiguous())
+    return np.ascontiguousarray(made.reshape(extent, made.shape[2], -1)[:, :, 0].T.numpy())
 
 
 # Resampling --------------------------------------------------------------------------------------
@@ -46,9 +50,8 @@ def _upsample(x: Value, operation: Any, output: Any, factors: Any, *options: Any
     def along(n: int, size: int, factor: float | None) -> np.ndarray:
         rest = axes - 1
         empty(size, n)
-        # The other axes have one value and keep it.
         given = (factor, *(None for _ in range(rest)))
-        return _of_units(n, lambda units: operation(units, [size, *[1] * rest], *options, *given), axes)
+        return _of_units(n, lambda units: operation(units, [size, *[_KEPT] * rest], *options, *given), axes)
 
     triples = zip(x.shape[1:], sizes, scales, strict=True)
     return map_axes(x, {a: along(*triple) for a, triple in enumerate(triples, start=1)})
@@ -75,6 +78,16 @@ def _linear(_: NetworkBuilder, x: Value, output: Any, align_corners: bool, *fact
 @RESAMPLING.operation("upsample_bicubic2d")
 def _cubic(_: NetworkBuilder, x: Value, output: Any, align_corners: bool, *factors: Any) -> Value:
     return _upsample(x, _ATEN.upsample_bicubic2d.default, output, factors, align_corners)
+
+
+@RESAMPLING.operation("_upsample_bilinear2d_aa")
+def _linear_smoothed(_: NetworkBuilder, x: Value, output: Any, align_corners: bool, *factors: Any) -> Value:
+    return _upsample(x, _ATEN._upsample_bilinear2d_aa.default, output, factors, align_corners)
+
+
+@RESAMPLING.operation("_upsample_bicubic2d_aa")
+def _cubic_smoothed(_: NetworkBuilder, x: Value, output: Any, align_corners: bool, *factors: Any) -> Value:
+    return _upsample(x, _ATEN._upsample_bicubic2d_aa.default, output, factors, align_corners)
 
 
 # Padding -----------------------------------------------------------------------------------------

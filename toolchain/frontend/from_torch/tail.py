@@ -30,7 +30,8 @@ _CURVES = frozenset({"sigmoid", "hardsigmoid", "tanh", "softplus", "softsign", "
 _DECISIONS = frozenset(
     {"softmax", "_softmax", "log_softmax", "_log_softmax", "logsumexp", "argmax", "argmin", "topk", "sort", "max"}
     | {"exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "pow", "square", "abs", "sign", "reciprocal", "floor", "ceil"}
-    | {"round", "gt", "ge", "lt", "le", "eq", "ne", "logical_and", "logical_or", "logical_not", "where", "amin", "min"}
+    | {"round", "gt", "ge", "lt", "le", "eq", "ne", "where", "amin", "min"}
+    | {f"{kind}_{name}" for kind in ("logical", "bitwise") for name in ("and", "or", "xor", "not")}
     | {"linalg_vector_norm", "norm", "clamp_min", "expand", "expand_as", "gather", "index", "index_select", "stack"}
     | {"norm", "sin", "cos", "atan", "atan2", "floor_divide", "remainder", "cumsum", "one_hot", "prod", "repeat"}
 )
