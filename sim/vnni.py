@@ -33,7 +33,7 @@ LANES = REGISTER // QUAD
 #: Output channels of a block, widest first: four whole registers of sums, or four halves.
 BLOCKS = (REGISTER, REGISTER // 2)
 
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_I32, I64 = ir.IntType(32), ir.IntType(64)
 
 
 def _shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
@@ -61,13 +61,22 @@ def in_lanes(weight: np.ndarray) -> np.ndarray:
     return weight.reshape(*weight.shape[:-1], 4, block // 16, 4).swapaxes(-3, -2).reshape(weight.shape)
 
 
-def _address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value | int, size: int) -> ir.Value:
+def aligned(weight: np.ndarray) -> np.ndarray:
+    """Copy weights to int8 that begin at a multiple of a register: one row, one line of cache."""
+    memory = np.empty(weight.size + REGISTER, np.int8)
+    result = memory[-memory.ctypes.data % REGISTER :][: weight.size].reshape(weight.shape)
+    result[...] = weight
+    return result
+
+
+def address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value | int, size: int) -> ir.Value:
     """Return the address of an element of `size` bytes."""
-    index = ir.Constant(_I64, index) if isinstance(index, int) else index
-    return builder.add(base, builder.mul(index, ir.Constant(_I64, size)))
+    index = ir.Constant(I64, index) if isinstance(index, int) else index
+    return builder.add(base, builder.mul(index, ir.Constant(I64, size)))
 
 
-def _load(builder: ir.IRBuilder, kind: ir.Type, address: ir.Value) -> ir.Value:
+def load(builder: ir.IRBuilder, kind: ir.Type, address: ir.Value) -> ir.Value:
+    """Return what lies at an address."""
     value = builder.load(builder.inttoptr(address, kind.as_pointer()))
     # LLVM would else take a vector to lie at a multiple of its size.
     value.align = 1
@@ -78,6 +87,32 @@ def _same(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Val
     """Return a vector with one value in every element."""
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_I32, 0))
     return _shuffle(builder, one, one, [0] * kind.count)
+
+
+def instruction(builder: ir.IRBuilder, kind: ir.VectorType) -> ir.Value:
+    """Return `vpdpbusd` of registers of int32."""
+    takes = ir.FunctionType(kind, [kind] * 3)
+    return cgutils.get_or_insert_function(builder.module, takes, f"llvm.x86.avx512.vpdpbusd.{32 * kind.count}")
+
+
+def weights_of_quad(
+    builder: ir.IRBuilder, listed: ir.Value, quad: ir.Value, weights: ir.Value, block: int
+) -> list[ir.Value]:
+    """Return four registers of the weights of a block by four listed channels, those of an output side by side."""
+    four = address(builder, listed, quad, 4 * QUAD)
+    inputs = [builder.zext(load(builder, _I32, address(builder, four, i, 4)), I64) for i in range(QUAD)]
+    kind = ir.VectorType(ir.IntType(8), block)
+    rows = [load(builder, kind, address(builder, weights, channel, block)) for channel in inputs]
+    first, last = (_interleaved(builder, rows[i], rows[i + 1], 1) for i in (0, 2))
+    return [q for one, two in zip(first, last, strict=True) for q in _interleaved(builder, one, two, 2)]
+
+
+def payloads_of_quad(
+    builder: ir.IRBuilder, payloads: ir.Value, quad: ir.Value, steps: int, kind: ir.VectorType
+) -> list[ir.Value]:
+    """Return the four payloads of each timestep, the same in every element of a register."""
+    four = address(builder, payloads, quad, QUAD * QUAD)
+    return [_same(builder, load(builder, _I32, address(builder, four, t, QUAD)), kind) for t in range(steps)]
 
 
 def _emit_accumulate(steps: int, block: int, taps: Any, count: Any, target: Any, stride: Any) -> Any:
@@ -105,35 +140,22 @@ def _emit_accumulate(steps: int, block: int, taps: Any, count: Any, target: Any,
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         taps, count, target, stride = arguments
-        kind = ir.FunctionType(sums_type, [sums_type] * 3)
-        vpdpbusd = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.vpdpbusd.{32 * width}")
+        vpdpbusd = instruction(builder, sums_type)
         # LLVM keeps these in registers, since no index into them is left to the running program.
         sums = [[cgutils.alloca_once(builder, sums_type, zfill=True) for _ in range(4)] for _ in range(steps)]
         with cgutils.for_range(builder, count) as tap:
-            row = _address(builder, taps, tap.index, 32)
-            payloads, listed, quads, weights = (_load(builder, _I64, _address(builder, row, i, 8)) for i in range(4))
+            row = address(builder, taps, tap.index, 32)
+            payloads, listed, quads, weights = (load(builder, I64, address(builder, row, i, 8)) for i in range(4))
             with cgutils.for_range(builder, quads) as quad:
-                four = _address(builder, listed, quad.index, 4 * QUAD)
-                inputs = [builder.zext(_load(builder, _I32, _address(builder, four, i, 4)), _I64) for i in range(QUAD)]
-                bytes_type = ir.VectorType(ir.IntType(8), block)
-                rows = [_load(builder, bytes_type, _address(builder, weights, channel, block)) for channel in inputs]
-                # A lane takes the weights of one output channel by all four listed channels: they are transposed.
-                first, last = (_interleaved(builder, rows[i], rows[i + 1], 1) for i in (0, 2))
-                quadruples = [
-                    q for one, two in zip(first, last, strict=True) for q in _interleaved(builder, one, two, 2)
-                ]
-                bytes_of_quad = _address(builder, payloads, quad.index, QUAD * QUAD)
-                for t in range(steps):
-                    # ... and the four payloads of one timestep, the same in every lane.
-                    payload = _load(builder, _I32, _address(builder, bytes_of_quad, t, QUAD))
-                    same = _same(builder, payload, sums_type)
-                    for total, weight in zip(sums[t], quadruples, strict=True):
+                weighted = weights_of_quad(builder, listed, quad.index, weights, block)
+                for t, same in enumerate(payloads_of_quad(builder, payloads, quad.index, steps, sums_type)):
+                    for total, weight in zip(sums[t], weighted, strict=True):
                         products = [builder.load(total), same, builder.bitcast(weight, sums_type)]
                         builder.store(builder.call(vpdpbusd, products), total)
         for t in range(steps):
             for quarter, total in enumerate(sums[t]):
-                step = builder.add(target, builder.mul(stride, ir.Constant(_I64, t)))
-                place = _address(builder, step, quarter, 4 * width)
+                step = builder.add(target, builder.mul(stride, ir.Constant(I64, t)))
+                place = address(builder, step, quarter, 4 * width)
                 result = builder.sitofp(builder.load(total), floats)
                 builder.store(result, builder.inttoptr(place, floats.as_pointer())).align = 1
         return context.get_dummy_value()
@@ -178,14 +200,14 @@ def _emit_compress(steps: int, source: Any, stride: Any, channels: Any, first: A
         counting = ir.Constant(lanes, list(range(LANES)))
         there = builder.icmp_signed("<", counting, _same(builder, builder.trunc(channels, _I32), lanes))
         of_kind = ir.FunctionType(payloads, [payloads.as_pointer(), _I32, there.type, payloads])
-        load = cgutils.get_or_insert_function(builder.module, of_kind, f"llvm.masked.load.v{LANES}i8.p0")
+        masked = cgutils.get_or_insert_function(builder.module, of_kind, f"llvm.masked.load.v{LANES}i8.p0")
         # The payloads of a channel as bytes of one integer, lowest first: to fire at all is to differ from zero.
         # Processors with the instruction store integers lowest byte first: the same bytes in memory are the timesteps.
         history = ir.Constant(lanes, [0] * LANES)
         for t in range(steps):
-            address = builder.add(source, builder.mul(stride, ir.Constant(_I64, t)))
-            pointer = builder.inttoptr(address, payloads.as_pointer())
-            payload = builder.call(load, [pointer, ir.Constant(_I32, 1), there, ir.Constant(payloads, [0] * LANES)])
+            row = builder.add(source, builder.mul(stride, ir.Constant(I64, t)))
+            pointer = builder.inttoptr(row, payloads.as_pointer())
+            payload = builder.call(masked, [pointer, ir.Constant(_I32, 1), there, ir.Constant(payloads, [0] * LANES)])
             shift = ir.Constant(lanes, [8 * t] * LANES)
             history = builder.or_(history, builder.shl(builder.zext(payload, lanes), shift))
         fires = builder.icmp_unsigned("!=", history, ir.Constant(lanes, [0] * LANES))
@@ -197,7 +219,7 @@ def _emit_compress(steps: int, source: Any, stride: Any, channels: Any, first: A
         ):
             together = builder.call(compress, [vector, ir.Constant(lanes, [0] * LANES), fires])
             builder.store(together, builder.inttoptr(target, lanes.as_pointer())).align = 1
-        return builder.zext(builder.ctpop(builder.bitcast(fires, ir.IntType(LANES))), _I64)
+        return builder.zext(builder.ctpop(builder.bitcast(fires, ir.IntType(LANES))), I64)
 
     return types.int64(*[types.int64] * 6), generate
 
@@ -236,7 +258,7 @@ def _emit_by_step(typing: Any, payloads: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (payloads,) = arguments
-        values = _load(builder, ir.VectorType(ir.IntType(8), REGISTER), payloads)
+        values = load(builder, ir.VectorType(ir.IntType(8), REGISTER), payloads)
         order = np.arange(REGISTER).reshape(-1, QUAD, QUAD).swapaxes(1, 2).ravel()
         turned = _shuffle(builder, values, values, [int(place) for place in order])
         builder.store(turned, builder.inttoptr(payloads, turned.type.as_pointer())).align = 1

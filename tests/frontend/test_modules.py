@@ -14,7 +14,7 @@ from torch import nn
 
 from toolchain.frontend import load_module, load_weights, read_module, read_network
 from toolchain.frontend.from_torch import state_hash
-from toolchain.netlist import InputError, Origin
+from toolchain.netlist import InputError, Origin, UnsupportedError
 from toolchain.network import outputs
 
 SOURCE = """
@@ -527,3 +527,32 @@ def test_a_constant_of_whole_numbers_is_cut():
 
     x = torch.randn(4, 3)
     torch.testing.assert_close(outputs(read_module(Net(), (3,)), x)[0], Net()(x))
+
+
+def scripted():
+    return torch.jit.script(nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval())
+
+
+@pytest.mark.parametrize(("name", "words"), [("net.pt", "file of weights; name what makes"), ("n.keras", "tf2onnx")])
+def test_files_that_are_no_networks_say_what_to_do(name, words):
+    with pytest.raises(InputError, match=words):
+        read_network(name, None, (3,))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_neither_network_nor_weights(tmp_path):
+    scripted().save(tmp_path / "net.pt")
+    with pytest.raises(InputError, match=r"is TorchScript, which holds code; write its weights"):
+        load_weights(nn.Sequential(nn.Linear(3, 2)), tmp_path / "net.pt")
+    with pytest.raises(UnsupportedError, match=r"is TorchScript, which torch.export does not trace; pass the Python"):
+        read_module(scripted(), (3,))
+
+
+def test_graphs_that_torch_fails_on_are_not_printed(capfd):
+    class Chooses(nn.Module):
+        def forward(self, x):
+            return x / 255 if x.max() > 2 else x
+
+    with pytest.raises(UnsupportedError, match=r"torch.export cannot trace forward"):
+        read_module(Chooses(), (3,))
+    assert capfd.readouterr() == ("", "")

@@ -236,7 +236,7 @@ def test_sums_beyond_every_float_are_refused(make_netlist):
 def test_events_of_a_whole_network_equal_golden(timesteps, make_payloads, monkeypatch):
     """Convolutions over what fires, whatever dense kernels would take, in one run and in blocks that go on."""
     b = random_netlists.start(3, 4, (3, 8, 8))
-    b.fire("a", b.conv(32)).fire("b", b.pool(2), b.conv(64)).fire("c", b.conv(32))
+    b.fire("rows", b.conv(16)).fire("a", b.conv(32)).fire("b", b.pool(2), b.conv(64)).fire("c", b.conv(32))
     b.fire("tiny", b.pool(2), b.conv(32))  # 2x2: dense kernels run it as a matrix
     netlist = b.read("output", b.linear(4)).netlist(timesteps)
     payloads = make_payloads(netlist, 3)

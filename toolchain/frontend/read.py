@@ -14,6 +14,14 @@ from toolchain.network import FloatNetwork
 #: Readers of files that hold a network with its weights, by ending.
 FILES = {".onnx": read_onnx, ".pt2": read_pt2}
 
+_WEIGHTS = ("is a file of weights", "name what makes the module, path/to/file.py:callable, and this file as `weights`")
+_TENSORFLOW = ("is a file of TensorFlow", "write an .onnx file of it, as tf2onnx does")
+#: Files that are taken for networks, what they are, and what to do.
+_OTHERS = {
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".safetensors", ".bin"), _WEIGHTS),
+    **dict.fromkeys((".tflite", ".pb", ".h5", ".keras"), _TENSORFLOW),
+}
+
 
 def read_network(
     spec: str, weights: str | Path | None, input_shape: Given, outputs: Sequence[str] = ()
@@ -36,7 +44,10 @@ def read_network(
     InputError, UnsupportedError, FormatError
         As `load_module`, `load_weights`, `read_module`, `read_onnx` and `read_pt2` do.
     """
-    reader = FILES.get(Path(spec).suffix)
+    ending = Path(spec).suffix
+    if ending in _OTHERS:
+        raise InputError(spec, *_OTHERS[ending])
+    reader = FILES.get(ending)
     if reader is not None:
         if weights is not None:
             raise InputError("weights", f"{weights} found, but {spec} holds its own", "leave `weights` out")

@@ -20,7 +20,8 @@ import operator
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import torch
@@ -79,6 +80,9 @@ def read_module(module: nn.Module, input_shape: Given, outputs: Sequence[str] = 
         When the module cannot be run on such an input, a weight is not finite, or there is no module of such a path.
     """
     check_weights(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        fix = "pass the Python module, with this one's state_dict() loaded into it, or write an .onnx file of it"
+        raise UnsupportedError(type(module).__name__, "is TorchScript, which torch.export does not trace", fix)
     dtypes = [p.dtype for p in module.parameters() if p.is_floating_point()]
     where = type(module).__name__
     names, shapes = _arguments(module, input_shape, where)
@@ -93,7 +97,7 @@ def read_module(module: nn.Module, input_shape: Given, outputs: Sequence[str] = 
                 f"forward fails on a batch of inputs of shape {', '.join(map(str, shapes))}: {_first_line(error)}",
                 "import it at the top of the file, where its neighbours are found"
                 if isinstance(error, ImportError)
-                else "check the input shape, and that all inputs are among the data",
+                else "check the input shape; forward takes tensors, and all inputs are among the data",
             ) from error
         program = export(module, tuple(examples), where)
     return interpret(program, names, input_shape, type(module).__qualname__, state_hash(module), outputs=outputs)
@@ -147,7 +151,8 @@ def _quiet() -> Iterator[None]:
 
 def export(module: nn.Module, examples: tuple[Tensor, ...], where: str) -> torch.export.ExportedProgram:
     """Trace a module in eval mode on fake tensors into a functional graph of ATen operations."""
-    with torch.no_grad(), _quiet():
+    # What forward prints, it has printed before; torch prints the graphs that it fails on.
+    with torch.no_grad(), _quiet(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         try:
             program: torch.export.ExportedProgram = torch.export.export(module, examples).run_decompositions({})
             while table := _composites(program):  # what an operation comes apart into may come apart, too

@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,9 @@ def _read(path: Path, data: bytes) -> Any:
             return load_safetensors(data)
         except SafetensorError as error:
             raise InputError(str(path), f"is no valid safetensors file: {error}") from None
+    if data.startswith(b"PK") and _is_torchscript(data):
+        fix = "write its weights: torch.save(torch.jit.load(FILE).state_dict(), ...)"
+        raise InputError(str(path), "is TorchScript, which holds code", fix)
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except MemoryError:
@@ -128,6 +132,14 @@ def _read(path: Path, data: bytes) -> Any:
     except Exception as error:  # noqa: BLE001  # torch raises nearly anything on a damaged file
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise InputError(str(path), f"is no intact weights file: {first}", f"copy it again, or {_SAVE}") from None
+
+
+def _is_torchscript(data: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        return False
 
 
 def _states(found: Any, where: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
