@@ -92,8 +92,11 @@ class Counter:
         sums = np.zeros((2, *shape), np.int32)
         payloads, events = sums.reshape(2, -1)
         if digits is None:
-            ran = np.ascontiguousarray(np.broadcast_to(steps, samples), np.int64)
-            counting.count(flat.reshape(samples, length, -1), ran, payloads, events)
+            ran = np.broadcast_to(steps, samples)
+            # A held payload counts as often as the sample ran.
+            places = np.arange(samples * length).reshape(samples, length)
+            rows = np.repeat(places, ran) if length == 1 else places[np.arange(length) < ran[:, np.newaxis]]
+            counting.count(flat.reshape(samples * length, -1), rows, payloads, events)
         else:
             counting.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
         self._add(name, sums)

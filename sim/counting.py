@@ -11,49 +11,38 @@ TILE, CARRY = 4096, 2**16 // 256
 
 
 @jit
-def count(payload: np.ndarray, ran: np.ndarray, total: np.ndarray, events: np.ndarray) -> None:
+def count(payload: np.ndarray, rows: np.ndarray, total: np.ndarray, events: np.ndarray) -> None:
     """Add up |payload| and the number of non-zero payloads of each neuron.
 
     Parameters
     ----------
-    payload : ndarray (N, T or 1, M), int8 or uint8
-        With one timestep: held.
-    ran : ndarray (N,), integer
-        Timesteps that each sample ran: those after them do not count, a held payload counts as often.
+    payload : ndarray (R, M), int8 or uint8
+    rows : ndarray (K,), int64
+        Those that count, each as often as it is named.
     total, events : ndarray (M,), int32
-        Added to: `ran` adds up to less than 2**23, and 255 * 2**23 is below 2**31.
+        Added to: K is below 2**23, and 255 * 2**23 is below 2**31.
     """
-    samples, timesteps, neurons = payload.shape
-    if timesteps == 1:
-        for n in range(samples):
-            times, row = np.int32(ran[n]), payload[n, 0]
-            for c in range(neurons):
-                value = np.int32(row[c])
-                total[c] += abs(value) * times
-                events[c] += np.int32(value != 0) * times
-        return
     # Sums of 16 bits, twice as many at once as of 32, carried over before they could leave their type.
     sums, counts = np.zeros(TILE, np.uint16), np.zeros(TILE, np.uint16)
     silent = np.zeros(TILE, payload.dtype)
+    neurons = payload.shape[1]
     for start in range(0, neurons, TILE):
         size = min(TILE, neurons - start)
-        rows = 0
-        for n in range(samples):
-            steps = min(timesteps, ran[n])
-            # Four timesteps at once: memory, which is what this waits for, delivers four rows side by side.
-            for t in range(0, steps, 4):
-                one = payload[n, t, start : start + size]
-                two = payload[n, t + 1, start : start + size] if t + 1 < steps else silent
-                three = payload[n, t + 2, start : start + size] if t + 2 < steps else silent
-                four = payload[n, t + 3, start : start + size] if t + 3 < steps else silent
-                for i in range(size):
-                    sums[i] += _magnitude(one[i]) + _magnitude(two[i]) + _magnitude(three[i]) + _magnitude(four[i])
-                    counts[i] += np.uint16(one[i] != 0) + np.uint16(two[i] != 0)
-                    counts[i] += np.uint16(three[i] != 0) + np.uint16(four[i] != 0)
-                rows += 4
-                if rows == CARRY:
-                    _carry(sums, counts, total[start : start + size], events[start : start + size])
-                    rows = 0
+        added = 0
+        # Four rows at once: memory, which is what this waits for, delivers them side by side.
+        for k in range(0, len(rows), 4):
+            one = payload[rows[k], start : start + size]
+            two = payload[rows[k + 1], start : start + size] if k + 1 < len(rows) else silent
+            three = payload[rows[k + 2], start : start + size] if k + 2 < len(rows) else silent
+            four = payload[rows[k + 3], start : start + size] if k + 3 < len(rows) else silent
+            for i in range(size):
+                sums[i] += _magnitude(one[i]) + _magnitude(two[i]) + _magnitude(three[i]) + _magnitude(four[i])
+                counts[i] += np.uint16(one[i] != 0) + np.uint16(two[i] != 0)
+                counts[i] += np.uint16(three[i] != 0) + np.uint16(four[i] != 0)
+            added += 4
+            if added == CARRY:
+                _carry(sums, counts, total[start : start + size], events[start : start + size])
+                added = 0
         _carry(sums, counts, total[start : start + size], events[start : start + size])
 
 

@@ -15,9 +15,13 @@ from torch import Tensor
 from sim.activity import Activity, Counter
 from sim.lines import Lines, run_group
 from sim.processor import exact_arithmetic
-from sim.reference import Simulator, chunk_of, compile_netlist
+from sim.reference import CHUNK_BYTES, Simulator, chunk_of, compile_netlist
 from sim.threads import for_each
 from toolchain.netlist import AnyReadout, InputError, Netlist, check_payloads
+
+#: Payloads of a block and potentials of one chunk of samples, in bytes: twice what a whole run takes, since later
+#: blocks run half of the samples and less, and a call must still be worth its start (docs/performance.md).
+EXIT_BYTES = 2 * CHUNK_BYTES
 
 
 def confidence(readout: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -181,7 +185,7 @@ def compile_early_exit(
         timesteps and more, which the event kernel serves at once (docs/performance.md).
     chunk : int, optional
         Samples that one core takes through a block together; by default as many as keep their payloads and
-        potentials within `sim.reference.CHUNK_BYTES`.
+        potentials within `EXIT_BYTES`.
     device : str or torch.device
 
     Raises
@@ -207,7 +211,7 @@ def compile_early_exit(
         raise InputError("early exit", f"block {block} found, expected at least 1")
     if chunk is None:
         # A potential is kept as a float32, with few exceptions.
-        chunk = chunk_of(netlist, block + torch.float32.itemsize)
+        chunk = chunk_of(netlist, block + torch.float32.itemsize, EXIT_BYTES)
     simulator = compile_netlist(netlist, chunk=chunk, device=device)
     return EarlyExitSimulator(simulator, classifier, alpha, block)
 

@@ -237,9 +237,9 @@ def compile_netlist(
     return Simulator(netlist, layers, length, code, samples, place)
 
 
-def chunk_of(netlist: Netlist, timesteps: int) -> int:
-    """Return as many samples as keep their payloads of some timesteps within `CHUNK_BYTES`, at least one."""
-    return max(1, CHUNK_BYTES // (timesteps * sum(size(p.shape) for p in netlist.populations)))
+def chunk_of(netlist: Netlist, timesteps: int, limit: int = CHUNK_BYTES) -> int:
+    """Return as many samples as keep their payloads of some timesteps within a limit in bytes, at least one."""
+    return max(1, limit // (timesteps * sum(size(p.shape) for p in netlist.populations)))
 
 
 def simulate(

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from sim import counting
+from sim.activity import Counter
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8])
@@ -19,8 +21,10 @@ def test_sums_and_events_of_what_each_sample_ran(kind, timesteps):
     payload[:, :, :3] = range_of_kind.min or range_of_kind.max
     payload[:, :, 3:][rng.random((samples, timesteps, neurons - 3)) < 0.3] = 0
     ran = rng.integers(0, timesteps + 1, samples)
-    total, events = np.zeros(neurons, np.int32), np.zeros(neurons, np.int32)
-    counting.count(payload, ran, total, events)
+    counter = Counter()
+    counter.count("neurons", torch.from_numpy(payload).transpose(0, 1), ran)
+    activity = counter.activity(samples, int(ran.sum()), {})
+    total, events = activity.payloads["neurons"], activity.events["neurons"]
     counts = ran[:, np.newaxis] if timesteps == 1 else ran[:, np.newaxis] > np.arange(timesteps)
     np.testing.assert_array_equal(total, np.einsum("ntc,nt->c", np.abs(payload.astype(np.int64)), counts))
     np.testing.assert_array_equal(events, np.einsum("ntc,nt->c", (payload != 0).astype(np.int64), counts))
