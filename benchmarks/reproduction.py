@@ -46,34 +46,30 @@ import matplotlib.pyplot as plt
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NETWORKS = {
-    "resnet20-cifar10": ("resnet20.py:resnet20", "resnet20_cifar10", "cifar10/train_10k", "cifar10/val_5k", "imagenet"),
-    "vgg16-cifar10": ("vgg16.py:vgg16", "vgg16_cifar10", "cifar10/train_10k", "cifar10/val_5k", "cifar10"),
-    "resnet20-cifar100": (
-        "resnet20x2.py:resnet20x2",
-        "resnet20x2_cifar100",
-        "cifar100/train_5k",
-        "cifar100/val_5k",
-        "imagenet",
-    ),
+    "resnet20-cifar10": ("resnet20.py:resnet20", "resnet20_cifar10", "cifar10/train_10k", "cifar10/val_5k"),
+    "vgg16-cifar10": ("vgg16.py:vgg16", "vgg16_cifar10", "cifar10/train_10k", "cifar10/val_5k"),
+    "resnet20-cifar100": ("resnet20x2.py:resnet20x2", "resnet20x2_cifar100", "cifar100/train_5k", "cifar100/val_5k"),
 }
+#: As the examples have it.
+NORMALIZE = "imagenet"
 
 
 class Study:
     """One network with its data."""
 
     def __init__(self, folder: str, name: str, pictures: int | None, samples: int) -> None:
-        spec, weights, train, held_out, normalize = NETWORKS[name]
+        spec, weights, train, held_out = NETWORKS[name]
         self.name, self.samples = name, samples
         module = load_module(str(EXAMPLES / spec))
         load_weights(module, Path(folder, "models", f"{weights}.safetensors"))
         self.train: Dataset = read_data(Path(folder, f"{train}.npz"))
         self.held_out: Dataset = read_data(Path(folder, f"{held_out}.npz"), limit=pictures)
-        self.normalize, self.normalization = normalize, parse_normalization(normalize, 3)
+        self.normalization = parse_normalization(NORMALIZE, 3)
         self.network = read_module(module, self.train.shape)
 
     def build(self, **fields: Any) -> Netlist:
         """Convert with a recipe, by default light calibration."""
-        recipe = Recipe(**{"samples": self.samples, "calibrate": "light", "normalize": self.normalize, **fields})
+        recipe = Recipe(**{"samples": self.samples, "calibrate": "light", "normalize": NORMALIZE, **fields})
         return convert_network(self.network, self.train, recipe)
 
     def ann_accuracy(self) -> float:
@@ -277,7 +273,7 @@ def main() -> None:
             "machine": machine_facts(),
         }
         stem.with_suffix(".json").write_text(json.dumps({**header, **result}, indent=1) + "\n")
-        title = f"{study.name}: {part} (ANN {ann:.2%} on {len(study.held_out)} pictures)"
+        title = f"{study.name}: {part} (ANN {ann:.2%} on {len(study.held_out)} pictures, normalised by {NORMALIZE})"
         stem.with_suffix(".md").write_text(_markdown(title, result))
         print(_markdown(title, result))
 

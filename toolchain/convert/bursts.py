@@ -108,9 +108,11 @@ def advice(done: Converted, levels: Levels, longest: int) -> Iterator[str]:
     if phi != done.phi:
         names = [name for name, n in phi.items() if n != done.phi[name]]
         estimate = done.agreement.estimated((levels.error(phi, timesteps) / now) ** 0.5)
+        # Where the netlist holds, bursts do not grow by themselves.
+        free = "" if done.agreement.holds else ", or without `phi` where they are needed"
         offers.append(
             f"bursts of up to {max(phi[n] for n in names)} in {_names(names, len(phi))} are estimated to give "
-            f"{estimate:.0%} (`phi` {max(phi.values())}, or without `phi` where they are needed)"
+            f"{estimate:.0%} (`phi` {max(phi.values())}{free})"
         )
     factor = 2
     while factor < _MOST_TIMESTEPS and done.agreement.estimated(_ratio(levels, done, factor)) < AIM:
