@@ -134,6 +134,19 @@ def test_a_file_and_a_mapping_hold_the_same(case, tmp_path):
     assert file.sha256 == array.sha256
 
 
+@pytest.mark.parametrize("form", [list, iter])
+def test_samples_of_code_may_be_mappings(case, form):
+    _, data = case
+    rows = [({name: torch.from_numpy(x[i]) for name, x in data.items()}, i % 3) for i in range(6)]
+    found, wanted = open_data(form(rows)), open_data(data, limit=6)
+    assert found.parts == wanted.parts
+    np.testing.assert_array_equal(found.values[:], wanted.values[:])
+    assert found.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    others = [*rows, ({f"{name}2": x for name, x in rows[0][0].items()}, 0)]
+    with pytest.raises(InputError, match=r"sample 6: .*2 .* found, those before hold"):
+        open_data(form(others))
+
+
 def test_other_data_are_refused(case):
     module, data = case
     netlist = adafire.convert(module, data, FAST)

@@ -40,9 +40,10 @@ class Aside(Generic[Thing]):
             self._arrays[part] = torch.from_numpy(np.array(content))[:, None]
 
     def take(self) -> Thing:
-        """Return the same again."""
-        # A copy, since arrays begin anywhere there.
+        """Return the same again, once: nothing is kept here any more."""
+        # Copies, since arrays begin anywhere there.
         arrays = [self._arrays[part].numpy().flatten() for part in self._parts()]
+        del self._arrays
         thing: Thing = pickle.loads(self._form, buffers=arrays)  # noqa: S301
         return thing
 

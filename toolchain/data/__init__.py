@@ -5,13 +5,14 @@ from toolchain.data.normalization import Normalization, choose_input, in_units, 
 from toolchain.data.npz_file import read_data, write_data
 from toolchain.data.several import join
 from toolchain.data.truth import UNKNOWN, VOID, Boxes, Truth, truth_of
-from toolchain.data.values import Values
+from toolchain.data.values import Joined, Values
 
 __all__ = [
     "UNKNOWN",
     "VOID",
     "Boxes",
     "Dataset",
+    "Joined",
     "Normalization",
     "Truth",
     "Values",

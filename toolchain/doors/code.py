@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from toolchain.data import UNKNOWN, Dataset
+from toolchain.data import UNKNOWN, Dataset, Joined
 from toolchain.display import Progress
 from toolchain.doors.items import parted, truth_in
 from toolchain.doors.spool import OnDemand, Spool
-from toolchain.netlist import InputError
+from toolchain.netlist import InputError, Part
 from toolchain.specs import failures
 
 _END = object()
@@ -50,8 +50,30 @@ def open_code(name: str, made: Any, *, limit: int | None, labelled: bool, progre
         return _numbered(name, made, spool, limit, labelled, progress)
     if not isinstance(made, Iterable):
         raise InputError(name, f"{type(made).__name__} found, expected a torch Dataset or an iterable of (x, y)")
-    found = list(_taken(name, made, spool, limit, progress))
-    return Dataset(name, _filled(spool), truth_in(name, found) if labelled else UNKNOWN)
+    items = _Items(name)
+    found = list(_taken(name, made, spool, items, limit, progress))
+    return Dataset(name, _filled(spool), truth_in(name, found) if labelled else UNKNOWN, parts=items.parts)
+
+
+class _Items:
+    """What code gives, sample by sample: of several inputs, all samples hold what the first does."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.parts: tuple[Part, ...] = ()
+        self._is_first = True
+
+    def taken(self, index: int, item: Any) -> tuple[np.ndarray, Any]:
+        """Return a sample as an array, and what is true of it."""
+        where = f"{self.name}, sample {index}"
+        x, true = parted(where, item)
+        parts = x.parts if isinstance(x, Joined) else ()
+        if self._is_first:
+            self.parts, self._is_first = parts, False
+        if parts != self.parts:
+            found, expected = (", ".join(map(str, p)) or "one input" for p in (parts, self.parts))
+            raise InputError(where, f"{found} found, those before hold {expected}")
+        return (x[:][0] if isinstance(x, Joined) else x), true
 
 
 def _numbered(name: str, made: Any, spool: Spool, limit: int | None, labelled: bool, progress: Progress) -> Dataset:
@@ -60,20 +82,23 @@ def _numbered(name: str, made: Any, spool: Spool, limit: int | None, labelled: b
     if samples < 1:
         raise InputError(name, "holds no samples")
 
-    def fetch(index: int) -> tuple[np.ndarray, Any]:
-        return _asked(name, f"sample {index} failed", lambda: parted(f"{name}, sample {index}", made[index]))
-
-    values = OnDemand(spool, samples, fetch)
+    items = _Items(name)
+    values = OnDemand(
+        spool, samples, lambda index: _asked(name, f"sample {index} failed", lambda: items.taken(index, made[index]))
+    )
     if not labelled:
-        return Dataset(name, values)
+        return Dataset(name, values, parts=items.parts)
     with progress("reading samples", samples) as advance:
         for index in range(samples):
             values.read(index)
             advance()
-    return Dataset(name, values, truth_in(name, [values.true[index] for index in range(samples)]))
+    truth = truth_in(name, [values.true[index] for index in range(samples)])
+    return Dataset(name, values, truth, parts=items.parts)
 
 
-def _taken(name: str, made: Iterable[Any], spool: Spool, limit: int | None, progress: Progress) -> Iterator[Any]:
+def _taken(
+    name: str, made: Iterable[Any], spool: Spool, items: _Items, limit: int | None, progress: Progress
+) -> Iterator[Any]:
     """Go through an iterable, keep its samples, and yield what is true of each."""
     source = _asked(name, "iter() failed", lambda: iter(made))
     with progress("reading samples", limit or length_hint(made)) as advance:
@@ -81,7 +106,7 @@ def _taken(name: str, made: Iterable[Any], spool: Spool, limit: int | None, prog
             item = _asked(name, f"sample {index} failed", lambda: next(source, _END))
             if item is _END:
                 return
-            sample, true = parted(f"{name}, sample {index}", item)
+            sample, true = items.taken(index, item)
             spool.append(sample, index)
             yield true
             advance()

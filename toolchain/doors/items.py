@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.data import UNKNOWN, Truth, truth_of
+from toolchain.data import UNKNOWN, Joined, Truth, join, truth_of
 from toolchain.netlist import InputError
 
 #: How y says what is true of a sample.
 _FORMS = "a whole number, classes of points (P,) or of pixels (H, W), values, or a mapping with boxes and labels"
 
 
-def parted(where: str, item: Any) -> tuple[np.ndarray, Any]:
+def parted(where: str, item: Any) -> tuple[np.ndarray | Joined, Any]:
     """Return the sample and what is true of it.
 
     Parameters
@@ -26,7 +26,8 @@ def parted(where: str, item: Any) -> tuple[np.ndarray, Any]:
 
     Returns
     -------
-    x : ndarray (C, ...)
+    x : ndarray (C, ...), or Joined (1, C, ...)
+        The latter of a mapping of arrays, one for each of several inputs.
     y : Any
         None where there is none.
 
@@ -42,8 +43,12 @@ def parted(where: str, item: Any) -> tuple[np.ndarray, Any]:
     return _sample(where, item[0]), item[1] if len(item) == 2 else None
 
 
-def _sample(where: str, x: Any) -> np.ndarray:
+def _sample(where: str, x: Any) -> np.ndarray | Joined:
     """Return x with the channel axis first: tensors have it there, arrays and PIL pictures of uint8 have it last."""
+    if _is_mapping(x) and all(isinstance(name, str) for name in x):
+        arrays = {name: _numbers(where, values)[np.newaxis] for name, values in x.items()}
+        if all(values.dtype.kind == "f" and values.ndim > 1 for values in arrays.values()):
+            return join(where, arrays)
     values = _numbers(where, x)
     if values.dtype.kind == "b":
         values = values.astype(np.float32)

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.frontend.advice import advice
-from toolchain.frontend.from_torch.graph import ATEN, export, interpret, state_hash
+from toolchain.frontend.from_torch.graph import ATEN, interpret
 from toolchain.frontend.from_torch.tail import HOST
+from toolchain.frontend.from_torch.tracing import export, state_hash
 from toolchain.frontend.from_torch.weights import check_weights
 from toolchain.frontend.inputs import Given, one_batch, parts_of, settle_input, shapes_for
 from toolchain.netlist import AdafireError, FormatError, InputError, UnsupportedError
