@@ -36,7 +36,7 @@ from toolchain.quantize import QuantizedUnit
 RATIOS = (0.7, 0.8, 0.9, 1.0, 1.12, 1.25, 1.45)
 #: Initial potentials that are tried, in thresholds: the less a neuron starts with, the later and safer its first spike.
 #: What one that starts below nothing lacks, its bias gives back over the run.
-INITIALS = (-1.0, -0.5, -0.2, 0.15, 0.5)
+INITIALS = (-0.5, -0.2, 0.15, 0.5)
 #: Samples that the candidates run on, and more of a unit with few positions, until there are as many of these: the
 #: best of many candidates on few numbers is the luckiest.
 SAMPLES, POSITIONS = 64, 8192
