@@ -103,7 +103,7 @@ def stages(layer: Layer, spikes: dict[str, torch.Tensor]) -> dict[str, float]:
             watch.wrap(currents, "convolve_bytes", "products"),
             watch.wrap(currents, "multiply_bytes", "products"),
             watch.wrap(EventConv, "run", "events"),
-            watch.wrap(arrange, "_sum_pool", "pool"),
+            watch.wrap(arrange, "sum_pool", "pool"),
             watch.wrap(scan, "fire", "scan"),
         ]
         start = process_time()
