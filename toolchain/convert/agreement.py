@@ -33,7 +33,7 @@ LEAST_AGREEMENT = 0.5
 #: But where outputs correlate by this much, other decisions are close calls: a network that was never trained, say.
 SURE_CORRELATION = 0.9
 #: From this share of the ANN's decisions, or correlation with its values, on, a netlist holds as a conversion.
-HOLDS = 0.965
+HOLDS = 0.97
 #: What longer bursts aim at where it does not: estimates are hopeful, and a share just above the bound is chance. Below
 #: this, it is said what they would bring.
 AIM = 0.98
@@ -82,8 +82,9 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether the netlist decides nearly as the ANN does; samples too few to tell count as if it did."""
-        return self.reaches(HOLDS)
+        """Whether the netlist decides nearly as the ANN does on these samples; too few to tell count as if it did."""
+        counted = self.measure if self.decisions is None else self.decisions
+        return self.samples < TELLING_SAMPLES or counted >= HOLDS
 
     def reaches(self, share: float) -> bool:
         """Return whether so much is alike, as far as the samples tell."""
