@@ -205,6 +205,11 @@ def unit(population: AdaFire | Readout, target: Target) -> int:
     return target.least_unit if found is None else found
 
 
+def largest_sum(target: Target, unit: int) -> int | None:
+    """Return the greatest sum of one timestep that the accumulator holds, in units of 2**`unit`; None where unknown."""
+    return None if target.accumulator_bits is None else 2 ** (target.accumulator_bits - unit - 1) - 1
+
+
 def membrane_bits(netlist: Netlist, target: Target) -> dict[str, int]:
     """Return the width of each population's membrane potential on the target, in the netlist's units."""
     bits = target.membrane_bits

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hw_targets.fields import fit_bias
+from hw_targets.fields import fit_bias, largest_sum
 from hw_targets.rules.report import Violation
 from hw_targets.target import Target
 from toolchain.netlist import CubaLif, Leaky, LeakyReadout, Netlist, TargetError, total_current_bound
@@ -67,10 +67,9 @@ def leaky_fields(netlist: Netlist, target: Target) -> Iterator[Violation]:
 
 def leaky_currents(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that a timestep's synapses into a leaky neuron fit the accumulator, in units of a weight."""
-    if target.accumulator_bits is None:
+    limit = largest_sum(target, 0 if target.unit_exponents is None else target.unit_exponents[1])
+    if limit is None:
         return
-    unit = 0 if target.unit_exponents is None else target.unit_exponents[1]
-    limit = 2 ** (target.accumulator_bits - unit - 1) - 1
     for population in _leaky(netlist):
         most = total_current_bound(netlist, population.name).magnitude
         if most > limit:

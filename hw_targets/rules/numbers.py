@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from hw_targets.fields import fit_bias, fit_threshold, fitted_thresholds, unit, unit_of
+from hw_targets.fields import fit_bias, fit_threshold, fitted_thresholds, largest_sum, unit, unit_of
 from hw_targets.rules.report import Violation
 from hw_targets.target import Target
 from toolchain.netlist import (
@@ -229,12 +229,12 @@ def membrane_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
 
 def accumulator_range(netlist: Netlist, target: Target) -> Iterator[Violation]:
     """Require that the sum of one timestep's synapses fits the accumulator, which wraps."""
-    if target.accumulator_bits is None:
-        return
     for population in netlist.populations:
         if not isinstance(population, AdaFire | Readout):
             continue
-        limit = 2 ** (target.accumulator_bits - unit(population, target) - 1) - 1
+        limit = largest_sum(target, unit(population, target))
+        if limit is None:
+            return
         magnitude = total_current_bound(netlist, population.name).magnitude
         if magnitude > limit:
             fewer = bits_for_headroom(netlist, magnitude, limit, unit_growth(population, target))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import isfinite, prod
 
 import numpy as np
@@ -59,8 +59,8 @@ def joined_shape(parts: Sequence[Part]) -> Shape:
 def places(parts: Sequence[Part]) -> list[slice]:
     """Return where each part lies along the first axis of what they are joined to."""
     along = is_along_channels(parts)
-    stops = list(accumulate(part.shape[0] if along else prod(part.shape) for part in parts))
-    return [slice(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
+    ends = accumulate((part.shape[0] if along else prod(part.shape) for part in parts), initial=0)
+    return [slice(start, stop) for start, stop in pairwise(ends)]
 
 
 def units(parts: Sequence[Part]) -> np.ndarray:

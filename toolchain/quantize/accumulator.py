@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hw_targets.fields import unit
+from hw_targets.fields import largest_sum, unit
 from hw_targets.target import Target
 from toolchain.netlist import AdaFire, Connection, Population, Radix, Readout, bound_total_current, with_payloads_up_to
 
@@ -41,7 +41,8 @@ def accumulator_use(
         0 where no accumulator is known. So it is where spikes carry no payload: bursts are unrolled there, and sums are
         others (`hw_targets.unroll`).
     """
-    if target is None or target.accumulator_bits is None or target.binary:
+    held = None if target is None or target.binary else largest_sum(target, unit(population, target))
+    if held is None:
         return np.zeros(population.shape[0])
     sent = {
         c.source: sources[c.source] if radix is None else with_payloads_up_to(sources[c.source], radix.base - 1)
@@ -49,4 +50,4 @@ def accumulator_use(
     }
     bound = bound_total_current(population, [(c, sent[c.source]) for c in connections])
     greatest = np.maximum(-bound.low, bound.high).reshape(population.shape[0], -1).max(axis=1)
-    return np.asarray(greatest / (2 ** (target.accumulator_bits - unit(population, target) - 1) - 1))
+    return np.asarray(greatest / held)

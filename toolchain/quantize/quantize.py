@@ -43,10 +43,8 @@ def quantize(
     sent = {n: f.phi if spiking.radix is None else spiking.radix.base - 1 for n, f in spiking.firing.items()}
     check_precision(precision, sent)
     units = [quantize_source(spiking)]
-    sources, amplitudes = (
-        {units[0].population.name: units[0].population},
-        {units[0].population.name: units[0].amplitude},
-    )
+    sources = {units[0].population.name: units[0].population}
+    amplitudes = {units[0].population.name: units[0].amplitude}
     for unit in spiking.network.units[1:]:
         units.append(quantize_unit(spiking, unit.name, sources, amplitudes, precision))
         sources[unit.name], amplitudes[unit.name] = units[-1].population, units[-1].amplitude
