@@ -36,7 +36,6 @@ def _share_active(x: np.ndarray) -> float:
     return count / (channels * looked)
 
 
-@jit
 def most_quads(pixels: int, channels: int) -> int:
     """Return how many fours the lists of a sample have room for: all channels, and whole registers behind the last."""
     return pixels * -(-channels // QUAD) + 2 * QUAD
@@ -83,7 +82,15 @@ def _list_active(x: np.ndarray, payloads: np.ndarray, listed: np.ndarray, starts
 
 @jit
 def convolve(
-    x: np.ndarray, weight: np.ndarray, runs: np.ndarray, rows: np.ndarray, width: int, most: float, out: np.ndarray
+    x: np.ndarray,
+    weight: np.ndarray,
+    runs: np.ndarray,
+    rows: np.ndarray,
+    width: int,
+    most: float,
+    payloads: np.ndarray,
+    listed: np.ndarray,
+    out: np.ndarray,
 ) -> bool:
     """Convolve what fires, where it is few enough; return whether it was.
 
@@ -94,15 +101,14 @@ def convolve(
         Of `EventPixels` or of `EventRows`: runs, or rows.
     most : float
         Share of channels that may fire.
+    payloads, listed
+        Room for the lists, as of `_list_active`.
     out : ndarray (N, timesteps, P_out, C_out), float32
         Written.
     """
-    samples, _, pixels, channels = x.shape
+    samples, _, pixels, _ = x.shape
     if most < 1 and _share_active(x) > most:
         return False
-    quads = most_quads(pixels, channels)
-    payloads = np.empty((samples, quads, QUAD, QUAD), np.uint8)
-    listed = np.empty((samples, quads, QUAD), np.int32)
     starts = np.empty((samples, pixels + 1), np.int64)
     _list_active(x, payloads, listed, starts)
     if runs.shape[0] > 0:
@@ -121,7 +127,9 @@ def fire(
     rows: np.ndarray,
     width: int,
     most: float,
-    part: int,
+    payloads: np.ndarray,
+    listed: np.ndarray,
+    current: np.ndarray,
     skip: np.ndarray,
     skip_weight: np.ndarray,
     theta: np.ndarray,
@@ -143,10 +151,10 @@ def fire(
     x : ndarray (N, T, P, C), uint8, contiguous
     steps : int
         Timesteps of a list, a divisor of T.
-    weight, runs, rows, width, most
+    weight, runs, rows, width, most, payloads, listed
         As of `convolve`.
-    part : int
-        Samples at a time.
+    current : ndarray (K, T, P_out, C_out), float32
+        Room for the currents of the samples at a time.
     skip, skip_weight, theta, inverse, bias, initial, potential, places, resume, keep, phi, limit
         As of `sim.scan.fire`, `places` its rows.
     burst : ndarray (N, T, P_out, C_out), uint8
@@ -162,13 +170,12 @@ def fire(
     groups = x.reshape(samples * each, steps, x.shape[2], x.shape[3])
     if _share_active(groups) > most:
         return -1
-    current = np.empty((min(part, samples), timesteps, pixels, channels), np.float32)
-    clipped = 0
+    part, clipped = current.shape[0], 0
     for start in range(0, samples, part):
         end = min(start + part, samples)
         some = current[: end - start]
         out = some.reshape((end - start) * each, steps, pixels, channels)
-        convolve(groups[start * each : end * each], weight, runs, rows, width, 1.0, out)
+        convolve(groups[start * each : end * each], weight, runs, rows, width, 1.0, payloads, listed, out)
         clipped += scan.fire(
             some.reshape(end - start, timesteps, pixels * channels),
             skip[start:end],

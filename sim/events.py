@@ -22,24 +22,25 @@ import torch
 from llvmlite import binding
 from torch import Tensor
 
-from sim.event_loops import convolve, fire
+from sim import memory
+from sim.event_loops import convolve, fire, most_quads
 from sim.event_pixels import lay_pixels
 from sim.event_rows import lay_rows
-from sim.vnni import STEPS, has_instruction
+from sim.vnni import QUAD, STEPS, has_instruction
 from toolchain.netlist import Conv, Shape
 
 #: What a product costs here, and what listing an input payload costs, both in products of the dense kernels, by the
 #: timesteps of a group and the output channels of a block; measured (docs/performance.md).
 COSTS = {
     (4, 64): (1.1, 20),
-    (4, 32): (1.2, 20),
+    (4, 32): (1.0, 10),
     (4, 16): (0.85, 20),
     (3, 64): (1.15, 25),
-    (3, 32): (1.4, 25),
+    (3, 32): (1.2, 10),
     (3, 16): (1.0, 25),
     (2, 64): (1.4, 30),
-    (2, 32): (1.8, 30),
-    (2, 16): (1.2, 30),
+    (2, 32): (1.4, 10),
+    (2, 16): (1.2, 20),
 }
 
 
@@ -99,9 +100,9 @@ class EventConv:
         if steps == 0 or len(x) == 0:
             return None
         groups = np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1)).reshape(-1, steps, self.pixels, x.shape[1])
-        current = np.empty((len(x), *self.shape[1:], self.shape[0]), np.float32)
+        current = memory.empty((len(x), *self.shape[1:], self.shape[0]), np.float32)
         out = current.reshape(len(groups), steps, -1, self.shape[0])
-        if not convolve(groups, *self.kernel.layout, self._most[steps], out):
+        if not convolve(groups, *self._fixed[steps], *memory.room(*self._lists(len(groups), x.shape[1])), out):
             return None
         return torch.from_numpy(current.transpose(0, current.ndim - 1, *range(1, current.ndim - 1)))
 
@@ -129,18 +130,31 @@ class EventConv:
             return None
         x = payload.reshape(samples, length, self.pixels, -1)
         burst = output.reshape(samples, length, -1, self.shape[0])
-        clipped = fire(x, steps, *self.kernel.layout, self._most[steps], part, *neurons, burst)
+        part = min(part, samples)
+        lists = self._lists(part * length // steps, x.shape[3])
+        room = memory.room(*lists, ((part, *burst.shape[1:]), np.float32))
+        clipped = fire(x, steps, *self._fixed[steps], *room, *neurons, burst)
         return None if clipped < 0 else clipped
 
+    def _lists(self, count: int, channels: int) -> list[tuple[tuple[int, ...], type[np.generic]]]:
+        """Return shape and type of some lists: of payloads, and of the channels listed."""
+        places = count, most_quads(self.pixels, channels), QUAD
+        return [((*places, QUAD), np.uint8), (places, np.int32)]
+
     @cached_property
-    def _most(self) -> dict[int, float]:
-        """The share of channels up to which products over events are faster, by the timesteps of a list."""
+    def _fixed(self) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, int, float]]:
+        """The kernel's layout and the share of channels up to which events are faster, by the timesteps of a list."""
         # All channels' products, and the payloads, in units of the products that the dense kernel computes.
         unpadded, payloads = self.kernel.pairs / self.dense, self.pixels / (self.shape[0] * self.dense)
         costs = {steps: COSTS[steps, self.kernel.block] for steps in STEPS}
-        return {steps: (1 - listing * payloads) / (product * unpadded) for steps, (product, listing) in costs.items()}
+        layout = self.kernel.layout
+        return {
+            steps: (*layout, (1 - listing * payloads) / (product * unpadded))
+            for steps, (product, listing) in costs.items()
+        }
 
 
+@cache
 def _steps(timesteps: int) -> int:
     """Return the timesteps of a list: whole lists, each of one sample; 0 where there are none."""
     return next((steps for steps in STEPS if timesteps % steps == 0), 0)

@@ -45,6 +45,11 @@ _NUMPY: dict[torch.dtype, type[np.generic]] = {
 }
 
 
+#: Axes of (T, N, C, spatial...) as they lie in memory, by how many there are, and back.
+_LAST = {axes: (1, 0, *range(3, axes), 2) for axes in range(3, 7)}
+_FIRST = {axes: (1, 0, axes - 1, *range(2, axes - 1)) for axes in range(3, 7)}
+
+
 @dataclass(frozen=True, eq=False)
 class Constants:
     """What `sim.scan.fire` and `fire_once` read, channels-last and repeated over a tile of neurons."""
@@ -117,12 +122,12 @@ def scan_constants(population: AdaFire, skip: Diagonal | None, dtype: torch.dtyp
 
 def _channels_last(x: Tensor) -> np.ndarray:
     """View (T, N, C, spatial...) as it lies in memory: (N, T, spatial..., C), contiguous."""
-    return np.ascontiguousarray(x.numpy().transpose(1, 0, *range(3, x.ndim), 2))
+    return np.ascontiguousarray(x.numpy().transpose(_LAST[x.ndim]))
 
 
 def _logical(x: np.ndarray) -> Tensor:
     """View (N, T, spatial..., C) as (T, N, C, spatial...)."""
-    return torch.from_numpy(x.transpose(1, 0, x.ndim - 1, *range(2, x.ndim - 1)))
+    return torch.from_numpy(x.transpose(_FIRST[x.ndim]))
 
 
 def _batch(x: np.ndarray) -> Tensor:

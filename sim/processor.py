@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import cache
-from threading import Lock
+from threading import Lock, local
 
 import torch
 
@@ -152,15 +152,19 @@ class exact_arithmetic:
     multiplies matrices. NNPACK, the fallback of builds without oneDNN, is Winograd as well.
 
     torch's switches are the whole process's: the first thread in turns them off, the last one out back to what they
-    were. Several threads may be inside at once.
+    were. Several threads may be inside at once, and each several times.
     """
 
+    _own = local()
     _lock = Lock()
     _inside = 0
     _back = ExitStack()
 
     def __enter__(self) -> None:
         cls = type(self)
+        cls._own.depth = getattr(cls._own, "depth", 0) + 1
+        if cls._own.depth > 1:
+            return
         with cls._lock:
             if cls._inside == 0:
                 matmul = torch.backends.cuda.matmul
@@ -172,6 +176,9 @@ class exact_arithmetic:
 
     def __exit__(self, *error: object) -> None:
         cls = type(self)
+        cls._own.depth -= 1
+        if cls._own.depth > 0:
+            return
         with cls._lock:
             cls._inside -= 1
             if cls._inside == 0:

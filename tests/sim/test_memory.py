@@ -1,5 +1,7 @@
 """Memory that is used again: never while somebody reads it, and never more than a bound."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -55,3 +57,29 @@ def test_no_more_is_kept_than_the_bound():
 
 def test_small_arrays_are_left_to_numpy():
     assert memory.empty((10, 10), np.int64).base is None
+
+
+def test_room_is_in_one_place_and_its_arrays_do_not_overlap():
+    asked = ((5, 7), np.uint8), ((3,), np.float32), ((2, 2), np.int32)
+    arrays = memory.room(*asked)
+    for value, array in enumerate(arrays):
+        array[...] = value
+    assert [(a.shape, a.dtype) for a in arrays] == [(shape, kind) for shape, kind in asked]
+    assert all((array == value).all() for value, array in enumerate(arrays))
+    assert [place(a) for a in memory.room(*asked)] == [place(a) for a in arrays]
+    assert all(place(a) % a.itemsize == 0 for a in arrays)
+
+
+def test_room_grows_and_what_is_too_large_is_not_kept():
+    small = memory.room(((10,), np.uint8))[0]
+    large = memory.room(((memory.ROOM,), np.uint8))[0]
+    assert place(memory.room(((10,), np.uint8))[0]) == place(large)
+    huge = memory.room(((memory.ROOM + 1,), np.uint8))[0]
+    assert (small.size, huge.size) == (10, memory.ROOM + 1)
+    assert place(memory.room(((10,), np.uint8))[0]) == place(large)
+
+
+def test_every_thread_has_room_of_its_own():
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(memory.room, ((100,), np.uint8)).result()[0]
+    assert place(other) != place(memory.room(((100,), np.uint8))[0])
