@@ -172,6 +172,19 @@ def test_influence_is_the_squared_jacobian(network, prepared):
     np.testing.assert_allclose(found, squares.numpy(), rtol=0.1)
 
 
+def test_influence_does_not_depend_on_the_number_of_threads(network, prepared):
+    x, before = prepared[1].x[:70], torch.get_num_threads()
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            found.append(influences(network, x))
+        finally:
+            torch.set_num_threads(before)
+    for name, values in found[0].items():
+        assert np.array_equal(values, found[1][name])
+
+
 def test_a_higher_cost_buys_fewer_operations_and_more_error(network, prepared):
     _, calibration, _, histograms = prepared
     unit = network.activations[0]
