@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import get_ident
 
 import numpy as np
 import torch
@@ -58,9 +58,8 @@ class Counter:
     """Adds payloads up, one population and one chunk of samples at a time, from any thread."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory.
-        self._sums: dict[str, np.ndarray] = {}
+        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory. Every thread has sums of its own.
+        self._sums: dict[tuple[str, int], np.ndarray] = {}
 
     def count(
         self,
@@ -84,34 +83,33 @@ class Counter:
             them are not zero.
         """
         if values.device.type != "cpu" and digits is None:
-            self._add(name, sums_on_device(values, steps).cpu().numpy())
+            sums = sums_on_device(values, steps).cpu().numpy()
+            self._of(name, sums.shape[1:])[...] += sums
             return
         # As they lie in memory, channels-last: no copy.
-        flat = np.ascontiguousarray(values.transpose(0, 1).movedim(2, -1).cpu().numpy())
+        flat = np.ascontiguousarray(values.cpu().numpy().transpose(1, 0, *range(3, values.ndim), 2))
         samples, length, *shape = flat.shape
-        sums = np.zeros((2, *shape), np.int32)
-        payloads, events = sums.reshape(2, -1)
+        payloads, events = self._of(name, tuple(shape)).reshape(2, -1)
         if digits is None:
-            ran = np.broadcast_to(steps, samples)
-            # A held payload counts as often as the sample ran.
-            places = np.arange(samples * length).reshape(samples, length)
-            rows = np.repeat(places, ran) if length == 1 else places[np.arange(length) < ran[:, np.newaxis]]
-            counting.count(flat.reshape(samples * length, -1), rows, payloads, events)
+            ran = steps if isinstance(steps, np.ndarray) else np.full(samples, steps)
+            counting.count(flat.reshape(samples, length, -1), ran, payloads, events)
         else:
             counting.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
-        self._add(name, sums)
 
-    def _add(self, name: str, sums: np.ndarray) -> None:
-        with self._lock:
-            if name in self._sums:
-                self._sums[name] += sums
-            else:
-                self._sums[name] = sums.astype(np.int64)
+    def _of(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Return this thread's sums of a population."""
+        key = name, get_ident()
+        if key not in self._sums:
+            self._sums[key] = np.zeros((2, *shape), np.int64)
+        return self._sums[key]
 
     def activity(self, samples: int, steps: int, saturations: Mapping[str, int]) -> Activity:
         """Return the sums."""
+        whole: dict[str, np.ndarray] = {}
+        for (name, _), sums in self._sums.items():
+            whole[name] = whole[name] + sums if name in whole else sums
         payloads, events = (
-            {name: np.ascontiguousarray(np.moveaxis(sums[kind], -1, 0)) for name, sums in self._sums.items()}
+            {name: np.ascontiguousarray(np.moveaxis(sums[kind], -1, 0)) for name, sums in whole.items()}
             for kind in (0, 1)
         )
         return Activity(samples, steps, payloads, events, dict(saturations))
