@@ -87,7 +87,8 @@ class Counting:
         for own, fine, reach, most in zip(counts, self._counts, self._reach, top, strict=True):
             centres = (np.arange(_FINE) + 0.5) / _FINE * reach
             bins = (centres / max(most, least) * BINS).astype(int)
-            np.add.at(own, np.minimum(bins, BINS - 1), fine)
+            # Sums in float64, which holds them exactly.
+            own[:] = np.bincount(np.minimum(bins, BINS - 1), fine, BINS)
         return Histogram(counts, top, positions)
 
 
