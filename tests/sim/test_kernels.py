@@ -118,11 +118,11 @@ DEVICES = [
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("bits", "signed"), [(7, False), (8, False), (8, True)])
 @pytest.mark.parametrize("case", CHAINS)
-def test_columns_equal_the_definition(case, signed, device):
+def test_columns_equal_the_definition(case, bits, signed, device):
     operators, shape, kind = CHAINS[case]
-    current = _check(operators, _source(shape, signed=signed, bits=8 if signed else 7), device=device)
+    current = _check(operators, _source(shape, signed=signed, bits=bits), device=device)
     grouped = any(isinstance(o, Conv) and o.groups > 1 for o in operators)
     if has_integer_products(device):
         assert isinstance(current, FloatCurrent if grouped or kind is FloatCurrent else ColumnProduct)
@@ -134,8 +134,8 @@ def test_columns_of_volumes_pools_and_parts(device, monkeypatch):
     _check((volume,), _source((3, 6, 5, 7), bits=7), device=device)
     pool, conv = SumPool((2, 2), (2, 2), ((0, 1), (0, 0))), Conv(_weight(8, 4, 1, 1), (1, 1), ((0, 0),) * 2, (1, 1))
     _check((pool, conv), _source((4, 7, 8), bits=4), device=device)  # 4 * 15 <= 127: bytes
-    _check((pool, conv), _source((4, 7, 8), bits=7), device=device)  # 4 * 127 > 127: floats
-    _check((conv,), _source((4, 7, 8), bits=8), device=device)  # 255 is no int8
+    _check((pool, conv), _source((4, 7, 8), bits=6), device=device)  # 4 * 63 > 127: bytes taken as 128 less
+    _check((pool, conv), _source((4, 7, 8), bits=7), device=device)  # 4 * 127 > 255: floats
     monkeypatch.setattr("sim.columns.COLUMN_BYTES", 1)
     _check((volume,), _source((3, 6, 5, 7), bits=7), device=device)
 
@@ -246,6 +246,19 @@ def test_plain_torch_gives_the_same(architecture, device, make_netlist, make_pay
     activity = compile_netlist(netlist, device=device).run(payloads, activity=True).activity
     for name, values in expected.spikes.items():
         np.testing.assert_array_equal(activity.payloads[name], np.abs(values.astype(np.int64)).sum((0, 1)))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_fused_kernel_gives_the_same(architecture, device, make_netlist, make_payloads, monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setattr("sim.compilation.has_loops", lambda population, device: False)
+    monkeypatch.setattr("sim.compilation.is_fused", lambda population, device: isinstance(population, AdaFire))
+    netlist = make_netlist(architecture)
+    payloads = make_payloads(netlist)
+    got, expected = simulate(netlist, payloads, device=device), golden.simulate(netlist, payloads)
+    for name, values in expected.populations.items():
+        np.testing.assert_array_equal(got.populations[name], values)
+    assert got.saturations == expected.saturations
 
 
 @settings(max_examples=300)

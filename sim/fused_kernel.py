@@ -1,0 +1,210 @@
+"""One Triton kernel: the product of a connection, and its neurons over all timesteps.
+
+What `sim.columns` and `sim.steps.fire` do in turn. Here a block of neurons keeps its membrane potentials in registers
+over all timesteps, and neither columns nor currents are ever written. Triton comes with torch's builds for CUDA; this is
+the only file that needs it. Arrays are channels-last.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _constant(pointer, pixel, channel, inside, channels, moving: tl.constexpr):
+    """Load a constant per channel, (1, N), or per neuron, (M, N)."""
+    if moving:
+        return tl.load(pointer + pixel[:, None] * channels + channel[None, :], mask=inside, other=0)
+    return tl.load(pointer + channel[None, :], mask=(channel < channels)[None, :], other=0)
+
+
+@triton.jit
+def _product(
+    payload,
+    weight,
+    top,
+    left,
+    there,
+    channel,
+    channels,
+    height,
+    width,
+    dilation_h,
+    dilation_w,
+    inner: tl.constexpr,
+    kernel_h: tl.constexpr,
+    kernel_w: tl.constexpr,
+    columns: tl.constexpr,
+    padded: tl.constexpr,
+    shifted: tl.constexpr,
+    block_m: tl.constexpr,
+    block_n: tl.constexpr,
+    block_k: tl.constexpr,
+):
+    """Multiply what a block of pixels sees, (M, columns) gathered from `payload`, by the weights of its channels."""
+    total = tl.zeros((block_m, block_n), tl.int32)
+    length: tl.constexpr = kernel_h * kernel_w * inner
+    within = tl.arange(0, block_k)
+    for start in range(0, length, block_k):
+        column = start + within
+        if inner % block_k == 0:
+            # A block of columns lies within one tap.
+            tap = start // inner
+            row, pixel = top + tap // kernel_w * dilation_h, left + tap % kernel_w * dilation_w
+            place = (row * width + pixel) * inner
+            mask = there[:, None]
+            if padded:
+                mask = (there & (row >= 0) & (row < height) & (pixel >= 0) & (pixel < width))[:, None]
+            read = payload[:, None] + (place[:, None] + (start % inner + within)[None, :])
+        else:
+            tap = column // inner
+            row = top[:, None] + (tap // kernel_w * dilation_h)[None, :]
+            pixel = left[:, None] + (tap % kernel_w * dilation_w)[None, :]
+            mask = there[:, None] & (column < length)[None, :]
+            if padded:
+                mask = mask & (row >= 0) & (row < height) & (pixel >= 0) & (pixel < width)
+            read = payload[:, None] + ((row * width + pixel) * inner + (column % inner)[None, :])
+        seen = tl.load(read, mask=mask, other=0)
+        if shifted:
+            seen = seen ^ -128
+        weights = tl.load(
+            weight + channel[None, :] * columns + column[:, None],
+            mask=(channel < channels)[None, :] & (column < length)[:, None],
+            other=0,
+        )
+        total = tl.dot(seen, weights, total, out_dtype=tl.int32)
+    return total
+
+
+@triton.jit(do_not_specialize=["samples", "timesteps", "phi"])
+def fire(
+    payload,
+    weight,
+    shift,
+    current,
+    skip,
+    skip_weight,
+    theta,
+    inverse,
+    bias,
+    initial,
+    limits,
+    state,
+    clipped,
+    burst,
+    samples,
+    timesteps,
+    phi,
+    channels,
+    height,
+    width,
+    out_height,
+    out_width,
+    stride_h,
+    stride_w,
+    before_h,
+    before_w,
+    dilation_h,
+    dilation_w,
+    inner: tl.constexpr,
+    kernel_h: tl.constexpr,
+    kernel_w: tl.constexpr,
+    columns: tl.constexpr,
+    padded: tl.constexpr,
+    current_held: tl.constexpr,
+    skip_held: tl.constexpr,
+    bias_moves: tl.constexpr,
+    initial_moves: tl.constexpr,
+    resume: tl.constexpr,
+    keep: tl.constexpr,
+    block_m: tl.constexpr,
+    block_n: tl.constexpr,
+    block_k: tl.constexpr,
+):
+    """Integrate, fire and reset over all timesteps; exact as `sim.scan.fire`, whose notes say why.
+
+    Pointers that are None are not there. `payload` (T, samples, height, width, inner) int8 is multiplied by `weight`
+    (channels, columns) int8, into sums of int32; `current` (T or 1, samples, pixels, channels) float and `skip`, of the same
+    shape, bytes, are added: what is held has one timestep. `burst` (T, samples, pixels, channels) is written, and `state`
+    (samples, pixels, channels) where it is kept.
+    """
+    kind: tl.constexpr = theta.dtype.element_ty
+    pixels = out_height * out_width
+    rows = samples * pixels
+    row = tl.program_id(0) * block_m + tl.arange(0, block_m)
+    channel = tl.program_id(1) * block_n + tl.arange(0, block_n)
+    there = row < rows
+    inside = there[:, None] & (channel < channels)[None, :]
+    pixel = row % pixels
+    place = row.to(tl.int64)[:, None] * channels + channel[None, :]
+    step = rows.to(tl.int64) * channels
+
+    top = (pixel // out_width) * stride_h - before_h
+    left = (pixel % out_width) * stride_w - before_w
+    size = height * width * inner
+    first = (row // pixels).to(tl.int64) * size
+
+    threshold = _constant(theta, pixel, channel, inside, channels, False)
+    reciprocal = _constant(inverse, pixel, channel, inside, channels, False)
+    added = _constant(bias, pixel, channel, inside, channels, bias_moves)
+    if shift is not None:
+        # An integer below 2**31, and one of the terms of an exact sum: to be converted with the product.
+        moved = tl.load(shift + channel, mask=channel < channels, other=0)[None, :]
+    if skip is not None:
+        factor = tl.load(skip_weight + channel, mask=channel < channels, other=0)[None, :]
+    if limits is not None:
+        low, high = tl.load(limits), tl.load(limits + 1)
+        changed = tl.zeros((block_m, block_n), tl.int32)
+
+    # The membrane potential plus 0.5.
+    if resume:
+        u = tl.load(state + place, mask=inside, other=0) + 0.5
+    else:
+        u = _constant(initial, pixel, channel, inside, channels, initial_moves) + 0.5
+        u = u + tl.zeros((block_m, block_n), kind)
+    for t in range(timesteps):
+        if payload is not None:
+            sums = _product(
+                payload + (first + t * (samples.to(tl.int64) * size)),
+                weight,
+                top,
+                left,
+                there,
+                channel,
+                channels,
+                height,
+                width,
+                dilation_h,
+                dilation_w,
+                inner,
+                kernel_h,
+                kernel_w,
+                columns,
+                padded,
+                shift is not None,
+                block_m,
+                block_n,
+                block_k,
+            )
+            if shift is not None:
+                sums = sums + moved
+            u = u + sums.to(kind)
+        if current is not None:
+            at = place if current_held else place + t * step
+            u = u + tl.load(current + at, mask=inside, other=0)
+        if skip is not None:
+            at = place if skip_held else place + t * step
+            u = u + factor * tl.load(skip + at, mask=inside, other=0).to(kind)
+        u = u + added
+        if limits is not None:
+            free = u
+            u = tl.minimum(tl.maximum(free, low), high)
+            changed += (inside & (free != u)).to(tl.int32)
+        count = tl.minimum(tl.maximum(u * reciprocal, 0.0), phi.to(kind)).to(tl.int32)
+        u = u - count.to(kind) * threshold
+        tl.store(burst + (place + t * step), count.to(tl.uint8), mask=inside)
+    if keep:
+        tl.store(state + place, u - 0.5, mask=inside)
+    if limits is not None:
+        tl.atomic_add(clipped, tl.sum(changed).to(tl.int64))
