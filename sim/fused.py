@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -99,10 +100,10 @@ class FusedLayer(Layer):
         constants = self._constants
         clipped = None if self.limit is None else torch.zeros((), dtype=torch.int64, device=self.device)
         rows = samples * prod(spatial)
-        size, width, warps = _block(rows, channels)
+        blocks = choose_blocks(rows, channels)
         height, breadth = pair(tuple(spatial), 1) if len(spatial) == 2 else (1, prod(spatial))
         with _on(self.device):
-            fire[(-(-rows // size), -(-channels // width))](
+            fire[(-(-rows // blocks.neurons), -(-channels // blocks.channels))](
                 None if given is None else given.view(torch.int8),
                 None if product is None else product[1].weight,
                 None if product is None else product[1].shift,
@@ -129,11 +130,11 @@ class FusedLayer(Layer):
                 initial_moves=constants.initial.ndim > 1,
                 resume=state is not None,
                 keep=keep_state,
-                block_m=size,
-                block_n=width,
-                block_k=COLUMNS,
-                num_warps=warps,
-                num_stages=3,
+                block_m=blocks.neurons,
+                block_n=blocks.channels,
+                block_k=blocks.columns,
+                num_warps=blocks.warps,
+                num_stages=blocks.stages,
                 **geometry,
             )
         after = potential.movedim(-1, 1) if keep_state and potential is not None else None
@@ -208,13 +209,23 @@ def _geometry(columns: ColumnProduct, given: Tensor) -> dict[str, int]:
     return {**named, **sizes, "padded": any(n for both in conv.padding for n in both)}
 
 
-def _block(rows: int, channels: int) -> tuple[int, int, int]:
-    """Return how many neurons of how many channels a block of threads takes, and its warps."""
+class Blocks(NamedTuple):
+    """What a block of threads takes: neurons, channels of them, columns at a time; warps, and loads under way."""
+
+    neurons: int
+    channels: int
+    columns: int
+    warps: int
+    stages: int
+
+
+def choose_blocks(rows: int, channels: int) -> Blocks:
+    """Choose the blocks of a launch over so many pixels, all samples', of so many channels."""
     width = min(MOST, max(16, 1 << (channels - 1).bit_length()))
     size = MOST
     while size > 16 and -(-rows // size) * -(-channels // width) < BLOCKS:
         size //= 2
-    return size, width, 8 if size * width >= MOST * MOST else 4
+    return Blocks(size, width, COLUMNS, 8 if size * width >= MOST * MOST else 4, 3)
 
 
 def _on(device: torch.device) -> AbstractContextManager[object]:

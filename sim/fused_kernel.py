@@ -56,7 +56,8 @@ def _product(
             mask = there[:, None]
             if padded:
                 mask = (there & (row >= 0) & (row < height) & (pixel >= 0) & (pixel < width))[:, None]
-            read = payload[:, None] + (place[:, None] + (start % inner + within)[None, :])
+            # Triton does not see for itself that a block begins where 16 bytes can be read at once.
+            read = payload[:, None] + (place[:, None] + (tl.multiple_of(start % inner, block_k) + within)[None, :])
         else:
             tap = column // inner
             row = top[:, None] + (tap // kernel_w * dilation_h)[None, :]
@@ -132,12 +133,15 @@ def fire(
     kind: tl.constexpr = theta.dtype.element_ty
     pixels = out_height * out_width
     rows = samples * pixels
-    row = tl.program_id(0) * block_m + tl.arange(0, block_m)
+    within = tl.arange(0, block_m)
+    row = tl.program_id(0) * block_m + within
     channel = tl.program_id(1) * block_n + tl.arange(0, block_n)
     there = row < rows
     inside = there[:, None] & (channel < channels)[None, :]
     pixel = row % pixels
-    place = row.to(tl.int64)[:, None] * channels + channel[None, :]
+    # Where a block begins is one number of 64 bits; within it 32 do, and half the registers.
+    begin = tl.program_id(0).to(tl.int64) * (block_m * channels)
+    place = within[:, None] * channels + channel[None, :]
     step = rows.to(tl.int64) * channels
 
     top = (pixel // out_width) * stride_h - before_h
@@ -145,24 +149,14 @@ def fire(
     size = height * width * inner
     first = (row // pixels).to(tl.int64) * size
 
-    threshold = _constant(theta, pixel, channel, inside, channels, False)
-    reciprocal = _constant(inverse, pixel, channel, inside, channels, False)
-    added = _constant(bias, pixel, channel, inside, channels, bias_moves)
-    if shift is not None:
-        # An integer below 2**31, and one of the terms of an exact sum: to be converted with the product.
-        moved = tl.load(shift + channel, mask=channel < channels, other=0)[None, :]
-    if skip is not None:
-        factor = tl.load(skip_weight + channel, mask=channel < channels, other=0)[None, :]
-    if limits is not None:
-        low, high = tl.load(limits), tl.load(limits + 1)
-        changed = tl.zeros((block_m, block_n), tl.int32)
-
     # The membrane potential plus 0.5.
     if resume:
-        u = tl.load(state + place, mask=inside, other=0) + 0.5
+        u = tl.load(state + begin + place, mask=inside, other=0) + 0.5
     else:
         u = _constant(initial, pixel, channel, inside, channels, initial_moves) + 0.5
         u = u + tl.zeros((block_m, block_n), kind)
+    if limits is not None:
+        changed = tl.zeros((block_m, block_n), tl.int32)
     for t in range(timesteps):
         if payload is not None:
             sums = _product(
@@ -188,23 +182,26 @@ def fire(
                 block_k,
             )
             if shift is not None:
-                sums = sums + moved
+                # Before a float holds the sum: alone it may be greater than the float's integers.
+                sums = sums + tl.load(shift + channel, mask=channel < channels, other=0)[None, :]
             u = u + sums.to(kind)
+        at = begin + t * step
         if current is not None:
-            at = place if current_held else place + t * step
-            u = u + tl.load(current + at, mask=inside, other=0)
+            u = u + tl.load(current + (begin if current_held else at) + place, mask=inside, other=0)
         if skip is not None:
-            at = place if skip_held else place + t * step
-            u = u + factor * tl.load(skip + at, mask=inside, other=0).to(kind)
-        u = u + added
+            factor = _constant(skip_weight, pixel, channel, inside, channels, False)
+            u = u + factor * tl.load(skip + (begin if skip_held else at) + place, mask=inside, other=0).to(kind)
+        # Constants are read at every timestep: from cache, while registers are what there is least of.
+        u = u + _constant(bias, pixel, channel, inside, channels, bias_moves)
         if limits is not None:
             free = u
-            u = tl.minimum(tl.maximum(free, low), high)
+            u = tl.minimum(tl.maximum(free, tl.load(limits)), tl.load(limits + 1))
             changed += (inside & (free != u)).to(tl.int32)
-        count = tl.minimum(tl.maximum(u * reciprocal, 0.0), phi.to(kind)).to(tl.int32)
-        u = u - count.to(kind) * threshold
-        tl.store(burst + (place + t * step), count.to(tl.uint8), mask=inside)
+        quotient = u * _constant(inverse, pixel, channel, inside, channels, False)
+        count = tl.minimum(tl.maximum(quotient, 0.0), phi.to(kind)).to(tl.int32)
+        u = u - count.to(kind) * _constant(theta, pixel, channel, inside, channels, False)
+        tl.store(burst + at + place, count.to(tl.uint8), mask=inside)
     if keep:
-        tl.store(state + place, u - 0.5, mask=inside)
+        tl.store(state + begin + place, u - 0.5, mask=inside)
     if limits is not None:
         tl.atomic_add(clipped, tl.sum(changed).to(tl.int64))
