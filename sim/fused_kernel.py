@@ -15,8 +15,10 @@ import triton.language as tl
 def _constant(pointer, pixel, channel, inside, channels, moving: tl.constexpr):
     """Load a constant per channel, (1, N), or per neuron, (M, N)."""
     if moving:
-        return tl.load(pointer + pixel[:, None] * channels + channel[None, :], mask=inside, other=0)
-    return tl.load(pointer + channel[None, :], mask=(channel < channels)[None, :], other=0)
+        value = tl.load(pointer + pixel[:, None] * channels + channel[None, :], mask=inside, other=0)
+    else:
+        value = tl.load(pointer + channel[None, :], mask=(channel < channels)[None, :], other=0)
+    return value
 
 
 @triton.jit
@@ -156,7 +158,7 @@ def fire(
         u = _constant(initial, pixel, channel, inside, channels, initial_moves) + 0.5
         u = u + tl.zeros((block_m, block_n), kind)
     if limits is not None:
-        changed = tl.zeros((block_m, block_n), tl.int32)
+        changed = tl.zeros((), tl.int64)
     for t in range(timesteps):
         if payload is not None:
             sums = _product(
@@ -196,7 +198,7 @@ def fire(
         if limits is not None:
             free = u
             u = tl.minimum(tl.maximum(free, tl.load(limits)), tl.load(limits + 1))
-            changed += (inside & (free != u)).to(tl.int32)
+            changed += tl.sum((inside & (free != u)).to(tl.int32))
         quotient = u * _constant(inverse, pixel, channel, inside, channels, False)
         count = tl.minimum(tl.maximum(quotient, 0.0), phi.to(kind)).to(tl.int32)
         u = u - count.to(kind) * _constant(theta, pixel, channel, inside, channels, False)
@@ -204,4 +206,4 @@ def fire(
     if keep:
         tl.store(state + begin + place, u - 0.5, mask=inside)
     if limits is not None:
-        tl.atomic_add(clipped, tl.sum(changed).to(tl.int64))
+        tl.atomic_add(clipped, changed)

@@ -248,19 +248,6 @@ def test_plain_torch_gives_the_same(architecture, device, make_netlist, make_pay
         np.testing.assert_array_equal(activity.payloads[name], np.abs(values.astype(np.int64)).sum((0, 1)))
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_the_fused_kernel_gives_the_same(architecture, device, make_netlist, make_payloads, monkeypatch):
-    pytest.importorskip("triton")
-    monkeypatch.setattr("sim.compilation.has_loops", lambda population, device: False)
-    monkeypatch.setattr("sim.compilation.is_fused", lambda population, device: isinstance(population, AdaFire))
-    netlist = make_netlist(architecture)
-    payloads = make_payloads(netlist)
-    got, expected = simulate(netlist, payloads, device=device), golden.simulate(netlist, payloads)
-    for name, values in expected.populations.items():
-        np.testing.assert_array_equal(got.populations[name], values)
-    assert got.saturations == expected.saturations
-
-
 @settings(max_examples=300)
 @given(
     theta=st.integers(1, 2**20),
