@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
 from typing import Any
 from unittest.mock import patch
 
@@ -23,6 +24,7 @@ from vgg16 import Benchmark, vgg16
 
 from sim import Simulator, compile_netlist
 from sim.columns import ColumnProduct
+from sim.fused import FusedLayer
 
 
 def compiled(benchmark: Benchmark, device: torch.device) -> Simulator:
@@ -49,8 +51,8 @@ def check(benchmark: Benchmark, simulator: Simulator) -> int:
 
 def ann(benchmark: Benchmark, device: torch.device, dtype: torch.dtype, tf32: bool) -> Callable[[], Any]:
     """Return the float network's forward pass on a device, channels-last."""
-    frozen = torch.jit.freeze(torch.jit.trace(benchmark.ann.to(device, dtype), benchmark.pictures.to(device, dtype)))
     pictures = benchmark.pictures.to(device, dtype)
+    frozen = torch.jit.freeze(torch.jit.trace(deepcopy(benchmark.ann).to(device, dtype), pictures))
 
     def run() -> Any:
         matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -91,13 +93,15 @@ def main() -> None:
     simulator = compiled(benchmark, device)
     compared = check(benchmark, simulator)
     kernels = [type(current).__name__ for layer in simulator.layers for _, current in layer.currents]
+    fused = sum(isinstance(layer, FusedLayer) for layer in simulator.layers)
     functions = {
         "ann float16": ann(benchmark, device, torch.float16, tf32=False),
         "ann tf32": ann(benchmark, device, torch.float32, tf32=True),
         "simulator": lambda: simulator.run(benchmark.payloads),
+        "simulator, counting": lambda: simulator.run(benchmark.payloads, activity=True),
     }
     seconds = interleave({name: waiting(run, device) for name, run in functions.items()}, options.rounds)
-    ratios = {mode: ratio(seconds, "simulator", mode) for mode in functions if mode != "simulator"}
+    ratios = {mode: ratio(seconds, "simulator", mode) for mode in functions if mode.startswith("ann")}
     print_table(
         f"VGG16, batch {options.batch}, T = 8, on {device}",
         [{"what": name, "best ms": 1e3 * min(s), "simulator takes": ratios.get(name)} for name, s in seconds.items()],
@@ -109,6 +113,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "values_equal": compared,
         "payloads_equal_to_golden": golden,
+        "fused_layers": f"{fused} of {len(simulator.layers)}",
         "column_products": f"{kernels.count(ColumnProduct.__name__)} of {len(kernels)} connections",
         "ratio_to_ann_by_mode": ratios,
         "best_seconds": {name: min(s) for name, s in seconds.items()},

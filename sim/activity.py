@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim import counting
+from sim import counting, gpu
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,10 @@ def sums_on_device(values: Tensor, steps: np.ndarray | int) -> Tensor:
     """
     length, samples = values.shape[:2]
     ran = torch.as_tensor(steps, device=values.device).expand(samples)
+    # A held payload counts as often as the sample ran.
     times = ran[None] if length == 1 else ran > torch.arange(length, device=values.device)[:, None]
+    if gpu.has_kernels(values.device) and (length > 1 or np.max(steps, initial=0) <= gpu.MOST_TIMES):
+        return gpu.count(values, times.to(torch.int32))
     times = times.reshape(length, samples, *(1,) * (values.ndim - 2))
     # -128 has its magnitude in 32 bits.
     kinds = (values.to(torch.int32).abs(), (values != 0).to(torch.int32))

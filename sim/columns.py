@@ -48,8 +48,8 @@ class ColumnProduct:
         less.
     geometry : Conv or None
         Kernel, stride, padding and dilation; None of a matrix.
-    shape : tuple of int
-        (C_out, spatial...) of the product.
+    seen, shape : tuple of int
+        (C_in, spatial...) of the payloads that are multiplied, and (C_out, spatial...) of the product.
     dtype : torch.dtype
         Float type that holds the sums exactly.
     bound : int
@@ -59,6 +59,7 @@ class ColumnProduct:
     weight: Tensor
     shift: Tensor | None
     geometry: Conv | None
+    seen: Shape
     shape: Shape
     after: tuple[Operator, ...]
     dtype: torch.dtype
@@ -132,7 +133,7 @@ def compile_columns(connection: Connection, source: Emitting, device: torch.devi
     before, operator, after = split
     if isinstance(operator, Conv) and operator.groups > 1:
         return None
-    shape = operator.output_shape(chain_shapes(before, source.shape)[-1])
+    seen = chain_shapes(before, source.shape)[-1]
     weight = operator.weight if isinstance(operator, Linear) else np.moveaxis(operator.weight, 1, -1)
     weight = weight.reshape(len(weight), -1)
     # What lies outside of a map is 128 less too: sums that no payload reaches.
@@ -142,4 +143,5 @@ def compile_columns(connection: Connection, source: Emitting, device: torch.devi
     shift = torch.from_numpy((128 * weight.sum(1)).astype(np.int32)).to(device) if shifted else None
     packed = torch.from_numpy(weight.astype(np.int8)).to(device)
     geometry = operator if isinstance(operator, Conv) else None
-    return ColumnProduct(before, packed, shift, geometry, shape, after, carrier(connection.name, bound), bound)
+    shape, dtype = operator.output_shape(seen), carrier(connection.name, bound)
+    return ColumnProduct(before, packed, shift, geometry, seen, shape, after, dtype, bound)

@@ -6,10 +6,11 @@ import torch
 from random_netlists import radix_netlist
 
 import sim.fused
-from sim import compile_early_exit, compile_netlist, compile_recording, golden, simulate
+from sim import compile_early_exit, compile_netlist, compile_recording, golden, gpu, simulate
+from sim.activity import sums_on_device
 from sim.columns import ColumnProduct
 from sim.fused import Blocks, FusedLayer
-from toolchain.netlist import AdaFire, Connection, Conv, Input, Linear, Netlist, Readout
+from toolchain.netlist import AdaFire, Connection, Conv, Input, Linear, Netlist, Readout, Reshape, SumPool, apply_chain
 
 triton = pytest.importorskip("triton", reason="no Triton: torch's builds for CUDA bring one")
 
@@ -19,7 +20,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 @pytest.fixture(autouse=True)
 def _fused(monkeypatch):
     monkeypatch.setattr("sim.compilation.has_loops", lambda population, device: False)
-    monkeypatch.setattr("sim.compilation.is_fused", lambda population, device: isinstance(population, AdaFire))
+    monkeypatch.setattr("sim.gpu.has_kernels", lambda device: True)
 
 
 def assert_equals_golden(netlist, payloads):
@@ -78,12 +79,44 @@ def test_columns_of_whole_and_of_cut_taps(shape, make_payloads):
 
 
 def _readout(last, shape, connections):
-    from toolchain.netlist import Reshape
-
     size = int(np.prod(shape))
     weight = np.random.default_rng(1).integers(-128, 128, (3, size))
     connections.append(Connection(last, "output", (Reshape((size,)), Linear(weight))))
     return Readout("output", (3,), np.zeros(3, np.int64), np.ones(3))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("held", [False, True])
+def test_counts_are_those_of_the_definition(dtype, held, monkeypatch):
+    rng = np.random.default_rng(0)
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max + 1
+    values = rng.integers(low, high, (1 if held else 40, 30, 3, 5, 7)).astype(dtype)
+    steps = rng.integers(0, 41, 30)
+    given = torch.from_numpy(values).to(DEVICE)
+    got = sums_on_device(given, steps).cpu().numpy()
+    ran = np.arange(40)[:, np.newaxis] < steps
+    magnitudes = np.broadcast_to(np.abs(values.astype(np.int64)), (40, 30, 3, 5, 7)) * ran[..., None, None, None]
+    np.testing.assert_array_equal(np.moveaxis(got[0], -1, 0), magnitudes.sum((0, 1)))
+    np.testing.assert_array_equal(np.moveaxis(got[1], -1, 0), np.count_nonzero(magnitudes, (0, 1)))
+    with monkeypatch.context() as patch:
+        patch.setattr("sim.gpu.has_kernels", lambda device: False)
+        np.testing.assert_array_equal(sums_on_device(given, steps).cpu().numpy(), got)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pool"),
+    [
+        ((5, 8, 9), SumPool((2, 3), (2, 2), ((0, 1), (1, 0)))),
+        ((300, 4, 4), SumPool((4, 4), (4, 4), ((0, 0), (0, 0)))),
+        ((5, 12), SumPool((3,), (2,), ((1, 1),))),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_windows_are_summed_as_defined(shape, pool, dtype):
+    values = np.random.default_rng(0).integers(0 if dtype is np.uint8 else -7, 8, (3, *shape)).astype(dtype)
+    given = torch.from_numpy(values).to(DEVICE).movedim(1, -1)
+    got = gpu.sum_windows(pool, given).movedim(-1, 1).cpu().numpy()
+    np.testing.assert_array_equal(got, apply_chain((pool,), values.astype(np.int64), shape))
 
 
 def test_samples_stop_as_they_would_in_a_whole_run(make_netlist, make_payloads):

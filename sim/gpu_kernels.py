@@ -1,8 +1,8 @@
-"""One Triton kernel: the product of a connection, and its neurons over all timesteps.
+"""Triton kernels for a GPU: a layer from its payloads to its bursts, sums of windows, sums of payloads.
 
-What `sim.columns` and `sim.steps.fire` do in turn. Here a block of neurons keeps its membrane potentials in registers
-over all timesteps, and neither columns nor currents are ever written. Triton comes with torch's builds for CUDA; this is
-the only file that needs it. Arrays are channels-last.
+`fire` does what `sim.columns` and `sim.steps.fire` do in turn: a block of neurons keeps its membrane potentials in
+registers over all timesteps, and neither columns nor currents are ever written. Triton comes with torch's builds for
+CUDA; this is the only file that needs it. Arrays are channels-last.
 """
 
 from __future__ import annotations
@@ -128,9 +128,9 @@ def fire(
     """Integrate, fire and reset over all timesteps; exact as `sim.scan.fire`, whose notes say why.
 
     Pointers that are None are not there. `payload` (T, samples, height, width, inner) int8 is multiplied by `weight`
-    (channels, columns) int8, into sums of int32; `current` (T or 1, samples, pixels, channels) float and `skip`, of the same
-    shape, bytes, are added: what is held has one timestep. `burst` (T, samples, pixels, channels) is written, and `state`
-    (samples, pixels, channels) where it is kept.
+    (channels, columns) int8, into sums of int32; `current` (T or 1, samples, pixels, channels) float and `skip`, of the
+    same shape, bytes, are added: what is held has one timestep. `burst` (T, samples, pixels, channels) is written, and
+    `state` (samples, pixels, channels) where it is kept.
     """
     kind: tl.constexpr = theta.dtype.element_ty
     pixels = out_height * out_width
@@ -207,3 +207,59 @@ def fire(
         tl.store(state + begin + place, u - 0.5, mask=inside)
     if limits is not None:
         tl.atomic_add(clipped, changed)
+
+
+@triton.jit(do_not_specialize=["samples"])
+def sum_windows(
+    payload,
+    total,
+    samples,
+    height,
+    width,
+    out_height,
+    out_width,
+    channels,
+    stride_h,
+    stride_w,
+    before_h,
+    before_w,
+    kernel_h: tl.constexpr,
+    kernel_w: tl.constexpr,
+    block_m: tl.constexpr,
+    block_n: tl.constexpr,
+):
+    """Sum bytes `payload` (samples, height, width, channels) over windows into `total`, bytes that hold the sums."""
+    row = tl.program_id(0).to(tl.int64) * block_m + tl.arange(0, block_m)
+    channel = tl.program_id(1) * block_n + tl.arange(0, block_n)
+    pixels = out_height * out_width
+    inside = (row < samples.to(tl.int64) * pixels)[:, None] & (channel < channels)[None, :]
+    top = (row % pixels // out_width * stride_h - before_h).to(tl.int32)
+    left = (row % out_width * stride_w - before_w).to(tl.int32)
+    first = row // pixels * (height * width)
+    sums = tl.zeros((block_m, block_n), tl.int32)
+    for tap in range(kernel_h * kernel_w):
+        i, j = top + tap // kernel_w, left + tap % kernel_w
+        there = inside & ((i >= 0) & (i < height) & (j >= 0) & (j < width))[:, None]
+        place = (first + (i * width + j))[:, None] * channels + channel[None, :]
+        sums += tl.load(payload + place, mask=there, other=0).to(tl.int32)
+    tl.store(total + row[:, None] * channels + channel[None, :], sums.to(total.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def count(payload, times, total, rows, neurons, block_m: tl.constexpr, block_n: tl.constexpr, blocks: tl.constexpr):
+    """Add up |payload| and events of bytes `payload` (rows, neurons), row r `times[r]` times, to `total` (2, neurons).
+
+    `times` is int32 and `total` int64; a program takes as many `blocks` of rows as keep its sums within int32.
+    """
+    neuron = tl.program_id(0) * block_n + tl.arange(0, block_n)
+    there = neuron < neurons
+    sums, events = tl.zeros((block_n,), tl.int32), tl.zeros((block_n,), tl.int32)
+    for index in range(blocks):
+        row = (tl.program_id(1) * blocks + index) * block_m + tl.arange(0, block_m)
+        place = row.to(tl.int64)[:, None] * neurons + neuron[None, :]
+        values = tl.load(payload + place, mask=(row < rows)[:, None] & there[None, :], other=0).to(tl.int32)
+        often = tl.load(times + row, mask=row < rows, other=0)[:, None]
+        sums += tl.sum(tl.abs(values) * often, 0)
+        events += tl.sum((values != 0).to(tl.int32) * often, 0)
+    tl.atomic_add(total + neuron, sums.to(tl.int64), mask=there)
+    tl.atomic_add(total + neurons + neuron, events.to(tl.int64), mask=there)
