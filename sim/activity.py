@@ -59,8 +59,8 @@ class Counter:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory.
-        self._sums: dict[str, np.ndarray] = {}
+        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory, and where they are.
+        self._sums: dict[str, Tensor] = {}
 
     def count(
         self,
@@ -84,7 +84,7 @@ class Counter:
             them are not zero.
         """
         if values.device.type != "cpu" and digits is None:
-            self._add(name, sums_on_device(values, steps).cpu().numpy())
+            self._add(name, sums_on_device(values, steps))
             return
         # As they lie in memory, channels-last: no copy.
         flat = np.ascontiguousarray(values.transpose(0, 1).movedim(2, -1).cpu().numpy())
@@ -99,19 +99,19 @@ class Counter:
             counting.count(flat.reshape(samples * length, -1), rows, payloads, events)
         else:
             counting.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
-        self._add(name, sums)
+        self._add(name, torch.from_numpy(sums))
 
-    def _add(self, name: str, sums: np.ndarray) -> None:
+    def _add(self, name: str, sums: Tensor) -> None:
         with self._lock:
             if name in self._sums:
                 self._sums[name] += sums
             else:
-                self._sums[name] = sums.astype(np.int64)
+                self._sums[name] = sums.to(torch.int64)
 
     def activity(self, samples: int, steps: int, saturations: Mapping[str, int]) -> Activity:
         """Return the sums."""
         payloads, events = (
-            {name: np.ascontiguousarray(np.moveaxis(sums[kind], -1, 0)) for name, sums in self._sums.items()}
+            {name: sums[kind].movedim(-1, 0).contiguous().cpu().numpy() for name, sums in self._sums.items()}
             for kind in (0, 1)
         )
         return Activity(samples, steps, payloads, events, dict(saturations))

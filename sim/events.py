@@ -105,10 +105,22 @@ def _list_active(x: np.ndarray, payloads: np.ndarray, listed: np.ndarray, starts
             by_step(active + 4 * QUAD * quad)
 
 
+#: How many of what `COSTS` is counted in dense kernels compute meanwhile with AMX; and where a connection's weights do
+#: not fit the second-level cache, from which AMX reads them anew for every picture; measured (docs/performance.md).
+AMX, AMX_FROM_MEMORY = 5.0, 2.0
+
+
 @cache
-def usable() -> bool:
-    """Return whether events can be faster than dense kernels here: AMX multiplies eight times as fast, and they win."""
-    return has_instruction() and not binding.get_host_cpu_features().get("amx-int8", False)
+def _has_amx() -> bool:
+    return bool(binding.get_host_cpu_features().get("amx-int8", False))
+
+
+def dense_speed(weights: int) -> float:
+    """Return how fast dense kernels multiply by so many weights here, beside those that `COSTS` is counted in."""
+    if not _has_amx():
+        return 1.0
+    cache = torch.cpu.get_capabilities().get("l2_cache_size", 0)
+    return AMX_FROM_MEMORY if weights > cache else AMX
 
 
 class EventKernel(Protocol):
@@ -139,12 +151,15 @@ class EventConv:
         Of the input.
     dense : int
         Pairs of an input and an output pixel that the dense kernel multiplies, padding included.
+    speed : float
+        Of the dense kernel (`dense_speed`).
     """
 
     kernel: EventKernel
     shape: Shape
     pixels: int
     dense: int
+    speed: float
 
     def run(self, payload: Tensor, timesteps: int) -> Tensor | None:
         """Return the current (B, *shape), float32, channels-last; None where the dense kernel is faster.
@@ -164,7 +179,7 @@ class EventConv:
         groups = np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1)).reshape(-1, steps, pixels, channels)
         samples = len(groups)
         product, listing = COSTS[steps, self.kernel.block]
-        if _share_active(groups) * product * self._unpadded + listing * self._payloads > 1:
+        if self.speed * (_share_active(groups) * product * self._unpadded + listing * self._payloads) > 1:
             return None
         most = most_quads(pixels, channels)
         payloads = np.empty((samples, most, QUAD, QUAD), np.uint8)
@@ -192,9 +207,9 @@ def compile_events(conv: Conv, shape: Shape, *, matrix: bool = False) -> EventCo
 
     With `matrix`, dense kernels run it as a matrix between whole maps.
     """
-    if conv.groups != 1 or not usable():
+    if conv.groups != 1 or not has_instruction():
         return None
     out, pixels = conv.output_shape(shape), prod(shape[1:])
     kernel = lay_pixels(conv, shape) or lay_rows(conv, shape)
     dense = prod(out[1:]) * (pixels if matrix else prod(conv.weight.shape[2:]))
-    return None if kernel is None else EventConv(kernel, out, pixels, dense)
+    return None if kernel is None else EventConv(kernel, out, pixels, dense, dense_speed(conv.weight.size))

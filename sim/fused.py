@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def choose_blocks(rows: int, channels: int, heavy: bool, device: torch.device) -
 
 
 @dataclass(frozen=True, eq=False)
-class _Constants:
+class DeviceConstants:
     """What the kernel reads, per channel (C,) or per neuron (pixels, C)."""
 
     theta: Tensor
@@ -208,16 +208,16 @@ class FusedLayer(Layer):
         return found
 
     @cached_property
-    def _constants(self) -> _Constants:
+    def _constants(self) -> DeviceConstants:
         population = self._population
-        kind = np.float32 if self.dtype is torch.float32 else np.float64
+        kind: Any = np.float32 if self.dtype is torch.float32 else np.float64
 
         def lay(values: np.ndarray) -> Tensor:
             array = np.moveaxis(values, 0, -1).reshape(-1, len(values)) if values.ndim > 1 else values
             return torch.from_numpy(np.ascontiguousarray(array, dtype=kind)).to(self.device)
 
         theta = population.threshold.astype(kind)
-        return _Constants(
+        return DeviceConstants(
             lay(theta),
             lay(kind(1) / theta),
             lay(population.bias),

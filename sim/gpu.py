@@ -19,7 +19,7 @@ MEMORY_SHARE = 1 / 32
 
 #: What a program of the simple kernels takes: rows by neurons or channels, and of rows that many blocks. Sums of their
 #: payloads, each counted up to `MOST_TIMES`, stay within int32.
-_ROWS, _NEURONS, _BLOCKS = 16, 256, 32
+_ROWS, _NEURONS, _BLOCKS = 4, 512, 64
 MOST_TIMES = (2**31 - 1) // (255 * _ROWS * _BLOCKS)
 
 

@@ -253,13 +253,13 @@ def count(payload, times, total, rows, neurons, block_m: tl.constexpr, block_n: 
     """
     neuron = tl.program_id(0) * block_n + tl.arange(0, block_n)
     there = neuron < neurons
-    sums, events = tl.zeros((block_n,), tl.int32), tl.zeros((block_n,), tl.int32)
+    sums, events = tl.zeros((block_m, block_n), tl.int32), tl.zeros((block_m, block_n), tl.int32)
     for index in range(blocks):
         row = (tl.program_id(1) * blocks + index) * block_m + tl.arange(0, block_m)
         place = row.to(tl.int64)[:, None] * neurons + neuron[None, :]
         values = tl.load(payload + place, mask=(row < rows)[:, None] & there[None, :], other=0).to(tl.int32)
         often = tl.load(times + row, mask=row < rows, other=0)[:, None]
-        sums += tl.sum(tl.abs(values) * often, 0)
-        events += tl.sum((values != 0).to(tl.int32) * often, 0)
-    tl.atomic_add(total + neuron, sums.to(tl.int64), mask=there)
-    tl.atomic_add(total + neurons + neuron, events.to(tl.int64), mask=there)
+        sums += tl.abs(values) * often
+        events += (values != 0).to(tl.int32) * often
+    tl.atomic_add(total + neuron, tl.sum(sums, 0).to(tl.int64), mask=there)
+    tl.atomic_add(total + neurons + neuron, tl.sum(events, 0).to(tl.int64), mask=there)

@@ -344,7 +344,9 @@ def test_taps_that_see_one_pixel_after_the_other_are_one_run():
 @pytest.mark.parametrize("timesteps", [2, 3, 8, 9, 10])
 @pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
 def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monkeypatch):
-    monkeypatch.setattr(events, "usable", lambda: True)  # with AMX dense kernels win, but events are as exact
+    monkeypatch.setattr(
+        events, "dense_speed", lambda weights: 1.0
+    )  # with AMX dense kernels win, but events are as exact
     monkeypatch.setattr(events, "COSTS", dict.fromkeys(events.COSTS, (0.0, 0)))
     conv, shape = EVENT_CONVS[case]
     payload = _payloads_with_silence(shape, active, timesteps)
@@ -359,7 +361,7 @@ def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monke
 
 @pytest.mark.skipif(not vnni.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
 def test_events_are_left_to_dense_kernels_where_timesteps_make_no_groups_or_listing_costs_too_much(monkeypatch):
-    monkeypatch.setattr(events, "usable", lambda: True)
+    monkeypatch.setattr(events, "dense_speed", lambda weights: 1.0)
     conv, shape = EVENT_CONVS["dilation"]
     payload = torch.from_numpy(_payloads_with_silence(shape, 0.05, 12))
     assert events.compile_events(conv, shape).run(payload, 12) is not None
@@ -374,7 +376,7 @@ def test_events_are_left_to_dense_kernels_where_timesteps_make_no_groups_or_list
 @pytest.mark.parametrize("channels", [64, 32, 16])
 def test_convolution_over_events_is_exact_up_to_its_bound(sign, steps, channels, monkeypatch):
     """The largest products, as many as keep the bound below 2**24: 255 * 128 * 513."""
-    monkeypatch.setattr(events, "usable", lambda: True)
+    monkeypatch.setattr(events, "dense_speed", lambda weights: 1.0)
     monkeypatch.setattr(events, "COSTS", dict.fromkeys(events.COSTS, (0.0, 0)))
     conv = Conv(np.full((channels, 57, 3, 3), -128 if sign < 0 else 127), (1, 1), ((0, 0), (1, 1)), (1, 1))
     payload = np.full((steps, 57, 3, 3), 255, np.uint8)
