@@ -23,23 +23,22 @@ from toolchain.netlist import Conv, Shape
 
 
 @jit
-def _convolve(
+def by_pixels(
     weight: np.ndarray,
+    runs: np.ndarray,
     payloads: np.ndarray,
     listed: np.ndarray,
     starts: np.ndarray,
-    runs: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """Convolve the listed payloads.
 
     Parameters
     ----------
-    weight : ndarray (blocks, taps, C_in, 64 or 32), int8
+    weight, runs
+        Of `EventPixels`.
     payloads, listed, starts
         From `sim.events`.
-    runs : ndarray (P_out, runs, 3), int64
-        From `_runs`.
     out : ndarray (N, steps, P_out, C_out), float32
         Written.
     """
@@ -129,9 +128,10 @@ class EventPixels:
         """Pairs of an input and an output pixel that are multiplied."""
         return int((self.runs[..., 1] - self.runs[..., 0]).sum())
 
-    def convolve(self, payloads: np.ndarray, listed: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
-        """Write the current (N, steps, P_out, C_out), float32, of lists from `sim.events`."""
-        _convolve(self.weight, payloads, listed, starts, self.runs, out)
+    @property
+    def layout(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """What `sim.events.convolve` takes: weights, runs, no rows."""
+        return self.weight, self.runs, np.zeros((0, 0), np.int64), 0
 
 
 def lay_pixels(conv: Conv, shape: Shape) -> EventPixels | None:

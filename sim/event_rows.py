@@ -123,16 +123,16 @@ sweep_four, sweep_three, sweep_two = (_sweeper(steps) for steps in STEPS)
 
 
 @jit
-def _convolve(
+def by_rows(
     weight: np.ndarray,
+    rows: np.ndarray,
+    width: int,
     payloads: np.ndarray,
     listed: np.ndarray,
     starts: np.ndarray,
-    rows: np.ndarray,
-    width: int,
     out: np.ndarray,
 ) -> None:
-    """Convolve the listed payloads: `EventRows` has the parameters."""
+    """Convolve the listed payloads: as `sim.event_pixels.by_pixels`; `EventRows` has the other parameters."""
     blocks, height, inputs, line = weight.shape
     samples, steps = out.shape[:2]
     table = np.empty((height, 2), np.int64)
@@ -185,9 +185,10 @@ class EventRows:
         """Pairs of an input and an output pixel that are multiplied."""
         return TAPS * self.width * int(np.count_nonzero(self.rows >= 0))
 
-    def convolve(self, payloads: np.ndarray, listed: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
-        """Write the current (N, steps, P_out, C_out), float32, of lists from `sim.events`."""
-        _convolve(self.weight, payloads, listed, starts, self.rows, self.width, out)
+    @property
+    def layout(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """What `sim.events.convolve` takes: weights, no runs, rows."""
+        return self.weight, np.zeros((0, 0, 3), np.int64), self.rows, self.width
 
 
 def lay_rows(conv: Conv, shape: Shape) -> EventRows | None:

@@ -6,8 +6,8 @@ listed payloads only. What is left out is zero times a weight, and sums of integ
 result is that of the dense convolution. It costs less the more is silent; `EventConv.run` declines where dense kernels
 win.
 
-The products are those of `sim.event_pixels` and `sim.event_rows`; the innermost loops are written for registers of 512
-bits (`sim.vnni`). All else is ordinary numba.
+The loops are in `sim.event_loops`; the innermost are written for registers of 512 bits (`sim.vnni`). All else is
+ordinary numba.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from llvmlite import binding
 from torch import Tensor
 
+from sim.event_loops import convolve, fire
 from sim.event_pixels import lay_pixels
 from sim.event_rows import lay_rows
-from sim.jit import jit
-from sim.vnni import LANES, QUAD, STEPS, by_step, compress_four, compress_three, compress_two, has_instruction, silence
+from sim.vnni import STEPS, has_instruction
 from toolchain.netlist import Conv, Shape
 
 #: What a product costs here, and what listing an input payload costs, both in products of the dense kernels, by the
@@ -43,70 +43,8 @@ COSTS = {
 }
 
 
-@jit
-def _share_active(x: np.ndarray) -> float:
-    """Return the share of channels that fire in some pixels of the first sample of `x` (N, steps, P, C).
-
-    Sixteen pixels are enough: the answer decides which kernel is faster, never what it computes.
-    """
-    _, steps, pixels, channels = x.shape
-    step = max(1, pixels // 16)
-    fires = np.empty(channels, np.uint8)
-    count = 0
-    for p in range(0, pixels, step):
-        fires[:] = 0
-        for t in range(steps):
-            fires |= x[0, t, p]
-        count += np.count_nonzero(fires)
-    return count / (channels * len(range(0, pixels, step)))
-
-
-def most_quads(pixels: int, channels: int) -> int:
-    """Return how many fours the lists of a sample have room for: all channels, and whole registers behind the last."""
-    return pixels * -(-channels // QUAD) + 2 * QUAD
-
-
-@jit
-def _list_active(x: np.ndarray, payloads: np.ndarray, listed: np.ndarray, starts: np.ndarray) -> None:
-    """List, pixel after pixel, the channels of `x` (N, 4 to 2 timesteps, P, C), uint8, contiguous, that fire.
-
-    Parameters
-    ----------
-    payloads : ndarray (N, most_quads(P, C), 4 timesteps, 4), uint8
-        Written: the payloads of the listed channels, four of them together, as `sim.vnni` takes them.
-    listed : ndarray (N, most_quads(P, C), 4), int32
-        Written: which they are, channel c of pixel p as p * C + c.
-    starts : ndarray (N, P + 1), int64
-        Written: where the fours of each pixel begin, and where all end; what is beyond them means nothing.
-    """
-    samples, steps, pixels, channels = x.shape
-    for n in range(samples):
-        source, active, where = x[n].ctypes.data, payloads[n].ctypes.data, listed[n].ctypes.data
-        end = 0
-        for p in range(pixels):
-            starts[n, p] = end
-            # Both lists take four bytes a channel.
-            count, first = QUAD * end, channels * p
-            for c in range(0, channels, LANES):
-                places = active + 4 * count, where + 4 * count
-                given = source + first + c, x.strides[1], channels - c, first + c
-                if steps == 4:
-                    count += compress_four(*given, *places)
-                elif steps == 3:
-                    count += compress_three(*given, *places)
-                else:
-                    count += compress_two(*given, *places)
-            # The last four are filled up.
-            silence(first, active + 4 * count, where + 4 * count)
-            end = (count + QUAD - 1) // QUAD
-        starts[n, pixels] = end
-        # Not before all is written: what was stored piece by piece is waited for.
-        for quad in range(0, end, QUAD):
-            by_step(active + 4 * QUAD * quad)
-
-
-#: How many of what `COSTS` is counted in dense kernels compute meanwhile with AMX; and where a connection's weights do
-#: not fit the second-level cache, from which AMX reads them anew for every picture; measured (docs/performance.md).
+#: How many times what `COSTS` is counted in dense kernels multiply with AMX; and where a connection's weights do not
+#: fit the second-level cache, so that they are read anew for every picture; measured (docs/performance.md).
 AMX, AMX_FROM_MEMORY = 5.0, 2.0
 
 
@@ -134,8 +72,9 @@ class EventKernel(Protocol):
     def pairs(self) -> int:
         """Pairs of an input and an output pixel that are multiplied."""
 
-    def convolve(self, payloads: np.ndarray, listed: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
-        """Write the current (N, steps, P_out, C_out), float32, of lists from `_list_active`."""
+    @property
+    def layout(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Weights, runs, rows and width, as `convolve` takes them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,36 +109,59 @@ class EventConv:
             The timesteps of a sample after each other.
         timesteps : int
         """
-        # Whole groups of timesteps, each of one sample.
-        steps = next((steps for steps in STEPS if timesteps % steps == 0), None)
+        steps = _steps(timesteps)
         x = payload.numpy()
-        if steps is None or len(x) == 0:
+        if steps == 0 or len(x) == 0:
             return None
-        channels, pixels = x.shape[1], prod(x.shape[2:])
-        groups = np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1)).reshape(-1, steps, pixels, channels)
-        samples = len(groups)
-        product, listing = COSTS[steps, self.kernel.block]
-        if self.speed * (_share_active(groups) * product * self._unpadded + listing * self._payloads) > 1:
+        groups = np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1)).reshape(-1, steps, self.pixels, x.shape[1])
+        current = np.empty((len(x), *self.shape[1:], self.shape[0]), np.float32)
+        out = current.reshape(len(groups), steps, -1, self.shape[0])
+        if not convolve(groups, *self.kernel.layout, self._most[steps], out):
             return None
-        most = most_quads(pixels, channels)
-        payloads = np.empty((samples, most, QUAD, QUAD), np.uint8)
-        listed = np.empty((samples, most, QUAD), np.int32)
-        starts = np.empty((samples, pixels + 1), np.int64)
-        out = np.empty((samples, steps, *self.shape[1:], self.shape[0]), np.float32)
-        _list_active(groups, payloads, listed, starts)
-        self.kernel.convolve(payloads, listed, starts, out.reshape(samples, steps, -1, self.shape[0]))
-        current = out.reshape(len(x), *self.shape[1:], self.shape[0])
         return torch.from_numpy(current.transpose(0, current.ndim - 1, *range(1, current.ndim - 1)))
 
-    @cached_property
-    def _unpadded(self) -> float:
-        """Products of all channels, in units of those that the dense kernel computes."""
-        return self.kernel.pairs / self.dense
+    def fire(self, payload: np.ndarray, part: int, neurons: tuple[Any, ...], output: np.ndarray) -> int | None:
+        """Write the bursts of a population that this alone and a skip reach; None where the dense kernel is faster.
+
+        Parameters
+        ----------
+        payload : ndarray (N, T or 1, spatial..., C), uint8, contiguous
+        part : int
+            Samples at a time.
+        neurons
+            What `sim.scan.fire` takes, from `skip` to `limit`.
+        output : ndarray (N, T, spatial..., C_out), uint8
+            Written.
+
+        Returns
+        -------
+        int or None
+            How often a potential was clipped.
+        """
+        samples, length = payload.shape[:2]
+        steps = _steps(length)
+        if steps == 0 or samples == 0:
+            return None
+        x = payload.reshape(samples, length, self.pixels, -1)
+        burst = output.reshape(samples, length, -1, self.shape[0])
+        clipped = fire(x, steps, *self.kernel.layout, self._most[steps], part, *neurons, burst)
+        return None if clipped < 0 else clipped
 
     @cached_property
-    def _payloads(self) -> float:
-        """Input payloads, in the same units."""
-        return self.pixels / (self.shape[0] * self.dense)
+    def _most(self) -> dict[int, float]:
+        """The share of channels up to which products over events are faster, by the timesteps of a list."""
+        # All channels' products, and the payloads, in units of the products that the dense kernel computes.
+        unpadded, payloads = self.kernel.pairs / self.dense, self.pixels / (self.shape[0] * self.dense)
+        costs = {steps: COSTS[steps, self.kernel.block] for steps in STEPS}
+        return {
+            steps: (1 / self.speed - listing * payloads) / (product * unpadded)
+            for steps, (product, listing) in costs.items()
+        }
+
+
+def _steps(timesteps: int) -> int:
+    """Return the timesteps of a list: whole lists, each of one sample; 0 where there are none."""
+    return next((steps for steps in STEPS if timesteps % steps == 0), 0)
 
 
 def compile_events(conv: Conv, shape: Shape, *, matrix: bool = False) -> EventConv | None:

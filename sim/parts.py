@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from sim import leaky, scan
 from sim.arrange import arrange, pair
-from sim.currents import EXACT, Diagonal
+from sim.currents import EXACT, ByteConv, ByteMatrix, Diagonal
+from sim.events import EventConv
 from sim.layer import Layer, LayerResult
 from sim.threads import for_each, workers
 from toolchain.netlist import (
@@ -53,6 +55,7 @@ class Constants:
     initial: np.ndarray
     skip_weight: np.ndarray
     offset: np.ndarray
+    no_state: np.ndarray
 
 
 def has_loops(population: Population, device: torch.device) -> bool:
@@ -109,7 +112,7 @@ def scan_constants(population: AdaFire, skip: Diagonal | None, dtype: torch.dtyp
     bias, initial = population.bias, population.initial
     added = bias + initial if bias.shape == initial.shape else per_channel(bias, shape) + per_channel(initial, shape)
     offset = tile(added) + kind(0.5)
-    return Constants(theta, kind(1) / theta, tile(bias), tile(initial), tile(weight), offset)
+    return Constants(theta, kind(1) / theta, tile(bias), tile(initial), tile(weight), offset, np.empty((0, 1), kind))
 
 
 def _channels_last(x: Tensor) -> np.ndarray:
@@ -134,6 +137,10 @@ def _unbatched(x: Tensor, samples: int) -> np.ndarray:
     return rows.reshape(samples, -1, *rows.shape[1:])
 
 
+def _cut(part: slice, count: int) -> list[slice]:
+    return [slice(start, min(start + count, part.stop)) for start in range(part.start, part.stop, count)]
+
+
 @dataclass(frozen=True, eq=False)
 class LoopLayer(Layer):
     """A layer of compiled loops, on a CPU."""
@@ -155,6 +162,14 @@ class LoopLayer(Layer):
         if not isinstance(self.population, AdaFire):
             raise TypeError(f"{self.population.name} does not fire")
         return scan_constants(self.population, self.skip[1] if self.skip else None, self.dtype)
+
+    @cached_property
+    def events(self) -> EventConv | None:
+        """Where products over events are all that reaches firing neurons, but for a skip: they run in one call."""
+        if len(self.currents) != 1 or not isinstance(self.population, AdaFire):
+            return None
+        ((_, current),) = self.currents
+        return current.events if isinstance(current, ByteConv | ByteMatrix) and not current.after else None
 
     @cached_property
     def leaky_constants(self) -> list[np.ndarray]:
@@ -200,19 +215,33 @@ class _LayerRun:
         """Cut the batch so that a part's currents stay in cache, and every core gets one.
 
         Between samples: they do not know of each other, while the timesteps of one go through the scan in order.
+        Layers over events cut parts by themselves.
         """
+        count = -(-self.samples // workers())
+        if self.layer.events is None:
+            count = min(count, self._cached)
+        return _cut(slice(0, self.samples), count)
+
+    @property
+    def _cached(self) -> int:
+        """Samples whose currents stay in cache."""
         moving = max((x.shape[1] for x in self.payloads.values()), default=1)
-        per_sample = self.layer.bytes_per_timestep * moving
-        count = max(1, min(PART_BYTES // per_sample, -(-self.samples // workers())))
-        return [slice(start, start + count) for start in range(0, self.samples, count)]
+        return max(1, PART_BYTES // (self.layer.bytes_per_timestep * moving))
 
     def part(self, part: slice) -> int:
         """Run some samples; return how often a membrane potential was clipped."""
+        if self.layer.events is None:
+            return self._piece(part)
+        clipped = self._fire_over_events(self.layer.events, part)
+        return sum(self._piece(piece) for piece in _cut(part, self._cached)) if clipped is None else clipped
+
+    def _piece(self, part: slice) -> int:
+        """Run samples whose currents stay in cache."""
         population = self.layer.population
         state = None if self.state is None else self.state[part]
         match population:
             case AdaFire():
-                return self._fire(population, part, state)
+                return self._fire(population, part)
             case Readout():
                 self._accumulate(population, part, state)
             case MaxPool():
@@ -239,37 +268,46 @@ class _LayerRun:
             raise NetlistError(self.layer.population.name, "no connection delivers a current")
         return np.ascontiguousarray(total)
 
-    def _fire(self, population: AdaFire, part: slice, state: np.ndarray | None) -> int:
-        layer, constants = self.layer, self.layer.constants
-        current = self._current(part)
+    def _skip(self, part: slice) -> np.ndarray:
+        """Return the payloads (n, T or 1, M) that the scan multiplies; no timestep where there are none."""
+        if self.layer.skip is None:
+            return np.empty((part.stop - part.start, 0, 1), np.uint8)
+        name, diagonal = self.layer.skip
+        payload = self.payloads[name][part]
+        if diagonal.before:
+            payload = np.ascontiguousarray(_unbatched(arrange(diagonal.before, _batch(payload)), len(payload)))
+        return payload.reshape(*payload.shape[:2], -1)
+
+    def _neurons(self, population: AdaFire, part: slice, skip: np.ndarray) -> tuple[Any, ...]:
+        """Return what `sim.scan.fire` takes, from `skip` to `limit`."""
+        constants = self.layer.constants
+        state = constants.no_state if self.state is None else self.state[part].reshape(len(skip), -1)
+        fixed = constants.skip_weight, constants.theta, constants.inverse, constants.bias, constants.initial
+        return skip, *fixed, state, self.resume, self.keep, population.phi, float(self.layer.limit or 0)
+
+    def _fire_over_events(self, events: EventConv, part: slice) -> int | None:
+        """Run some samples from payloads to bursts in one call; None where dense kernels are faster."""
+        population, (name, current) = self.layer.population, self.layer.currents[0]
+        assert isinstance(population, AdaFire)
+        assert isinstance(current, ByteConv | ByteMatrix)
+        payload = self.payloads[name][part]
+        if current.before:
+            payload = np.ascontiguousarray(_unbatched(arrange(current.before, _batch(payload)), len(payload)))
+        if payload.shape[1] != self.length:
+            return None
+        neurons = self._neurons(population, part, self._skip(part))
+        return events.fire(payload, self._cached, neurons, self.output[part])
+
+    def _fire(self, population: AdaFire, part: slice) -> int:
+        current, skip = self._current(part), self._skip(part)
         samples, steps = current.shape[:2]
-        if layer.skip is None:
-            skip = np.empty((samples, 0, 1), np.uint8)
-        else:
-            name, diagonal = layer.skip
-            payload = self.payloads[name][part]
-            moved = _unbatched(arrange(diagonal.before, _batch(payload)), samples)
-            skip = np.ascontiguousarray(moved).reshape(samples, payload.shape[1], -1)
         output = self.output[part].reshape(samples, self.length, -1)
-        if self.length == 1 and state is None and layer.limit is None:
+        if self.length == 1 and self.state is None and self.layer.limit is None:
+            constants = self.layer.constants
             once = skip.reshape(samples, -1), constants.skip_weight, constants.inverse, constants.offset
             scan.fire_once(current.reshape(samples, -1), *once, population.phi, output[:, 0])
             return 0
-        clipped: int = scan.fire(
-            current.reshape(samples, steps, -1),
-            skip,
-            constants.skip_weight,
-            constants.theta,
-            constants.inverse,
-            constants.bias,
-            constants.initial,
-            np.empty((0, 1), constants.theta.dtype) if state is None else state.reshape(samples, -1),
-            self.resume,
-            self.keep,
-            population.phi,
-            float(layer.limit or 0),
-            output,
-        )
+        clipped: int = scan.fire(current.reshape(samples, steps, -1), *self._neurons(population, part, skip), output)
         return clipped
 
     def _accumulate(self, population: Readout, part: slice, state: np.ndarray | None) -> None:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import compile_netlist, currents, event_pixels, events, golden, scan, simulate, vnni
+from sim import compile_netlist, currents, event_loops, event_pixels, events, golden, scan, simulate, vnni
 from sim.activity import Counter, sums_on_device
 from sim.columns import ColumnProduct, compile_plain
 from sim.currents import ByteConv, ByteMatrix, FloatCurrent, compile_current
@@ -312,10 +312,10 @@ def _payloads_with_silence(shape, active, timesteps=8):
 def test_what_fires_is_listed_once_and_what_is_listed_fires(channels, active, steps):
     x = np.ascontiguousarray(np.moveaxis(_payloads_with_silence((channels, 7), active, steps), 1, -1))
     x = x.reshape(3, steps, 7, channels)
-    most = events.most_quads(7, channels)
+    most = event_loops.most_quads(7, channels)
     payloads, listed = np.full((3, most, 4, 4), 99, np.uint8), np.full((3, most, 4), 99, np.int32)
     starts = np.full((3, 8), 99)
-    events._list_active(x, payloads, listed, starts)
+    event_loops._list_active(x, payloads, listed, starts)
     for n, p in np.ndindex(3, 7):
         (expected,) = np.nonzero(x[n, :, p].any(0))
         count, some = len(expected), slice(starts[n, p], starts[n, p + 1])
@@ -344,10 +344,9 @@ def test_taps_that_see_one_pixel_after_the_other_are_one_run():
 @pytest.mark.parametrize("timesteps", [2, 3, 8, 9, 10])
 @pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
 def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monkeypatch):
-    monkeypatch.setattr(
-        events, "dense_speed", lambda weights: 1.0
-    )  # with AMX dense kernels win, but events are as exact
-    monkeypatch.setattr(events, "COSTS", dict.fromkeys(events.COSTS, (0.0, 0)))
+    # With AMX dense kernels win, but events are as exact.
+    monkeypatch.setattr(events, "dense_speed", lambda weights: 1.0)
+    monkeypatch.setattr(events, "COSTS", dict.fromkeys(events.COSTS, (1e-9, 0)))
     conv, shape = EVENT_CONVS[case]
     payload = _payloads_with_silence(shape, active, timesteps)
     kernel = events.compile_events(conv, shape)
@@ -356,6 +355,7 @@ def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monke
     assert got is not None
     np.testing.assert_array_equal(got.numpy(), apply_chain((conv,), payload.astype(np.int64), shape))
     monkeypatch.setattr(events, "COSTS", dict.fromkeys(events.COSTS, (2.0, 0)))
+    kernel = events.compile_events(conv, shape)
     assert (kernel.run(torch.from_numpy(payload), timesteps) is None) == (active == 1.0)
 
 
@@ -377,7 +377,7 @@ def test_events_are_left_to_dense_kernels_where_timesteps_make_no_groups_or_list
 def test_convolution_over_events_is_exact_up_to_its_bound(sign, steps, channels, monkeypatch):
     """The largest products, as many as keep the bound below 2**24: 255 * 128 * 513."""
     monkeypatch.setattr(events, "dense_speed", lambda weights: 1.0)
-    monkeypatch.setattr(events, "COSTS", dict.fromkeys(events.COSTS, (0.0, 0)))
+    monkeypatch.setattr(events, "COSTS", dict.fromkeys(events.COSTS, (1e-9, 0)))
     conv = Conv(np.full((channels, 57, 3, 3), -128 if sign < 0 else 127), (1, 1), ((0, 0), (1, 1)), (1, 1))
     payload = np.full((steps, 57, 3, 3), 255, np.uint8)
     got = events.compile_events(conv, (57, 3, 3)).run(torch.from_numpy(payload), steps)
