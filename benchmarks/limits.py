@@ -127,7 +127,7 @@ def scan_alone(layer: LoopLayer) -> float:
     samples = max(1, PART_BYTES // (layer.timesteps * layer.bytes_per_timestep))
     current = np.zeros((samples, layer.timesteps, neurons), np.float32)
     burst, no_skip = np.empty(current.shape, np.uint8), np.empty((samples, 0, 1), np.uint8)
-    fixed = c.skip_weight, c.theta, c.inverse, c.bias, c.initial, c.no_state
+    fixed = c.skip_weight, c.theta, c.inverse, c.bias, c.initial, c.no_state, np.arange(samples)
     return best(lambda: scan.fire(current, no_skip, *fixed, False, False, 4, 0.0, burst)) / samples
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import get_ident
 
 import numpy as np
 import torch
@@ -58,9 +58,9 @@ class Counter:
     """Adds payloads up, one population and one chunk of samples at a time, from any thread."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory, and where they are.
-        self._sums: dict[str, Tensor] = {}
+        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory, and where they are: nobody waits for
+        # a GPU. Every thread has sums of its own.
+        self._sums: dict[tuple[str, int], Tensor] = {}
 
     def count(
         self,
@@ -84,34 +84,33 @@ class Counter:
             them are not zero.
         """
         if values.device.type != "cpu" and digits is None:
-            self._add(name, sums_on_device(values, steps))
+            sums = sums_on_device(values, steps)
+            self._of(name, tuple(sums.shape[1:]), sums.device).add_(sums)
             return
         # As they lie in memory, channels-last: no copy.
-        flat = np.ascontiguousarray(values.transpose(0, 1).movedim(2, -1).cpu().numpy())
+        flat = np.ascontiguousarray(values.cpu().numpy().transpose(1, 0, *range(3, values.ndim), 2))
         samples, length, *shape = flat.shape
-        sums = np.zeros((2, *shape), np.int32)
-        payloads, events = sums.reshape(2, -1)
+        payloads, events = self._of(name, tuple(shape)).numpy().reshape(2, -1)
         if digits is None:
-            ran = np.broadcast_to(steps, samples)
-            # A held payload counts as often as the sample ran.
-            places = np.arange(samples * length).reshape(samples, length)
-            rows = np.repeat(places, ran) if length == 1 else places[np.arange(length) < ran[:, np.newaxis]]
-            counting.count(flat.reshape(samples * length, -1), rows, payloads, events)
+            ran = steps if isinstance(steps, np.ndarray) else np.full(samples, steps)
+            counting.count(flat.reshape(samples, length, -1), ran, payloads, events)
         else:
             counting.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
-        self._add(name, torch.from_numpy(sums))
 
-    def _add(self, name: str, sums: Tensor) -> None:
-        with self._lock:
-            if name in self._sums:
-                self._sums[name] += sums
-            else:
-                self._sums[name] = sums.to(torch.int64)
+    def _of(self, name: str, shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
+        """Return this thread's sums of a population."""
+        key = name, get_ident()
+        if key not in self._sums:
+            self._sums[key] = torch.zeros((2, *shape), dtype=torch.int64, device=device)
+        return self._sums[key]
 
     def activity(self, samples: int, steps: int, saturations: Mapping[str, int]) -> Activity:
         """Return the sums."""
+        whole: dict[str, Tensor] = {}
+        for (name, _), sums in self._sums.items():
+            whole[name] = whole[name] + sums if name in whole else sums
         payloads, events = (
-            {name: sums[kind].movedim(-1, 0).contiguous().cpu().numpy() for name, sums in self._sums.items()}
+            {name: sums[kind].movedim(-1, 0).contiguous().cpu().numpy() for name, sums in whole.items()}
             for kind in (0, 1)
         )
         return Activity(samples, steps, payloads, events, dict(saturations))

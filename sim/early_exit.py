@@ -234,7 +234,9 @@ class _EarlyExitRun:
 
     def chunk(self, payloads: Tensor, start: int) -> None:
         """Run samples from `start` on until all have stopped; `payloads` is (1 or T, n, *shape)."""
-        running = np.arange(start, start + payloads.shape[1])
+        count, device = payloads.shape[1], payloads.device
+        # The samples that still run, where in the states and the payloads they are.
+        running = np.arange(count)
         states: dict[str, Tensor] = {}
         past: dict[str, Tensor] = {}
         done, total = 0, self._simulator.timesteps
@@ -243,15 +245,16 @@ class _EarlyExitRun:
             left = total - done
             steps = -(-left // -(-left // self._block))
             held = payloads.shape[0] == 1
+            rows = torch.from_numpy(running).to(device)
             block = payloads if held else payloads[done : done + steps]
-            lines = Lines(steps, {self._netlist.input.name: block}, past)
+            lines = Lines(steps, {self._netlist.input.name: block if len(running) == count else block[:, rows]}, past)
             sums = np.empty(0)
             for group in self._simulator.groups:
                 # Nothing goes on from the last block.
-                for layer, result in run_group(group, lines, states, keep_state=done + steps < total):
+                keep = done + steps < total
+                for layer, result in run_group(group, lines, states, rows=rows, keep_state=keep):
                     if not layer.population.emits:
                         sums = result.output.cpu().numpy()
-            past = lines.longest_past(self._netlist.connections)
             sure = confidence(sums, self._classifier.scale) > self._alpha[done : done + steps, np.newaxis]
             if done + steps == total:
                 sure[-1] = True
@@ -259,34 +262,14 @@ class _EarlyExitRun:
             used = np.where(stopped, sure.argmax(0) + 1, steps)
             for name, values in lines.spikes.items():
                 self._counter.count(name, values, used)
-            self._timesteps[running[stopped]] = done + used[stopped]
-            self._readout[running[stopped]] = sums[used[stopped] - 1, np.flatnonzero(stopped)]
-            order = _close_ranks(stopped)
-            running = running[order]
-            moves = [(gap, source) for gap, source in enumerate(order.tolist()) if gap != source]
-            states = {name: _moved_up(state, moves)[: len(order)] for name, state in states.items()}
-            past = {name: payload[:, order] for name, payload in past.items()}
-            payloads = payloads[:, order]
+            self._timesteps[start + running[stopped]] = done + used[stopped]
+            self._readout[start + running[stopped]] = sums[used[stopped] - 1, np.flatnonzero(stopped)]
+            stay = torch.from_numpy(np.flatnonzero(~stopped)).to(device)
+            past = {name: payload[:, stay] for name, payload in lines.longest_past(self._netlist.connections).items()}
+            running = running[~stopped]
             done += steps
 
     def result(self) -> EarlyExit:
         """Return the whole batch."""
         samples, steps = len(self._timesteps), int(self._timesteps.sum())
         return EarlyExit(self._timesteps, self._readout, self._counter.activity(samples, steps, {}))
-
-
-def _close_ranks(stopped: np.ndarray) -> np.ndarray:
-    """Return the samples (N,) that go on: the first of them in their places, gaps filled from the end."""
-    stay = np.flatnonzero(~stopped)
-    order = np.arange(len(stay))
-    order[stopped[: len(stay)]] = stay[stay >= len(stay)]
-    return order
-
-
-def _moved_up(state: Tensor, moves: Sequence[tuple[int, int]]) -> Tensor:
-    """Write the states of some samples over those of others, in place: (gap, source) each."""
-    # Whole rows of memory: layers keep states channels-last. One by one, since a list of them would be copied twice.
-    rows = state.movedim(1, -1)
-    for gap, source in moves:
-        rows[gap].copy_(rows[source])
-    return state

@@ -129,6 +129,7 @@ def fire(
     bias: np.ndarray,
     initial: np.ndarray,
     potential: np.ndarray,
+    places: np.ndarray,
     resume: bool,
     keep: bool,
     phi: int,
@@ -146,8 +147,8 @@ def fire(
         As of `convolve`.
     part : int
         Samples at a time.
-    skip, skip_weight, theta, inverse, bias, initial, potential, resume, keep, phi, limit
-        As of `sim.scan.fire`.
+    skip, skip_weight, theta, inverse, bias, initial, potential, places, resume, keep, phi, limit
+        As of `sim.scan.fire`, `places` its rows.
     burst : ndarray (N, T, P_out, C_out), uint8
         Written, unless too many fire.
 
@@ -176,7 +177,8 @@ def fire(
             inverse,
             bias,
             initial,
-            potential[start:end],
+            potential,
+            places[start:end],
             resume,
             keep,
             phi,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -28,9 +28,10 @@ class LayerResult:
         Bursts, uint8; of a readout its running sum or potential, int64. In memory channels-last.
     saturations : int
         How often a membrane potential was clipped, or a current wrapped around.
-    state : Tensor (N, *current shape) or None
+    state : Tensor (R, *current shape) or None
         Membrane potential, running sum or (max-pooling) summed payload after the last timestep, in
-        whole numbers: pass it to `Layer.run` to go on. Of leaky populations current and potential, (N, 2, *shape).
+        whole numbers: pass it to `Layer.run` to go on. Of leaky populations current and potential, (R, 2, *shape).
+        R is N, or what the state that the call went on from had.
         It may be None unless it was asked for.
     """
 
@@ -72,6 +73,7 @@ class Layer(ABC):
         spikes: Mapping[str, Tensor],
         *,
         state: Tensor | None = None,
+        rows: Tensor | None = None,
         timesteps: int | None = None,
         keep_state: bool = False,
     ) -> LayerResult:
@@ -85,6 +87,9 @@ class Layer(ABC):
         state : Tensor, optional
             As a previous call returned it; the state before the first timestep by default. It is used up: the next
             state may be written over it.
+        rows : Tensor (N,), int64, optional
+            Where in `state` that of each sample is, no two in one place: by default one after the other, and no others.
+            The others are left as they are.
         timesteps : int, optional
             Steps to run; the layer's own number by default.
         keep_state : bool
@@ -106,7 +111,18 @@ class Layer(ABC):
                     name, f"{spikes[name].shape[0]} timesteps of spikes found, expected {length}, or 1 if held"
                 )
         with exact_arithmetic():
-            return self._run(spikes, length, state, keep_state)
+            if state is None or rows is None:
+                return self._run(spikes, length, state, keep_state)
+            return self._go_on(spikes, length, state, rows, keep_state)
+
+    def _go_on(
+        self, spikes: Mapping[str, Tensor], length: int, state: Tensor, rows: Tensor, keep_state: bool
+    ) -> LayerResult:
+        """Run checked payloads of samples whose states are some rows of `state`."""
+        result = self._run(spikes, length, state[rows], keep_state)
+        if result.state is not None:
+            state[rows] = result.state
+        return replace(result, state=state)
 
     @cached_property
     def sources(self) -> tuple[str, ...]:

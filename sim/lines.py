@@ -100,7 +100,12 @@ class Lines:
 
 
 def run_group(
-    group: LayerGroup, lines: Lines, states: dict[str, Tensor], *, keep_state: bool = False
+    group: LayerGroup,
+    lines: Lines,
+    states: dict[str, Tensor],
+    *,
+    rows: Tensor | None = None,
+    keep_state: bool = False,
 ) -> Iterator[tuple[Layer, LayerResult]]:
     """Run a group over a block and put what its layers emit on the lines.
 
@@ -111,13 +116,15 @@ def run_group(
         All sources outside the group are there.
     states : dict of str to Tensor
         Where to go on from, by population; those after the block, where they are kept.
+    rows : Tensor (N,), int64, optional
+        Where in the states that of each sample is, as for `Layer.run`.
     keep_state : bool
     """
     if not group.loops:
         (layer,) = group.layers
         name = layer.population.name
         spikes = {source: lines.read(source) for source in layer.sources}
-        result = layer.run(spikes, state=states.get(name), timesteps=lines.length, keep_state=keep_state)
+        result = layer.run(spikes, state=states.get(name), rows=rows, timesteps=lines.length, keep_state=keep_state)
         if layer.population.emits:
             lines.spikes[name] = result.output
         if keep_state and result.state is not None:
@@ -139,7 +146,7 @@ def run_group(
         for layer in group.layers:
             name = layer.population.name
             spikes = {source: lines.at(source, t) for source in layer.sources}
-            result = layer.run(spikes, state=own[name], timesteps=1, keep_state=True)
+            result = layer.run(spikes, state=own[name], rows=rows, timesteps=1, keep_state=True)
             outputs[name][t] = result.output[0]
             own[name] = result.state
             saturations[name] += result.saturations

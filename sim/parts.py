@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim import leaky, scan
+from sim import leaky, memory, scan
 from sim.arrange import arrange, pair
 from sim.currents import EXACT, ByteConv, ByteMatrix, Diagonal
 from sim.events import EventConv
@@ -146,10 +146,15 @@ class LoopLayer(Layer):
     """A layer of compiled loops, on a CPU."""
 
     def _run(self, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool) -> LayerResult:
-        run = _LayerRun(self, spikes, length, state, keep_state)
-        clipped = sum(for_each(run.part, run.parts()))
-        last = None if run.state is None or not keep_state else torch.from_numpy(np.moveaxis(run.state, -1, run.lead))
-        return LayerResult(_logical(run.output), clipped, last)
+        return _LayerRun(self, spikes, length, state, None, keep_state).result()
+
+    def _go_on(
+        self, spikes: Mapping[str, Tensor], length: int, state: Tensor, rows: Tensor, keep_state: bool
+    ) -> LayerResult:
+        # Where potentials are most of a state, the scan finds the rows by itself.
+        if not isinstance(self.population, AdaFire):
+            return super()._go_on(spikes, length, state, rows, keep_state)
+        return _LayerRun(self, spikes, length, state, rows.numpy(), keep_state).result()
 
     @cached_property
     def bytes_per_timestep(self) -> int:
@@ -187,7 +192,13 @@ class _LayerRun:
     """
 
     def __init__(
-        self, layer: LoopLayer, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool
+        self,
+        layer: LoopLayer,
+        spikes: Mapping[str, Tensor],
+        length: int,
+        state: Tensor | None,
+        rows: np.ndarray | None,
+        keep_state: bool,
     ) -> None:
         self.layer = layer
         self.length = length
@@ -195,8 +206,11 @@ class _LayerRun:
         self.samples = len(next(iter(self.payloads.values())))
         population = layer.population
         channels, *spatial = population.shape
-        self.output = np.empty((self.samples, length, *spatial, channels), np.uint8 if population.emits else np.int64)
+        self.output = memory.empty(
+            (self.samples, length, *spatial, channels), np.uint8 if population.emits else np.int64
+        )
         self.state: np.ndarray | None = None
+        self.rows = np.arange(self.samples) if rows is None else rows
         self.resume, self.keep = state is not None, keep_state
         # Leaky populations keep a current beside the potential: axes in front of the channels.
         pair_of_states = (2,) if isinstance(population, CubaLif | LeakyReadout) else ()
@@ -208,8 +222,16 @@ class _LayerRun:
             kind = {AdaFire: _NUMPY[layer.dtype], MaxPool: np.int32}.get(type(population), np.int64)
             channels, *spatial = population.current_shape
             # Firing neurons start from their own potential and only write what is here.
-            blank = np.empty if isinstance(population, AdaFire) else np.zeros
+            blank = memory.empty if isinstance(population, AdaFire) else np.zeros
             self.state = blank((self.samples, *pair_of_states, *spatial, channels), kind)
+
+    def result(self) -> LayerResult:
+        """Run all samples."""
+        clipped = sum(for_each(self.part, self.parts()))
+        last = None
+        if self.state is not None and self.keep:
+            last = torch.from_numpy(np.moveaxis(self.state, -1, self.lead))
+        return LayerResult(_logical(self.output), clipped, last)
 
     def parts(self) -> list[slice]:
         """Cut the batch so that a part's currents stay in cache, and every core gets one.
@@ -281,9 +303,10 @@ class _LayerRun:
     def _neurons(self, population: AdaFire, part: slice, skip: np.ndarray) -> tuple[Any, ...]:
         """Return what `sim.scan.fire` takes, from `skip` to `limit`."""
         constants = self.layer.constants
-        state = constants.no_state if self.state is None else self.state[part].reshape(len(skip), -1)
+        state = constants.no_state if self.state is None else self.state.reshape(len(self.state), -1)
         fixed = constants.skip_weight, constants.theta, constants.inverse, constants.bias, constants.initial
-        return skip, *fixed, state, self.resume, self.keep, population.phi, float(self.layer.limit or 0)
+        kept = state, self.rows[part], self.resume, self.keep
+        return skip, *fixed, *kept, population.phi, float(self.layer.limit or 0)
 
     def _fire_over_events(self, events: EventConv, part: slice) -> int | None:
         """Run some samples from payloads to bursts in one call; None where dense kernels are faster."""

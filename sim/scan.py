@@ -25,6 +25,7 @@ def fire(
     bias: np.ndarray,
     initial: np.ndarray,
     potential: np.ndarray,
+    rows: np.ndarray,
     resume: bool,
     keep: bool,
     phi: int,
@@ -43,9 +44,10 @@ def fire(
         Synapse, threshold and 1 / threshold, repeated over a whole number of pixels.
     bias, initial : ndarray (tile,) or (M,), float
         Added at every timestep; membrane potential before the first.
-    potential : ndarray (N, M) or (0, M), float
-        Membrane potential before the first timestep and after the last; without samples where it is neither read nor
-        written.
+    potential : ndarray (R, M), float
+        Membrane potential before the first timestep and after the last.
+    rows : ndarray (N,), int64
+        Where in `potential` that of each sample is; of any length where it is neither read nor written.
     resume : bool
         Whether to start from `potential` instead of `initial`.
     keep : bool
@@ -88,7 +90,7 @@ def fire(
         for start in range(0, neurons, tile):
             size = min(tile, neurons - start)
             # Loops, not sums of arrays: numba would write each sum down and copy it.
-            before = potential[n, start : start + size] if resume else initial[start * initial_moving :][:size]
+            before = potential[rows[n], start : start + size] if resume else initial[start * initial_moving :][:size]
             for c in range(size):
                 u[c] = before[c] + half
             b = bias[start * bias_moving : start * bias_moving + size]
@@ -114,7 +116,7 @@ def fire(
                         u[c] = v - theta.dtype.type(spikes) * theta[c]
                         out[c] = np.uint8(spikes)
             if keep:
-                after = potential[n, start : start + size]
+                after = potential[rows[n], start : start + size]
                 for c in range(size):
                     after[c] = u[c] - half
     return clipped

@@ -273,6 +273,7 @@ def test_the_scan_divides_exactly_at_every_multiple(theta, phi, near, offset, do
         np.zeros(1, kind),
         np.zeros(1, kind),
         left,
+        np.zeros(1, np.int64),
         False,
         True,
         phi,
