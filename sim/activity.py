@@ -58,8 +58,8 @@ class Counter:
     """Adds payloads up, one population and one chunk of samples at a time, from any thread."""
 
     def __init__(self) -> None:
-        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory, and where they are: nobody waits for
-        # a GPU. Every thread has sums of its own.
+        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory, and where they are: nobody waits
+        # for a GPU. Every thread has sums of its own.
         self._sums: dict[tuple[str, int], Tensor] = {}
 
     def count(
