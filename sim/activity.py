@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim import counting
+from sim import counting, gpu
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,9 @@ class Counter:
     """Adds payloads up, one population and one chunk of samples at a time, from any thread."""
 
     def __init__(self) -> None:
-        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory. Every thread has sums of its own.
-        self._sums: dict[tuple[str, int], np.ndarray] = {}
+        # Of payloads and events, (2, spatial..., C) int64: as payloads lie in memory, and where they are: nobody waits
+        # for a GPU. Every thread has sums of its own.
+        self._sums: dict[tuple[str, int], Tensor] = {}
 
     def count(
         self,
@@ -83,33 +84,33 @@ class Counter:
             them are not zero.
         """
         if values.device.type != "cpu" and digits is None:
-            sums = sums_on_device(values, steps).cpu().numpy()
-            self._of(name, sums.shape[1:])[...] += sums
+            sums = sums_on_device(values, steps)
+            self._of(name, tuple(sums.shape[1:]), sums.device).add_(sums)
             return
         # As they lie in memory, channels-last: no copy.
         flat = np.ascontiguousarray(values.cpu().numpy().transpose(1, 0, *range(3, values.ndim), 2))
         samples, length, *shape = flat.shape
-        payloads, events = self._of(name, tuple(shape)).reshape(2, -1)
+        payloads, events = self._of(name, tuple(shape)).numpy().reshape(2, -1)
         if digits is None:
             ran = steps if isinstance(steps, np.ndarray) else np.full(samples, steps)
             counting.count(flat.reshape(samples, length, -1), ran, payloads, events)
         else:
             counting.count_digits(flat.reshape(samples * length, -1), *digits, payloads, events)
 
-    def _of(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _of(self, name: str, shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
         """Return this thread's sums of a population."""
         key = name, get_ident()
         if key not in self._sums:
-            self._sums[key] = np.zeros((2, *shape), np.int64)
+            self._sums[key] = torch.zeros((2, *shape), dtype=torch.int64, device=device)
         return self._sums[key]
 
     def activity(self, samples: int, steps: int, saturations: Mapping[str, int]) -> Activity:
         """Return the sums."""
-        whole: dict[str, np.ndarray] = {}
+        whole: dict[str, Tensor] = {}
         for (name, _), sums in self._sums.items():
             whole[name] = whole[name] + sums if name in whole else sums
         payloads, events = (
-            {name: np.ascontiguousarray(np.moveaxis(sums[kind], -1, 0)) for name, sums in whole.items()}
+            {name: sums[kind].movedim(-1, 0).contiguous().cpu().numpy() for name, sums in whole.items()}
             for kind in (0, 1)
         )
         return Activity(samples, steps, payloads, events, dict(saturations))
@@ -129,7 +130,10 @@ def sums_on_device(values: Tensor, steps: np.ndarray | int) -> Tensor:
     """
     length, samples = values.shape[:2]
     ran = torch.as_tensor(steps, device=values.device).expand(samples)
+    # A held payload counts as often as the sample ran.
     times = ran[None] if length == 1 else ran > torch.arange(length, device=values.device)[:, None]
+    if gpu.has_kernels(values.device) and (length > 1 or np.max(steps, initial=0) <= gpu.MOST_TIMES):
+        return gpu.count(values, times.to(torch.int32))
     times = times.reshape(length, samples, *(1,) * (values.ndim - 2))
     # -128 has its magnitude in 32 bits.
     kinds = (values.to(torch.int32).abs(), (values != 0).to(torch.int32))

@@ -28,23 +28,28 @@ COLUMN_BYTES = 2**27
 #: `torch._int_mm` on CUDA takes more rows than this, and inner and outer sizes of multiples of `EVEN`.
 FEWEST_ROWS, EVEN = 17, 8
 
+_INT32 = 2**31
+
 
 @dataclass(frozen=True, eq=False)
 class ColumnProduct:
     """A convolution or a matrix between structural operators, as one product of int8 matrices.
 
-    Exact without further ado: payloads and weights are int8, and `bound` is within int32.
+    Exact without further ado: weights are int8, payloads are or are taken as 128 less, and all sums are within int32.
 
     Parameters
     ----------
     before, after : tuple of Operator
-        What moves payloads, or adds them up within int8, and what moves currents.
+        What moves payloads, or adds them up within a byte, and what moves currents.
     weight : Tensor (C_out, taps * C_in), int8
         Channels last among the columns; both sizes filled up with zeros to multiples of `EVEN`.
+    shift : Tensor (C_out,) or None, int32
+        128 times the sum of each output's weights, filled up likewise: added where payloads above 127 are taken as 128
+        less.
     geometry : Conv or None
         Kernel, stride, padding and dilation; None of a matrix.
-    shape : tuple of int
-        (C_out, spatial...) of the product.
+    seen, shape : tuple of int
+        (C_in, spatial...) of the payloads that are multiplied, and (C_out, spatial...) of the product.
     dtype : torch.dtype
         Float type that holds the sums exactly.
     bound : int
@@ -52,7 +57,9 @@ class ColumnProduct:
 
     before: tuple[Operator, ...]
     weight: Tensor
+    shift: Tensor | None
     geometry: Conv | None
+    seen: Shape
     shape: Shape
     after: tuple[Operator, ...]
     dtype: torch.dtype
@@ -60,7 +67,7 @@ class ColumnProduct:
 
     def __call__(self, payload: Tensor, timesteps: int = 1) -> Tensor:
         """Return the current (B, *target shape), channels-last."""
-        x = _arranged(self.before, payload.view(torch.int8)).movedim(1, -1)
+        x = arrange_anywhere(self.before, payload).movedim(1, -1)
         per_sample = prod(self.shape[1:]) * self.weight.shape[1]
         parts = [self._product(part) for part in x.split(max(1, COLUMN_BYTES // per_sample))]
         return apply_chain(self.after, torch.cat(parts).movedim(-1, 1))
@@ -71,7 +78,9 @@ class ColumnProduct:
         columns = columns.reshape(-1, columns.shape[-1])
         rows, width = columns.shape
         columns = F.pad(columns, (0, self.weight.shape[1] - width, 0, max(0, FEWEST_ROWS - rows)))
-        sums = torch._int_mm(columns, self.weight.t())
+        sums = torch._int_mm(as_int8(columns, self.shift), self.weight.t())
+        if self.shift is not None:
+            sums = sums.add_(self.shift)
         return sums[:rows, : self.shape[0]].to(self.dtype).reshape(-1, *self.shape[1:], self.shape[0])
 
 
@@ -87,13 +96,18 @@ def _columns(x: Tensor, conv: Conv) -> Tensor:
     return x.movedim(axes + 1, -1).flatten(axes + 1)
 
 
-def _arranged(operators: tuple[Operator, ...], x: Tensor) -> Tensor:
-    """Apply structural operators to int8 (B, *shape); sums must fit."""
+def as_int8(payload: Tensor, shift: Tensor | None) -> Tensor:
+    """Take bytes as int8: as they are, or each 128 less, which is its highest bit turned over."""
+    return (payload if shift is None else payload ^ 128).view(torch.int8)
+
+
+def arrange_anywhere(operators: tuple[Operator, ...], x: Tensor) -> Tensor:
+    """Apply structural operators to bytes (B, *shape) on any device; sums must fit."""
     for operator in operators:
         if isinstance(operator, SumPool):
             x = pad(x, operator.padding)
             for axis, (kernel, stride) in enumerate(zip(operator.kernel, operator.stride, strict=True), start=2):
-                x = x.unfold(axis, kernel, stride).sum(-1, dtype=torch.int8)
+                x = x.unfold(axis, kernel, stride).sum(-1, dtype=x.dtype)
         else:
             x = apply_chain((operator,), x)
     return x
@@ -101,18 +115,33 @@ def _arranged(operators: tuple[Operator, ...], x: Tensor) -> Tensor:
 
 def compile_plain(connection: Connection, source: Emitting, device: torch.device) -> CompiledConnection:
     """Choose the kernel of a connection on any device: products of int8 where they serve it, else floats."""
+    return compile_columns(connection, source, device) or compile_current(connection, source, plain=True)
+
+
+def compile_columns(connection: Connection, source: Emitting, device: torch.device) -> ColumnProduct | None:
+    """Compile a connection as a product of int8 matrices; None where that does not serve it."""
     low, high = source.payload_range
-    split = split_at_product(connection.operators, high, 127) if low >= -128 and high <= 127 else None
+    if low < -128 or high > (127 if low < 0 else 255) or not has_integer_products(device.type):
+        return None
+    split = split_at_product(connection.operators, high, 127) if high <= 127 else None
+    shifted = split is None and low >= 0
+    if shifted:
+        split = split_at_product(connection.operators, high, 255)
     bound = bound_partial_sums(connection, source)
-    if split is None or bound >= 2**31 or not has_integer_products(device.type):
-        return compile_current(connection, source, plain=True)
+    if split is None or bound >= _INT32:
+        return None
     before, operator, after = split
     if isinstance(operator, Conv) and operator.groups > 1:
-        return compile_current(connection, source, plain=True)
-    shape = operator.output_shape(chain_shapes(before, source.shape)[-1])
+        return None
+    seen = chain_shapes(before, source.shape)[-1]
     weight = operator.weight if isinstance(operator, Linear) else np.moveaxis(operator.weight, 1, -1)
     weight = weight.reshape(len(weight), -1)
-    fill = [(0, -n % EVEN) for n in weight.shape]
-    packed = torch.from_numpy(np.pad(weight, fill).astype(np.int8)).to(device)
+    # What lies outside of a map is 128 less too: sums that no payload reaches.
+    if shifted and 128 * int(np.abs(weight).sum(1).max()) >= _INT32:
+        return None
+    weight = np.pad(weight, [(0, -n % EVEN) for n in weight.shape])
+    shift = torch.from_numpy((128 * weight.sum(1)).astype(np.int32)).to(device) if shifted else None
+    packed = torch.from_numpy(weight.astype(np.int8)).to(device)
     geometry = operator if isinstance(operator, Conv) else None
-    return ColumnProduct(before, packed, geometry, shape, after, carrier(connection.name, bound), bound)
+    shape, dtype = operator.output_shape(seen), carrier(connection.name, bound)
+    return ColumnProduct(before, packed, shift, geometry, seen, shape, after, dtype, bound)

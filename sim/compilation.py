@@ -17,6 +17,7 @@ from sim.currents import (
     compile_current,
     compile_diagonal,
 )
+from sim.fused import FusedLayer, is_fused
 from sim.layer import Layer
 from sim.lines import line
 from sim.parts import LoopLayer, has_loops, scan_dtype
@@ -86,14 +87,14 @@ def compile_layer(
         for c in connections
         for delay, operators in c.parts
     ]
-    loops = has_loops(population, place)
+    loops, fused = has_loops(population, place), is_fused(population, place)
     if loops and isinstance(population, MaxPool) and len(fed) == 1 and (bytes_only := compile_arranged(*fed[0])):
         return LoopLayer(population, [(line(fed[0][0]), bytes_only)], None, timesteps, None, torch.uint8, place)
     skip: tuple[str, Diagonal] | None = None
     currents: list[tuple[str, CompiledConnection]] = []
     for connection, source in fed:
         # One residual identity is left to the neuron scan, which needs some other current to add it to.
-        if loops and isinstance(population, AdaFire) and skip is None and len(fed) > 1:
+        if (loops or fused) and isinstance(population, AdaFire) and skip is None and len(fed) > 1:
             diagonal = compile_diagonal(connection, source)
             if diagonal is not None and (currents or connection is not fed[-1][0]):
                 skip = (line(connection), diagonal)
@@ -111,5 +112,5 @@ def compile_layer(
         limit = membrane_limit if endless or potential > membrane_limit else None
     sums = sum(c.bound for _, c in currents) + (skip[1].bound if skip else 0)
     dtype = scan_dtype(population, sums, potential if limit is None else limit)
-    kind = LoopLayer if loops else PlainLayer
+    kind = LoopLayer if loops else FusedLayer if fused else PlainLayer
     return kind(population, currents, skip, timesteps, limit, dtype, place)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sim import gpu
 from sim.activity import Activity, Counter
 from sim.lines import Lines, run_group
-from sim.processor import exact_arithmetic
+from sim.processor import exact_arithmetic, find_device
 from sim.reference import CHUNK_BYTES, Simulator, chunk_of, compile_netlist
 from sim.threads import for_each
 from toolchain.netlist import AnyReadout, InputError, Netlist, check_payloads
@@ -185,7 +186,7 @@ def compile_early_exit(
         timesteps and more, which the event kernel serves at once (docs/performance.md).
     chunk : int, optional
         Samples that one core takes through a block together; by default as many as keep their payloads and
-        potentials within `EXIT_BYTES`.
+        potentials within `EXIT_BYTES`, or within a share of a GPU's memory.
     device : str or torch.device
 
     Raises
@@ -211,7 +212,9 @@ def compile_early_exit(
         raise InputError("early exit", f"block {block} found, expected at least 1")
     if chunk is None:
         # A potential is kept as a float32, with few exceptions.
-        chunk = chunk_of(netlist, block + torch.float32.itemsize, EXIT_BYTES)
+        place = find_device(device)
+        limit = EXIT_BYTES if place.type == "cpu" else gpu.chunk_bytes(place)
+        chunk = chunk_of(netlist, block + torch.float32.itemsize, limit)
     simulator = compile_netlist(netlist, chunk=chunk, device=device)
     return EarlyExitSimulator(simulator, classifier, alpha, block)
 

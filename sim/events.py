@@ -44,10 +44,22 @@ COSTS = {
 }
 
 
+#: How many times what `COSTS` is counted in dense kernels multiply with AMX; and where a connection's weights do not
+#: fit the second-level cache, so that they are read anew for every picture; measured (docs/performance.md).
+AMX, AMX_FROM_MEMORY = 5.0, 2.0
+
+
 @cache
-def usable() -> bool:
-    """Return whether events can be faster than dense kernels here: AMX multiplies eight times as fast, and they win."""
-    return has_instruction() and not binding.get_host_cpu_features().get("amx-int8", False)
+def _has_amx() -> bool:
+    return bool(binding.get_host_cpu_features().get("amx-int8", False))
+
+
+def dense_speed(weights: int) -> float:
+    """Return how fast dense kernels multiply by so many weights here, beside those that `COSTS` is counted in."""
+    if not _has_amx():
+        return 1.0
+    cache = torch.cpu.get_capabilities().get("l2_cache_size", 0)
+    return AMX_FROM_MEMORY if weights > cache else AMX
 
 
 class EventKernel(Protocol):
@@ -79,12 +91,15 @@ class EventConv:
         Of the input.
     dense : int
         Pairs of an input and an output pixel that the dense kernel multiplies, padding included.
+    speed : float
+        Of the dense kernel (`dense_speed`).
     """
 
     kernel: EventKernel
     shape: Shape
     pixels: int
     dense: int
+    speed: float
 
     def run(self, payload: Tensor, timesteps: int) -> Tensor | None:
         """Return the current (B, *shape), float32, channels-last; None where the dense kernel is faster.
@@ -149,7 +164,7 @@ class EventConv:
         costs = {steps: COSTS[steps, self.kernel.block] for steps in STEPS}
         layout = self.kernel.layout
         return {
-            steps: (*layout, (1 - listing * payloads) / (product * unpadded))
+            steps: (*layout, (1 / self.speed - listing * payloads) / (product * unpadded))
             for steps, (product, listing) in costs.items()
         }
 
@@ -165,9 +180,9 @@ def compile_events(conv: Conv, shape: Shape, *, matrix: bool = False) -> EventCo
 
     With `matrix`, dense kernels run it as a matrix between whole maps.
     """
-    if conv.groups != 1 or not usable():
+    if conv.groups != 1 or not has_instruction():
         return None
     out, pixels = conv.output_shape(shape), prod(shape[1:])
     kernel = lay_pixels(conv, shape) or lay_rows(conv, shape)
     dense = prod(out[1:]) * (pixels if matrix else prod(conv.weight.shape[2:]))
-    return None if kernel is None else EventConv(kernel, out, pixels, dense)
+    return None if kernel is None else EventConv(kernel, out, pixels, dense, dense_speed(conv.weight.size))

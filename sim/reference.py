@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sim import gpu
 from sim.activity import Activity, Counter
 from sim.codes import Code, code_of
 from sim.compilation import compile_layer
@@ -38,9 +39,6 @@ from toolchain.netlist.shapes import size
 
 #: Payloads of all populations of one chunk of samples, in bytes: bounds the memory of a run, core by core.
 CHUNK_BYTES = 2**26
-
-#: As many times that on a GPU.
-DEVICE_CHUNKS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +210,7 @@ def compile_netlist(
         T; the netlist's own by default, in radix code no other.
     chunk : int, optional
         Samples that one core takes through the network together, which bounds the memory of a run; by
-        default as many as keep their payloads within `CHUNK_BYTES`.
+        default as many as keep their payloads within `CHUNK_BYTES`, or within a share of a GPU's memory.
     device : str or torch.device
     endless : bool
         Whether layers are to go on from run to run (`sim.recording`).
@@ -233,7 +231,7 @@ def compile_netlist(
         for p in whole.populations[1:]
     )
     # One call of a GPU must be worth its launch, and its memory holds more than a core's cache.
-    samples = chunk or chunk_of(netlist, code.steps) * (1 if place.type == "cpu" else DEVICE_CHUNKS)
+    samples = chunk or chunk_of(netlist, code.steps, CHUNK_BYTES if place.type == "cpu" else gpu.chunk_bytes(place))
     return Simulator(netlist, layers, length, code, samples, place)
 
 

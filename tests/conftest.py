@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 import random_netlists
 import target_netlists
+import torch
 from exchange_netlists import ARCHITECTURES, NIR_ARCHITECTURES
 from hypothesis import settings
 
 from toolchain.netlist import Netlist
+
+# Kernels for a GPU run without one in Triton's interpreter, which has to be known before they are compiled.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # Before any test module takes a function by its name.
 documented_shapes.install()

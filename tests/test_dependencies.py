@@ -20,8 +20,8 @@ PRODUCT = ("adafire.py", "toolchain", "sim", "hw_targets")
 #: Development's own sources: what they import may stand in any extra.
 AROUND = ("tests", "benchmarks", "examples", "docs")
 
-#: Folders that are loaded only where this extra is installed (`tests/test_architecture.py` holds Lava to it).
-LOADED_WITH = {"hw_targets/lava_runtime": "lava"}
+#: Folders and files that are loaded only where this extra is installed (`tests/test_architecture.py` holds Lava to it).
+LOADED_WITH = {"hw_targets/lava_runtime": "lava", "sim/gpu_kernels.py": "gpu"}
 #: Declared, though no source imports them.
 NOT_IMPORTED = {
     "networkx": "lava-nc needs it, and its own metadata is out of date",

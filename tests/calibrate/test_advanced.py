@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from sim.kernels import apply_chain
 from toolchain.calibrate import (
     AdvancedCalibration,
     CalibrationData,
@@ -16,11 +17,11 @@ from toolchain.calibrate import (
     influences,
     unit_costs,
 )
-from toolchain.calibrate.weights import HELD_OUT, RIDGES, fit_weights
+from toolchain.calibrate.weights import HELD_OUT, RIDGES, _inputs, fit_weights
 from toolchain.convert import Recipe, convert_network
 from toolchain.data import Dataset, choose_input, parse_normalization
 from toolchain.frontend import read_module
-from toolchain.netlist import fan_outs
+from toolchain.netlist import Conv, Linear, fan_outs
 from toolchain.network import SpikingNetwork, activations
 from toolchain.quantize import Precision
 from toolchain.search import Judge
@@ -151,6 +152,28 @@ def test_the_weight_fit_is_least_squares(network, prepared, monkeypatch, name, g
     np.testing.assert_allclose(change, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("kind", ["linear", "conv1d", "conv2d", "conv3d"])
+def test_inputs_of_a_fit_are_what_the_weights_meet(kind):
+    """Times the weights they are the operator's output, at every sample and position that is drawn."""
+    drawn = np.random.default_rng(3)
+    if kind == "linear":
+        operator, shape = Linear(drawn.normal(size=(5, 6))), (6,)
+    else:
+        axes = int(kind[4])
+        weight = drawn.normal(size=(6, 2, *range(1, axes + 1)))
+        operator = Conv(weight, (2,) * axes, ((1, 0),) * axes, (1,) * (axes - 1) + (2,), groups=3)
+        shape = (6, 5, 6, 7)[: axes + 1]
+    # Samples and channels in any order in memory, as layers leave them.
+    x = torch.from_numpy(drawn.normal(size=(9, *shape))).movedim(1, -1).contiguous().movedim(-1, 1)[2:]
+    expected = apply_chain((operator,), x)
+    positions = expected.shape[2:]
+    at = torch.tensor([4, 0, 6, 6]), torch.tensor([0, 3, 1, 2]) % max(positions.numel(), 1)
+    rows = _inputs(operator, x, at, positions)
+    found = rows @ torch.from_numpy(operator.weight).reshape(len(rows), -1, rows.shape[2]).transpose(1, 2)
+    wanted = expected[(at[0], slice(None), *torch.unravel_index(at[1], positions))]
+    np.testing.assert_allclose(found.transpose(0, 1).flatten(1).numpy(), wanted.numpy(), atol=1e-12)
+
+
 def test_influence_is_the_squared_jacobian(network, prepared):
     """Against autograd's own Jacobian, on one unit."""
     _, calibration, _, _ = prepared
@@ -159,8 +182,6 @@ def test_influence_is_the_squared_jacobian(network, prepared):
     value = activations(network, x)[name].detach().requires_grad_(True)
     # The last activation reaches the outputs through pooling and one linear map.
     connection = network.inputs("fc")[0]
-    from sim.kernels import apply_chain
-
     output = apply_chain(connection.operators, value)
     squares = torch.zeros(value.shape[1], dtype=torch.float64)
     classes = output.shape[1]
@@ -170,6 +191,19 @@ def test_influence_is_the_squared_jacobian(network, prepared):
         squares += gradient.double().square().mean(dim=(0, 2, 3))
     found = influences(network, x, probes=4000)[name]
     np.testing.assert_allclose(found, squares.numpy(), rtol=0.1)
+
+
+def test_influence_does_not_depend_on_the_number_of_threads(network, prepared):
+    x, before = prepared[1].x[:70], torch.get_num_threads()
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            found.append(influences(network, x))
+        finally:
+            torch.set_num_threads(before)
+    for name, values in found[0].items():
+        assert np.array_equal(values, found[1][name])
 
 
 def test_a_higher_cost_buys_fewer_operations_and_more_error(network, prepared):

@@ -31,6 +31,20 @@ def test_every_activation_is_counted_within_a_bin_of_its_own():
         assert np.abs(centres - values).max(initial=0.0) <= found.top[channel] / BINS
 
 
+@pytest.mark.parametrize("shape", [(7, 20_000), (3, 900, 2, 3), (2, 1, 9_000)])
+def test_counts_are_of_every_channel_however_many(shape):
+    """Against numpy, bin by bin: what is counted together is less than a sample here, or many of them."""
+    value = torch.randn(shape, generator=torch.Generator().manual_seed(2)).clamp(0)
+    found = histogram(value)
+    for channel in range(0, shape[1], 97):
+        values = value[:, channel].flatten().double().numpy()
+        reach = 2.0 ** np.floor(np.log2(max(values.max(), 1e-9)) + 1)
+        fine = np.histogram(values[values > 0], 2 * BINS, (0.0, reach))[0]
+        centres = (np.arange(2 * BINS) + 0.5) / (2 * BINS) * reach
+        bins = np.minimum((centres / max(values.max(), 1e-9) * BINS).astype(int), BINS - 1)
+        assert np.array_equal(found.counts[channel], np.bincount(bins, fine, BINS))
+
+
 @pytest.mark.parametrize("scale", [1e-42, 1e-33, 1e-12, 1e33])
 def test_activations_of_any_size(scale):
     value = _activations(20, scale)

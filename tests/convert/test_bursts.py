@@ -66,6 +66,17 @@ def test_bursts_are_longer_where_decisions_need_it(make, timesteps, least):
     assert "`timesteps`" in advised
 
 
+def test_without_advanced_calibration_that_is_advised_and_nothing_estimated(monkeypatch):
+    module, shape = policy()
+    network, data = read_module(module, shape), samples(shape, 400, 0)
+    monkeypatch.setattr("toolchain.calibrate.calibrator.influences", None)
+    for method in ("light", "none"):
+        notes = convert_network(network, data, Recipe(timesteps=1, phi=4, calibrate=method)).provenance.notes
+        (advised,) = [n for n in notes if "`calibrate` advanced" in n]
+        assert "of the ANN's decisions" in advised
+        assert not any("estimated to give" in n for n in notes)
+
+
 def test_a_network_that_holds_keeps_its_bursts_and_needs_no_advice():
     module, shape = policy()
     network, data = read_module(module, shape), samples(shape, 300, 0)

@@ -118,11 +118,11 @@ DEVICES = [
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("bits", "signed"), [(7, False), (8, False), (8, True)])
 @pytest.mark.parametrize("case", CHAINS)
-def test_columns_equal_the_definition(case, signed, device):
+def test_columns_equal_the_definition(case, bits, signed, device):
     operators, shape, kind = CHAINS[case]
-    current = _check(operators, _source(shape, signed=signed, bits=8 if signed else 7), device=device)
+    current = _check(operators, _source(shape, signed=signed, bits=bits), device=device)
     grouped = any(isinstance(o, Conv) and o.groups > 1 for o in operators)
     if has_integer_products(device):
         assert isinstance(current, FloatCurrent if grouped or kind is FloatCurrent else ColumnProduct)
@@ -134,8 +134,8 @@ def test_columns_of_volumes_pools_and_parts(device, monkeypatch):
     _check((volume,), _source((3, 6, 5, 7), bits=7), device=device)
     pool, conv = SumPool((2, 2), (2, 2), ((0, 1), (0, 0))), Conv(_weight(8, 4, 1, 1), (1, 1), ((0, 0),) * 2, (1, 1))
     _check((pool, conv), _source((4, 7, 8), bits=4), device=device)  # 4 * 15 <= 127: bytes
-    _check((pool, conv), _source((4, 7, 8), bits=7), device=device)  # 4 * 127 > 127: floats
-    _check((conv,), _source((4, 7, 8), bits=8), device=device)  # 255 is no int8
+    _check((pool, conv), _source((4, 7, 8), bits=6), device=device)  # 4 * 63 > 127: bytes taken as 128 less
+    _check((pool, conv), _source((4, 7, 8), bits=7), device=device)  # 4 * 127 > 255: floats
     monkeypatch.setattr("sim.columns.COLUMN_BYTES", 1)
     _check((volume,), _source((3, 6, 5, 7), bits=7), device=device)
 
@@ -345,7 +345,8 @@ def test_taps_that_see_one_pixel_after_the_other_are_one_run():
 @pytest.mark.parametrize("timesteps", [2, 3, 8, 9, 10])
 @pytest.mark.parametrize("active", [0.0, 0.05, 0.3, 1.0])
 def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monkeypatch):
-    monkeypatch.setattr(events, "usable", lambda: True)  # with AMX dense kernels win, but events are as exact
+    # With AMX dense kernels win, but events are as exact.
+    monkeypatch.setattr(events, "dense_speed", lambda weights: 1.0)
     monkeypatch.setattr(events, "COSTS", dict.fromkeys(events.COSTS, (1e-9, 0)))
     conv, shape = EVENT_CONVS[case]
     payload = _payloads_with_silence(shape, active, timesteps)
@@ -361,7 +362,7 @@ def test_convolution_over_events_is_the_dense_one(case, timesteps, active, monke
 
 @pytest.mark.skipif(not vnni.has_instruction(), reason="the event kernel is made of AVX-512 VNNI, not found here")
 def test_events_are_left_to_dense_kernels_where_timesteps_make_no_groups_or_listing_costs_too_much(monkeypatch):
-    monkeypatch.setattr(events, "usable", lambda: True)
+    monkeypatch.setattr(events, "dense_speed", lambda weights: 1.0)
     conv, shape = EVENT_CONVS["dilation"]
     payload = torch.from_numpy(_payloads_with_silence(shape, 0.05, 12))
     assert events.compile_events(conv, shape).run(payload, 12) is not None
@@ -376,7 +377,7 @@ def test_events_are_left_to_dense_kernels_where_timesteps_make_no_groups_or_list
 @pytest.mark.parametrize("channels", [64, 32, 16])
 def test_convolution_over_events_is_exact_up_to_its_bound(sign, steps, channels, monkeypatch):
     """The largest products, as many as keep the bound below 2**24: 255 * 128 * 513."""
-    monkeypatch.setattr(events, "usable", lambda: True)
+    monkeypatch.setattr(events, "dense_speed", lambda weights: 1.0)
     monkeypatch.setattr(events, "COSTS", dict.fromkeys(events.COSTS, (1e-9, 0)))
     conv = Conv(np.full((channels, 57, 3, 3), -128 if sign < 0 else 127), (1, 1), ((0, 0), (1, 1)), (1, 1))
     payload = np.full((steps, 57, 3, 3), 255, np.uint8)

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 PACKAGES = ("toolchain", "sim", "hw_targets")
-#: Lava's processes and models are loaded in its worker; commands take no arrays.
-LEFT_OUT = ("hw_targets.lava_runtime", "toolchain.cli")
+#: Lava's processes and models are loaded in its worker; commands take no arrays; Triton need not be there.
+LEFT_OUT = ("hw_targets.lava_runtime", "toolchain.cli", "sim.gpu_kernels")
 
 _ARRAYS = (np.ndarray, torch.Tensor)
 _CONTAINERS = {"ndarray": np.ndarray, "Tensor": torch.Tensor}

@@ -12,15 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim.threads import one_thread
-from toolchain.network import FloatNetwork, Output, iterate
-
-#: Samples whose gradients are computed at once, fewer where that would keep more activations than this in memory.
-_BATCH, _NUMBERS = 64, 2**24
+from toolchain.calibrate.calibration_data import add_up
+from toolchain.network import FloatNetwork, Output, SampleTensor, chunks, iterate
 
 
-@one_thread()
-def influences(network: FloatNetwork, x: Tensor, *, probes: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+def influences(network: FloatNetwork, x: SampleTensor, *, probes: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
     """Return the mean squared derivative of the outputs by the neurons of each channel.
 
     With r drawn from a standard normal distribution and centred over the classes (softmax does not
@@ -32,7 +28,7 @@ def influences(network: FloatNetwork, x: Tensor, *, probes: int = 2, seed: int =
     Parameters
     ----------
     network : FloatNetwork
-    x : Tensor (N, *source shape), float32
+    x : SampleTensor (N, *source shape), float32
     probes : int
         Draws of r per sample.
     seed : int
@@ -43,24 +39,35 @@ def influences(network: FloatNetwork, x: Tensor, *, probes: int = 2, seed: int =
     dict of str to ndarray (C,), float64
         One per `Activation`.
     """
-    generator = torch.Generator().manual_seed(seed)
     names = [u.name for u in network.activations]
-    total = {u.name: np.zeros(u.shape[0]) for u in network.activations}
-    batch = max(1, min(_BATCH, _NUMBERS // sum(prod(u.shape) for u in network.units)))
-    for start in range(0, x.shape[0], batch):
-        with torch.enable_grad():
-            values = dict(iterate(network, x[start : start + batch].clone().requires_grad_(True), keep=True))
-            # One backward pass per draw and not per output: its expectation is the sum over all outputs.
-            outputs = [v for n, v in values.items() if isinstance(network[n], Output)]
-            for _ in range(probes):
-                mixed = torch.zeros(())
-                for output in outputs:
-                    r = torch.randn(output.shape, generator=generator)
-                    mixed = mixed + (output * (r - r.mean(1, keepdim=True))).sum()
-                for name, gradient in zip(
-                    names, torch.autograd.grad(mixed, [values[n] for n in names], retain_graph=True), strict=True
-                ):
-                    # Samples do not mix, so the gradient of their sum holds each one's own.
-                    squares = gradient.double().square().transpose(0, 1).flatten(1)
-                    total[name] += squares.sum(1).numpy() / squares.shape[1] * gradient.shape[0]
-    return {name: value / (probes * x.shape[0]) for name, value in total.items()}
+
+    # Chunks run without gradients, unless they ask for them.
+    @torch.inference_mode(False)
+    def squares(part: slice) -> np.ndarray:
+        # Draws of its own, whichever thread comes first.
+        generator = torch.Generator().manual_seed(seed + part.start)
+        values = dict(iterate(network, x[part].clone().requires_grad_(True), keep=True))
+        outputs = [v for n, v in values.items() if isinstance(network[n], Output)]
+        activations = [values[n] for n in names]
+        total = np.zeros(sum(v.shape[1] for v in activations))
+        # One backward pass per draw and not per output: its expectation is the sum over all outputs.
+        for _ in range(probes):
+            mixed = torch.zeros(())
+            for output in outputs:
+                r = torch.randn(output.shape, generator=generator)
+                mixed = mixed + (output * (r - r.mean(1, keepdim=True))).sum()
+            # Samples do not mix, so the gradient of their sum holds each one's own.
+            gradients = torch.autograd.grad(mixed, activations, retain_graph=True)
+            total += np.concatenate([_squares(g) / prod(g.shape[2:]) for g in gradients])
+        return total
+
+    parts = chunks(x.shape[0], sum(prod(u.shape) for u in network.units))
+    mean = add_up(squares, parts) / (probes * x.shape[0])
+    ends = np.cumsum([network[n].shape[0] for n in names])
+    return dict(zip(names, np.split(mean, ends[:-1]), strict=True))
+
+
+def _squares(gradient: Tensor) -> np.ndarray:
+    """Return the sum of squares of every channel of (N, C, ...), (C,) float64."""
+    squares: np.ndarray = gradient.double().square().sum((0, *range(2, gradient.ndim))).numpy()
+    return squares

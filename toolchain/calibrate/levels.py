@@ -16,8 +16,8 @@ import numpy as np
 from toolchain.calibrate.calibrator import Calibrator
 from toolchain.calibrate.thresholds import (
     GRID,
+    grid_tables,
     initial_and_drift,
-    level_tables,
     on_shared_axis,
     squared_errors,
     sum_bins,
@@ -45,7 +45,7 @@ class Levels:
             return 0.0, 0.0
         data = on_shared_axis(calibrator.histograms[name], self._shared[name])
         initial, drift = initial_and_drift(calibrator.thresholds.init, timesteps)
-        tables = level_tables(GRID / phi, phi, timesteps, initial + drift * timesteps)
+        tables = grid_tables(phi, timesteps, initial + drift * timesteps)
         errors, spikes = squared_errors(data, GRID / phi, phi, tables[0]), sum_bins(data, tables[1])
         best = np.argmin(errors, axis=1)[:, None]
         error = np.take_along_axis(errors, best, 1)[:, 0] * calibrator.influence[name]

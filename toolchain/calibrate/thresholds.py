@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -80,7 +81,7 @@ def search_threshold(data: Histogram, phi: int, timesteps: int, offset: float) -
     ndarray (C,), float64
         0 for a channel that is never active.
     """
-    errors = squared_errors(data, GRID / phi, phi, level_tables(GRID / phi, phi, timesteps, offset)[0])
+    errors = squared_errors(data, GRID / phi, phi, grid_tables(phi, timesteps, offset)[0])
     return np.asarray(GRID[np.argmin(errors, axis=1)] * data.top / phi)
 
 
@@ -123,6 +124,12 @@ def level_tables(thresholds: np.ndarray, phi: int, timesteps: int, offset: float
     x = (np.arange(BINS) + 0.5)[:, None] / BINS
     emitted = clip_floor(x, thresholds, phi, timesteps, offset)
     return (emitted - x) ** 2, emitted / thresholds * timesteps
+
+
+@lru_cache(maxsize=4)
+def grid_tables(phi: int, timesteps: int, offset: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return `level_tables` of the grid: many units in a row ask for the same. Not to be written to."""
+    return level_tables(GRID / phi, phi, timesteps, offset)
 
 
 @one_thread()

@@ -15,9 +15,11 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sim.jit import jit
 from sim.kernels import apply_chain, pad
 from sim.threads import for_each
 from toolchain.calibrate.ridge import Change, Products, Rows, best_change, equations
@@ -71,8 +73,26 @@ def _at(values: Tensor, at: tuple[Tensor, Tensor]) -> Tensor:
 
 def _inputs(operator: Conv | Linear, x: Tensor, at: tuple[Tensor, Tensor], positions: torch.Size) -> Tensor:
     """Lay out what the weights meet at samples and positions (R,), each: (G, R, K)."""
-    index: tuple[Tensor | slice, ...] = (at[0], slice(None), slice(None), *torch.unravel_index(at[1], positions))
-    return _windows(operator, x)[index].flatten(2).transpose(0, 1)
+    windows = _windows(operator, x)
+    # In memory a number lies where its row begins plus what its weight adds: torch looks up six indices instead.
+    leading, rows = (0, *range(3, 3 + len(positions))), torch.tensor(windows.storage_offset())
+    for axis, index in zip(leading, (at[0], *torch.unravel_index(at[1], positions)), strict=True):
+        rows = rows + index * windows.stride(axis)
+    columns = torch.zeros(1, dtype=torch.int64)
+    for axis in (a for a in range(windows.ndim) if a not in leading):
+        columns = (columns[:, None] + torch.arange(windows.shape[axis]) * windows.stride(axis)).flatten()
+    memory = torch.as_strided(windows, (windows.untyped_storage().nbytes() // windows.element_size(),), (1,), 0)
+    found = torch.empty(len(rows), len(columns), dtype=x.dtype)
+    _gather(memory.numpy(), rows.numpy(), columns.numpy(), found.numpy())
+    return found.unflatten(1, (windows.shape[1], -1)).transpose(0, 1)
+
+
+@jit
+def _gather(memory: np.ndarray, rows: np.ndarray, columns: np.ndarray, found: np.ndarray) -> None:
+    """Write the numbers of some rows (R,) and columns (K,), both int64 offsets, to (R, K)."""
+    for r in range(rows.size):
+        for k in range(columns.size):
+            found[r, k] = memory[rows[r] + columns[k]]
 
 
 def _fitted_connection(spiking: SpikingNetwork, name: str) -> Connection | None:

@@ -6,14 +6,15 @@ arrives. It shows where the netlist's values stop following the ANN's from sampl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from sim import Simulator, compile_netlist
-from sim.threads import one_thread
+from sim import BatchResult, compile_netlist
+from sim.threads import for_each, one_thread
 from toolchain.calibrate import CalibrationData
 from toolchain.convert.logits import Logits, decided_on
 from toolchain.display import Progress, silent
@@ -190,17 +191,23 @@ def measure_agreement(
     batch = max(1, min(32, _MEMORY // per_sample))
     # Digits say what the numbers do that they spell.
     simulator = compile_netlist(netlist.numbers)
+    spiking = [p.name for p in netlist.spiking if p.name in found]
     with progress("agreement with the ANN", -(-samples // batch)) as advance:
         for start in range(0, samples, batch):
             part = slice(start, min(start + batch, samples))
-            averages = _averages(simulator, data.emitted(part), list(found))
+            done = simulator.run(data.emitted(part), record=spiking)
             with one_thread():
-                for name, value in iterate(network, data.x[part]):
-                    if name in found:
-                        found[name].add(value.double().numpy(), averages[name])
-                        if name == decided:
-                            logits[0].append(decided_on(value.double().numpy()))
-                            logits[1].append(decided_on(averages[name]))
+                values = {name: value for name, value in iterate(network, data.x[part]) if name in found}
+
+            def add(name: str, done: BatchResult = done, values: dict[str, Tensor] = values) -> None:
+                wanted, got = values[name].double().numpy(), _average(simulator.netlist, done, name)
+                found[name].add(wanted, got)
+                if name == decided:
+                    logits[0].append(decided_on(wanted))
+                    logits[1].append(decided_on(got))
+
+            # A layer's sums are one thread's: they do not depend on how many there are.
+            for_each(add, list(found))
             advance()
     data.storage.give_back()
     correlations = {name: c for name, sums in found.items() if (c := sums.value()) is not None}
@@ -247,22 +254,14 @@ def flattered_note(agreement: Agreement) -> str:
     )
 
 
-def _averages(simulator: Simulator, payloads: np.ndarray, followed: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return what populations stand for on average over a run, (N, *shape) float64 in the ANN's units."""
-    netlist = simulator.netlist
-    names = [p.name for p in netlist.spiking if p.name in followed]
-    done = simulator.run(payloads, record=names)
-    averages = {}
-    for name in names:
-        population = netlist[name]
-        assert isinstance(population, AdaFire)
-        unit = per_channel(population.threshold * population.scale, population.shape)
-        averages[name] = done.spikes[name].sum(0, dtype=np.int64) * unit / netlist.timesteps
-    for readout in netlist.readouts:
-        averages[readout.name] = (
-            done.readouts[readout.name][-1] * per_channel(readout.scale, readout.shape) / netlist.timesteps
-        )
-    return averages
+def _average(netlist: Netlist, done: BatchResult, name: str) -> np.ndarray:
+    """Return what a population stands for on average over a run, (N, *shape) float64 in the ANN's units."""
+    population = netlist[name]
+    if isinstance(population, Readout):
+        return done.readouts[name][-1] * (per_channel(population.scale, population.shape) / netlist.timesteps)
+    assert isinstance(population, AdaFire)
+    unit = per_channel(population.threshold * population.scale, population.shape) / netlist.timesteps
+    return done.spikes[name].sum(0, dtype=np.int32) * unit
 
 
 class _Correlation:

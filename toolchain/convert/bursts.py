@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from toolchain.calibrate import Aside, Levels
+from toolchain.calibrate import Aside, CalibrationMethod, Levels
 from toolchain.convert.agreement import AIM, Agreement
 from toolchain.netlist import Netlist
 from toolchain.network import SpikingNetwork
@@ -87,7 +87,7 @@ def lengthened_note(first: Converted, chosen: Converted) -> Iterator[str]:
         )
 
 
-def advice(done: Converted, levels: Levels, longest: int) -> Iterator[str]:
+def advice(done: Converted, levels: Levels, longest: int, method: CalibrationMethod) -> Iterator[str]:
     """Say what longer bursts or more timesteps are estimated to bring, where they would bring something.
 
     Parameters
@@ -96,8 +96,13 @@ def advice(done: Converted, levels: Levels, longest: int) -> Iterator[str]:
     levels : Levels
     longest : int
         The longest burst that may be advised.
+    method : {"light", "advanced", "none"}
+        How it was calibrated: without advanced calibration that comes first, for it costs no operations.
     """
     if done.agreement.reaches(AIM):
+        return
+    if method != "advanced":
+        yield f"{done.agreement.short()}: `calibrate` advanced comes nearer at about as many operations"
         return
     timesteps = done.timesteps
     now = levels.error(done.phi, timesteps)

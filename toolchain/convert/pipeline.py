@@ -130,7 +130,7 @@ def convert_network(
         *silenced,
         *(netlist.provenance.notes or ()),
         *lengthened_note(first, done),
-        *(advice(done, levels, recipe.payload_limit) if recipe.radix is None else ()),
+        *(advice(done, levels, recipe.payload_limit, recipe.calibrate) if recipe.radix is None else ()),
         *([flattered_note(done.agreement)] if samples.unseen is samples.calibration else ()),
         *check_agreement(done.agreement, accept=recipe.accept_collapse),
         *fit_notes(netlist, recipe.hardware),
