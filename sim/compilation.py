@@ -20,7 +20,8 @@ from sim.currents import (
 from sim.fused import FusedLayer, is_fused
 from sim.layer import Layer
 from sim.lines import line
-from sim.parts import LoopLayer, has_loops, scan_dtype
+from sim.parts import LoopLayer, has_loops
+from sim.scan_floats import scan_dtype
 from sim.steps import PlainLayer
 from toolchain.netlist import (
     AdaFire,

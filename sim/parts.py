@@ -18,9 +18,10 @@ from torch import Tensor
 
 from sim import leaky, memory, scan
 from sim.arrange import arrange, pair
-from sim.currents import EXACT, ByteConv, ByteMatrix, Diagonal
+from sim.currents import ByteConv, ByteMatrix
 from sim.events import EventConv
 from sim.layer import Layer, LayerResult
+from sim.scan_floats import NUMPY, Constants, scan_constants
 from sim.threads import for_each, workers
 from toolchain.netlist import (
     AdaFire,
@@ -31,93 +32,20 @@ from toolchain.netlist import (
     NetlistError,
     Population,
     Readout,
-    per_channel,
 )
 
 #: Currents of one part of a batch, in bytes: small enough for a core's caches, and large enough that calls cost little
 #: (docs/performance.md).
 PART_BYTES = 3 * 2**19
 
-_NUMPY: dict[torch.dtype, type[np.generic]] = {
-    torch.float32: np.float32,
-    torch.float64: np.float64,
-    torch.uint8: np.uint8,
-}
-
-
 #: Axes of (T, N, C, spatial...) as they lie in memory, by how many there are, and back.
 _LAST = {axes: (1, 0, *range(3, axes), 2) for axes in range(3, 7)}
 _FIRST = {axes: (1, 0, axes - 1, *range(2, axes - 1)) for axes in range(3, 7)}
 
 
-@dataclass(frozen=True, eq=False)
-class Constants:
-    """What `sim.scan.fire` and `fire_once` read, channels-last and repeated over a tile of neurons."""
-
-    theta: np.ndarray
-    inverse: np.ndarray
-    bias: np.ndarray
-    initial: np.ndarray
-    skip_weight: np.ndarray
-    offset: np.ndarray
-    no_state: np.ndarray
-
-
 def has_loops(population: Population, device: torch.device) -> bool:
     """Return whether the compiled loops serve a population: on a CPU, with up to two spatial axes."""
     return device.type == "cpu" and len(population.shape) <= 3
-
-
-def scan_dtype(population: Population, sums: int, potential: int) -> torch.dtype:
-    """Return the float type in which currents and membrane potentials are exact.
-
-    Parameters
-    ----------
-    population : AdaFire, MaxPool or Readout
-    sums : int
-        Bound of all partial sums of the currents.
-    potential : int
-        Bound of the membrane potential.
-
-    Raises
-    ------
-    NetlistError
-        When there is none.
-    """
-    bias, division = 0, 0
-    if isinstance(population, AdaFire | Readout):
-        bias = int(np.abs(population.bias).max())
-    if isinstance(population, AdaFire):
-        # The quotient of sim.scan.fire is exact under this: its notes say why.
-        division = 4 * (population.phi + 1) * int(population.threshold.max())
-        potential = max(potential, int(np.abs(population.initial).max()))
-    for dtype, limit in EXACT.items():
-        # u + 0.5 takes a bit more than u. The scan adds skip, current and bias to u one by one: each sum on the way is
-        # within that of all magnitudes.
-        if 2 * (sums + bias + potential) < limit and division < limit:
-            return dtype
-    raise NetlistError(population.name, f"membrane potentials reach {sums + bias + potential}, expected at most 2**52")
-
-
-def scan_constants(population: AdaFire, skip: Diagonal | None, dtype: torch.dtype) -> Constants:
-    """Lay a population's constants out for `sim.scan.fire`."""
-    shape, kind = population.shape, _NUMPY[dtype]
-    channels = shape[0]
-    # Constants per channel repeat from pixel to pixel. A tile is a whole number of pixels, so that every tile begins at
-    # the first channel and reads the same constants from the start.
-    repeats = min(max(1, scan.TILE // channels), prod(shape[1:]))
-
-    def tile(values: np.ndarray) -> np.ndarray:
-        if values.shape == (channels,):
-            return np.tile(values.astype(kind), repeats)
-        return np.ascontiguousarray(np.moveaxis(values, 0, -1).reshape(-1), dtype=kind)
-
-    theta = tile(population.threshold)
-    weight = np.zeros(channels) if skip is None else skip.weight
-    bias, initial = population.bias, population.initial
-    added = bias + initial if bias.shape == initial.shape else per_channel(bias, shape) + per_channel(initial, shape)
-    offset = tile(added) + kind(0.5)
-    return Constants(theta, kind(1) / theta, tile(bias), tile(initial), tile(weight), offset, np.empty((0, 1), kind))
 
 
 def _channels_last(x: Tensor) -> np.ndarray:
@@ -224,7 +152,7 @@ class _LayerRun:
             self.state = np.ascontiguousarray(np.moveaxis(state.numpy(), self.lead, -1))
         elif keep_state or pair_of_states:
             # Potentials are whole numbers in the scan's float; sums of payloads stay below 255 * 4096 (MAX_TIMESTEPS).
-            kind = {AdaFire: _NUMPY[layer.dtype], MaxPool: np.int32}.get(type(population), np.int64)
+            kind = {AdaFire: NUMPY[layer.dtype], MaxPool: np.int32}.get(type(population), np.int64)
             channels, *spatial = population.current_shape
             # Firing neurons start from their own potential and only write what is here.
             blank = memory.empty if isinstance(population, AdaFire) else np.zeros
@@ -280,7 +208,7 @@ class _LayerRun:
     def _current(self, part: slice) -> np.ndarray:
         """Sum the currents of some samples: (n, T or 1, spatial..., C), contiguous, in the layer's type."""
         total: np.ndarray | None = None
-        kind = _NUMPY[self.layer.dtype]
+        kind = NUMPY[self.layer.dtype]
         for name, current in self.layer.currents:
             payload = self.payloads[name][part]
             value = _unbatched(current(_batch(payload), payload.shape[1]), len(payload)).astype(kind, copy=False)

@@ -62,7 +62,7 @@ def fire(
     -----
     ``floor(u / theta)`` is ``trunc((u + 0.5) * (1 / theta))``, clipped to 0 .. phi, where
     ``4 * (phi + 1) * theta < 2**p``, p the bits of the significand (24 or 53), and |u| < 2**(p - 1);
-    `sim.parts.scan_dtype` sees to both:
+    `sim.scan_floats.scan_dtype` sees to both:
 
     - u + 0.5 is exact: one bit more than u.
     - u is an integer, so u + 0.5 is at least 0.5 away from every multiple of theta, and the true quotient
