@@ -131,7 +131,7 @@ class EventConv:
             Samples at a time.
         neurons
             What `sim.scan.fire` takes, from `skip` to `limit`.
-        output : ndarray (N, T, spatial..., C_out), uint8
+        output : ndarray (N, T, reached..., C_out), uint8
             Written.
 
         Returns
