@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sim.threads import each_alone
 from toolchain.calibrate.ridge import KeptRows, Moments, Rows, best_change, equations
 
 
@@ -33,6 +34,23 @@ def test_both_forms_give_the_same_change(count):
     scale = float(kept.weights.abs().max())
     torch.testing.assert_close(kept.weights, summed.weights, rtol=0, atol=1e-3 * scale)
     torch.testing.assert_close(kept.bias, summed.bias, rtol=0, atol=1e-3 * scale)
+
+
+@pytest.mark.parametrize("count", [300, 500, 700, 900, 1100])
+def test_equations_do_not_depend_on_the_number_of_threads(count):
+    """Sums that are large enough to be shared between cores."""
+    whole, before = rows(count, count, 1, 1000, 8), torch.get_num_threads()
+    systems = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            form = equations(1, 1000, 8, count)
+            form.add(each_alone(form.digest, [whole])[0])
+            systems.append(form.system())
+        finally:
+            torch.set_num_threads(before)
+    for field in ("matrix", "right", "energy", "mean_input", "mean_error"):
+        assert torch.equal(*(getattr(system, field) for system in systems)), field
 
 
 def test_the_smaller_form_is_chosen():

@@ -17,7 +17,7 @@ from sim.activity import Counter, sums_on_device
 from sim.columns import ColumnProduct, compile_plain
 from sim.currents import ByteConv, ByteMatrix, FloatCurrent, compile_current
 from sim.processor import has_byte_kernels, has_integer_products
-from sim.threads import for_each
+from sim.threads import each_alone, for_each
 from toolchain.netlist import (
     AdaFire,
     Connection,
@@ -32,6 +32,7 @@ from toolchain.netlist import (
     SumPool,
     apply_chain,
 )
+from toolchain.network import chunks, each_chunk
 
 needs_bytes = pytest.mark.skipif(not has_byte_kernels(), reason="this processor has no fast int8 products")
 
@@ -427,6 +428,18 @@ def test_a_core_takes_one_part_and_starts_no_threads_of_its_own():
     torch.set_num_threads(2)
     try:
         assert for_each(lambda part: torch.get_num_threads(), range(4)) == [1] * 4
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_each_part_is_one_cores_even_the_only_one(count):
+    """Chunks are worked off in waves, and the last may be of one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert each_alone(lambda part: torch.get_num_threads(), range(count)) == [1] * count
+        assert list(each_chunk(lambda part: torch.get_num_threads(), chunks(32 * count, 1))) == [1] * count
     finally:
         torch.set_num_threads(before)
 

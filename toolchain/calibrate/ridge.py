@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sim.threads import for_each, one_thread
+from sim.threads import each_alone, for_each, one_thread
 
-#: Columns of X'X that are computed together: nothing above the diagonal is needed of a symmetric matrix.
+#: Columns of X'X or XX' that are computed together: nothing above the diagonal is needed of a symmetric matrix.
 _BLOCK = 768
 #: Penalty at the least: just enough for a solution to exist where all inputs are 0.
 _LEAST_PENALTY = 1e-12
@@ -165,6 +165,7 @@ class Moments:
             total += summand
         self._rows += digested.rows
 
+    @one_thread()
     def system(self) -> System:
         """Return the form with X'X. The sums are used up."""
         energy = self._gram.diagonal(dim1=1, dim2=2).mean(1)
@@ -192,12 +193,19 @@ class KeptRows:
 
     def system(self) -> System:
         """Return the form with XX'."""
-        rows = Rows.join(self._parts)
-        energy = rows.inputs.square().sum((1, 2)) / rows.inputs.shape[2]
-        mean_input, mean_error = rows.inputs.mean(1), rows.errors.mean(1)
-        inputs = rows.inputs - mean_input[:, None]
-        matrix = inputs @ inputs.transpose(1, 2)
-        return System(matrix, rows.errors - mean_error[:, None], inputs, energy, mean_input, mean_error)
+        with one_thread():
+            rows = Rows.join(self._parts)
+            energy = rows.inputs.square().sum((1, 2)) / rows.inputs.shape[2]
+            mean_input, mean_error = rows.inputs.mean(1), rows.errors.mean(1)
+            inputs, right = rows.inputs - mean_input[:, None], rows.errors - mean_error[:, None]
+        matrix = torch.zeros(len(inputs), len(rows), len(rows))
+
+        def fill(start: int) -> None:
+            columns = slice(start, start + _BLOCK)
+            matrix[:, start:, columns] = inputs[:, start:] @ inputs[:, columns].transpose(1, 2)
+
+        each_alone(fill, range(0, len(rows), _BLOCK))
+        return System(matrix, right, inputs, energy, mean_input, mean_error)
 
 
 def equations(groups: int, inputs: int, outputs: int, rows: int) -> Equations:
@@ -223,7 +231,8 @@ def best_change(system: System, judging: Rows, ridges: Sequence[float]) -> Chang
         return system.solve(system.factor(ridge), some).left_over(judging, some)
 
     left, ridge = min(zip(for_each(judged, ridges), ridges, strict=True), key=lambda found: found[0])
-    before = float(judging.errors[:, :, some].square().sum(dtype=torch.float64))
+    with one_thread():
+        before = float(judging.errors[:, :, some].square().sum(dtype=torch.float64))
     if left >= before:
         return None
     # Factorised once more: to keep all factors would take more memory than all else that a fit holds.

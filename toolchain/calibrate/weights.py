@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sim.jit import jit
 from sim.kernels import apply_chain, pad
-from sim.threads import for_each
+from sim.threads import each_alone
 from toolchain.calibrate.ridge import Change, Products, Rows, best_change, equations
 from toolchain.calibrate.walk import CalibrationWalk, replace_unit
 from toolchain.netlist import Connection, Conv, Linear, per_channel
@@ -145,7 +145,7 @@ class _Collecting:
         judging = []
         starts = range(0, self._samples, self._chunk)
         for first in range(0, len(starts), _WAVE):
-            for fitted, held_out in for_each(self._chunk_of, starts[first : first + _WAVE]):
+            for fitted, held_out in each_alone(self._chunk_of, starts[first : first + _WAVE]):
                 self._equations.add(fitted)
                 judging.append(held_out)
         return best_change(self._equations.system(), Rows.join(judging), RIDGES)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from sim.threads import for_each, one_thread, workers
+from sim.threads import each_alone, workers
 
 Result = TypeVar("Result")
 
@@ -38,10 +37,9 @@ def chunks(samples: int, numbers: int) -> list[slice]:
 def each_chunk(work: Callable[[slice], Result], parts: Sequence[slice]) -> Iterator[Result]:
     """Yield what `work` returns of every chunk, in order; as many run together as there are cores.
 
-    Each runs on one core, also where it is the only one: float sums do not depend on how many cores there are.
+    Each runs on one core, also the last one alone: float sums do not depend on how many cores there are.
     """
-    with one_thread() if len(parts) == 1 else nullcontext():
-        # Two for each core, so that none waits long for the slowest; not all, whose results would wait in memory.
-        wave = 2 * workers()
-        for first in range(0, len(parts), wave):
-            yield from for_each(work, parts[first : first + wave])
+    # Two for each core, so that none waits long for the slowest; not all, whose results would wait in memory.
+    wave = 2 * workers()
+    for first in range(0, len(parts), wave):
+        yield from each_alone(work, parts[first : first + wave])
