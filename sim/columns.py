@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sim import gpu
 from sim.arrange import split_at_product
 from sim.currents import CompiledConnection, Emitting, carrier, compile_current
 from sim.kernels import apply_chain, pad
@@ -104,7 +105,9 @@ def as_int8(payload: Tensor, shift: Tensor | None) -> Tensor:
 def arrange_anywhere(operators: tuple[Operator, ...], x: Tensor) -> Tensor:
     """Apply structural operators to bytes (B, *shape) on any device; sums must fit."""
     for operator in operators:
-        if isinstance(operator, SumPool):
+        if isinstance(operator, SumPool) and len(operator.kernel) <= 2 and gpu.has_kernels(x.device):
+            x = gpu.sum_windows(operator, x.movedim(1, -1)).movedim(-1, 1)
+        elif isinstance(operator, SumPool):
             x = pad(x, operator.padding)
             for axis, (kernel, stride) in enumerate(zip(operator.kernel, operator.stride, strict=True), start=2):
                 x = x.unfold(axis, kernel, stride).sum(-1, dtype=x.dtype)

@@ -212,8 +212,7 @@ def compile_early_exit(
         raise InputError("early exit", f"block {block} found, expected at least 1")
     if chunk is None:
         # A potential is kept as a float32, with few exceptions.
-        place = find_device(device)
-        limit = EXIT_BYTES if place.type == "cpu" else gpu.chunk_bytes(place)
+        limit = gpu.chunk_bytes(find_device(device), EXIT_BYTES)
         chunk = chunk_of(netlist, block + torch.float32.itemsize, limit)
     simulator = compile_netlist(netlist, chunk=chunk, device=device)
     return EarlyExitSimulator(simulator, classifier, alpha, block)

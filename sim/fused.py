@@ -20,7 +20,8 @@ from sim import gpu
 from sim.arrange import pair
 from sim.columns import ColumnProduct, arrange_anywhere
 from sim.layer import Layer, LayerResult
-from toolchain.netlist import AdaFire, Operator, Population, SumPool
+from sim.steps import sum_currents
+from toolchain.netlist import AdaFire, Operator, Population
 
 
 def is_fused(population: Population, device: torch.device) -> bool:
@@ -169,15 +170,8 @@ class FusedLayer(Layer):
 
     def _current(self, spikes: Mapping[str, Tensor], fused: tuple[str, ColumnProduct] | None) -> Tensor | None:
         """Return the sum of what the other connections bring, (T or 1, N, spatial..., C), in memory too."""
-        total: Tensor | None = None
-        for name, current in self.currents:
-            if fused is not None and current is fused[1]:
-                continue
-            payload = spikes[name]
-            value = current(payload.flatten(0, 1)).to(self.dtype)
-            value = value.reshape(*payload.shape[:2], *value.shape[1:])
-            total = value if total is None else total + value
-        return None if total is None else total.movedim(2, -1).contiguous()
+        others = [item for item in self.currents if fused is None or item[1] is not fused[1]]
+        return sum_currents(others, spikes, self.dtype).movedim(2, -1).contiguous() if others else None
 
     @cached_property
     def _no_geometry(self) -> dict[str, int]:
@@ -229,11 +223,5 @@ class FusedLayer(Layer):
 
 def _arranged(operators: tuple[Operator, ...], payload: Tensor) -> Tensor:
     """Bring payloads (T or 1, N, *shape) into place: (T or 1, N, spatial..., C), in memory too."""
-    x = payload.flatten(0, 1)
-    for operator in operators:
-        if isinstance(operator, SumPool) and len(operator.kernel) <= 2:
-            x = gpu.sum_windows(operator, x.movedim(1, -1)).movedim(-1, 1)
-        else:
-            x = arrange_anywhere((operator,), x)
-    moved = x.movedim(1, -1)
+    moved = arrange_anywhere(operators, payload.flatten(0, 1)).movedim(1, -1)
     return moved.reshape(*payload.shape[:2], *moved.shape[1:]).contiguous()

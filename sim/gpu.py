@@ -33,8 +33,10 @@ def has_kernels(device: torch.device) -> bool:
     return device.type == "cuda" and _has_triton()
 
 
-def chunk_bytes(device: torch.device) -> int:
-    """Return how many bytes of payloads one chunk of samples may take on a GPU."""
+def chunk_bytes(device: torch.device, core: int) -> int:
+    """Return how many bytes of payloads one chunk of samples may take: `core` on a CPU, else a share of its memory."""
+    if device.type == "cpu":
+        return core
     return int(MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory)
 
 

@@ -231,7 +231,7 @@ def compile_netlist(
         for p in whole.populations[1:]
     )
     # One call of a GPU must be worth its launch, and its memory holds more than a core's cache.
-    samples = chunk or chunk_of(netlist, code.steps, CHUNK_BYTES if place.type == "cpu" else gpu.chunk_bytes(place))
+    samples = chunk or chunk_of(netlist, code.steps, gpu.chunk_bytes(place, CHUNK_BYTES))
     return Simulator(netlist, layers, length, code, samples, place)
 
 

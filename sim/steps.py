@@ -5,7 +5,7 @@ The compiled loops of `sim.scan` do the same faster, on a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sim.currents import CompiledConnection
 from sim.layer import Layer, LayerResult
 from sim.leaky import leak
 from toolchain.netlist import AdaFire, CubaLif, LeakyReadout, MaxPool, Readout, Shape, per_channel
@@ -99,6 +100,18 @@ def maxima(x: Tensor, population: MaxPool) -> Tensor:
     return x
 
 
+def sum_currents(
+    currents: Sequence[tuple[str, CompiledConnection]], spikes: Mapping[str, Tensor], dtype: torch.dtype
+) -> Tensor:
+    """Return the sum (T or 1, N, *shape) of what some connections, at least one, deliver, in a type that holds it."""
+    values = []
+    for name, current in currents:
+        payload = spikes[name]
+        value = current(payload.flatten(0, 1)).to(dtype)
+        values.append(value.reshape(*payload.shape[:2], *value.shape[1:]))
+    return sum(values[1:], start=values[0])
+
+
 @dataclass(frozen=True, eq=False)
 class PlainLayer(Layer):
     """A layer in plain torch."""
@@ -106,12 +119,7 @@ class PlainLayer(Layer):
     def _run(self, spikes: Mapping[str, Tensor], length: int, state: Tensor | None, keep_state: bool) -> LayerResult:
         # Only firing neurons run in floats.
         kind = self.dtype if isinstance(self.population, AdaFire) else torch.int64
-        currents = []
-        for name, current in self.currents:
-            payload = spikes[name]
-            value = current(payload.flatten(0, 1)).to(kind)
-            currents.append(value.reshape(*payload.shape[:2], *value.shape[1:]))
-        total = sum(currents[1:], start=currents[0])
+        total = sum_currents(self.currents, spikes, kind)
         match self.population:
             case AdaFire():
                 output, last, clipped = fire(self.population, total, length, self.limit, state)

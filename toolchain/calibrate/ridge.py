@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sim.threads import each_alone, for_each, one_thread
+from sim.threads import each_alone, one_thread
 
 #: Columns of X'X or XX' that are computed together: nothing above the diagonal is needed of a symmetric matrix.
 _BLOCK = 768
@@ -230,7 +230,7 @@ def best_change(system: System, judging: Rows, ridges: Sequence[float]) -> Chang
     def judged(ridge: float) -> float:
         return system.solve(system.factor(ridge), some).left_over(judging, some)
 
-    left, ridge = min(zip(for_each(judged, ridges), ridges, strict=True), key=lambda found: found[0])
+    left, ridge = min(zip(each_alone(judged, ridges), ridges, strict=True), key=lambda found: found[0])
     with one_thread():
         before = float(judging.errors[:, :, some].square().sum(dtype=torch.float64))
     if left >= before:
